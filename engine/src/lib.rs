@@ -1,0 +1,7 @@
+//! The storage engine: partitions as logs of record batches on disk.
+//!
+//! It knows bytes, batch headers, offsets, epochs, segments, indexes, retention and producer state. It knows no sockets, no
+//! requests and no setting's name, and it starts no thread but the plain-call disk's own pool.
+
+pub mod clock;
+pub mod disk;
