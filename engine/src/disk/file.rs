@@ -30,6 +30,7 @@ impl DiskFile {
     }
 
     /// The simulation's number of this file, 0 elsewhere.
+    #[expect(dead_code, reason = "called by the simulation, which follows")]
     pub(super) fn simulated_number(&self) -> u64 {
         self.0.simulated
     }

@@ -1,6 +1,6 @@
 //! The seam between the engine and storage: owned operations go in, one concrete future comes out.
 //!
-//! Three implementations stand behind it: [`uring`](self) on a ring, plain system calls on a small pool, and a seeded
+//! Three implementations stand behind it: one on a ring, plain system calls on a small pool ([`posix`]), and a seeded
 //! simulation with faults. Whoever runs the thread awaits [`Disk::wake_fd`] and then calls [`Disk::reap`]; library users and
 //! tests call [`block_on`]. No implementation ever retries a failed sync, and none frees a buffer that the kernel still uses.
 
@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 
+mod calls;
 mod file;
 mod pending;
+pub mod posix;
+mod syscalls;
 
 pub use file::{DirEntry, DiskFile, FileInfo};
 pub use pending::{Pending, PendingHandle, block_on};
@@ -69,6 +72,14 @@ pub enum Op {
     RemoveFile { path: PathBuf },
     /// Removes an empty directory.
     RemoveDir { path: PathBuf },
+}
+
+impl Op {
+    /// Whether it makes something durable: such operations take long, fail for good, and are capped by every disk.
+    #[must_use]
+    pub fn is_sync(&self) -> bool {
+        matches!(self, Op::SyncData { .. } | Op::SyncAll { .. })
+    }
 }
 
 /// What an operation brought.
