@@ -10,8 +10,8 @@ need_python_venv confluent-kafka || skip "confluent-kafka could not be installed
 
 real_log "$work/in" 3000
 broker_start
-"$python" "$here/confluent.py" "$address" "$work/in" || fail "confluent-kafka"
+python3 "$here/confluent.py" "$address" "$work/in" || fail "confluent-kafka"
 broker_kill
 broker_start
-"$python" "$here/confluent.py" "$address" "$work/in" --read-only || fail "confluent-kafka after a kill and a restart"
+python3 "$here/confluent.py" "$address" "$work/in" --read-only || fail "confluent-kafka after a kill and a restart"
 broker_stop

@@ -6,7 +6,8 @@
 set -euo pipefail
 RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
 . "$(dirname "$0")/../lib/broker.sh"
-command -v kcat > /dev/null || skip "kcat is not installed"
+. "$(dirname "$0")/../lib/install.sh"
+need_apt kcat || skip "kcat is not installed and cannot be installed here"
 
 real_log "$work/in" 5000
 broker_start

@@ -6,10 +6,9 @@
 set -euo pipefail
 RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
 . "$(dirname "$0")/../lib/broker.sh"
-command -v kcat > /dev/null || skip "kcat is not installed"
+. "$(dirname "$0")/../lib/install.sh"
+need_apt kcat rsyslog rsyslog-kafka || skip "kcat, rsyslog or rsyslog-kafka is not installed and cannot be installed here"
 RSYSLOGD=$(command -v rsyslogd || echo /usr/sbin/rsyslogd)
-[ -x "$RSYSLOGD" ] || skip "rsyslog is not installed"
-ls /usr/lib/*/rsyslog/omkafka.so > /dev/null 2>&1 || skip "rsyslog-kafka is not installed"
 
 lines=4000
 real_log "$work/whole" "$lines"
