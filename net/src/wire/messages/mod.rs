@@ -1,0 +1,9 @@
+//! The messages, one file per API, each a table that reads like Kafka's own schema of that name.
+//!
+//! Names, versions and defaults are Kafka 4.4's (`common/message/*.json` in the kafka-clients jar). What a version cannot carry is
+//! ignored in encoding and has its default after decoding; see `wire::schema`.
+
+pub mod api_versions;
+pub mod fetch;
+pub mod metadata;
+pub mod produce;

@@ -1,0 +1,20 @@
+//! The Kafka protocol as bytes: primitives, the tables of the messages, headers and frames, in both directions.
+//!
+//! Pure functions from bytes to structs and back; no I/O, no time, nothing about logs or topics. The broker's handlers, the
+//! connections and the client stand on it.
+
+pub mod api;
+pub mod error_code;
+pub mod frame;
+pub mod messages;
+pub mod reader;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod schema;
+pub mod writer;
+
+pub use api::{Api, ApiKey};
+pub use error_code::ErrorCode;
+pub use frame::{RequestHeader, encode_request, encode_response};
+pub use reader::{DecodeError, Reader};
+pub use schema::{Message, Records, Uuid};
