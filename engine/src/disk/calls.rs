@@ -40,8 +40,9 @@ pub(super) fn perform(op: Op) -> io::Result<Done> {
             let count = write(&file, position, &buffers)?;
             Ok(Done::Written { count, buffers })
         }
-        Op::SyncData { file } => retry_on_intr(|| rustix::fs::fdatasync(&file)).map(nothing),
-        Op::SyncAll { file } => retry_on_intr(|| rustix::fs::fsync(&file)).map(nothing),
+        // Not even after EINTR: a sync that failed in any way is never tried again.
+        Op::SyncData { file } => rustix::fs::fdatasync(&file).map(nothing),
+        Op::SyncAll { file } => rustix::fs::fsync(&file).map(nothing),
         Op::StartWriteback { file, position, length } => {
             return syscalls::start_writeback(file.as_fd(), position, length).map(nothing);
         }

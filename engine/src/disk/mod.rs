@@ -1,6 +1,6 @@
 //! The seam between the engine and storage: owned operations go in, one concrete future comes out.
 //!
-//! Three implementations stand behind it: one on a ring, plain system calls on a small pool ([`posix`]), and a seeded
+//! Three implementations stand behind it: one on a ring ([`uring`]), plain system calls on a small pool ([`posix`]), and a seeded
 //! simulation with faults. Whoever runs the thread awaits [`Disk::wake_fd`] and then calls [`Disk::reap`]; library users and
 //! tests call [`block_on`]. No implementation ever retries a failed sync, and none frees a buffer that the kernel still uses.
 
@@ -11,13 +11,21 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 
 mod calls;
+mod choose;
 mod file;
 mod pending;
 pub mod posix;
+pub mod probe;
+mod queue;
 mod syscalls;
+pub mod uring;
 
+pub use choose::{DiskChoice, DiskKind, NoDisk, OpenedDisk, open};
 pub use file::{DirEntry, DiskFile, FileInfo};
 pub use pending::{Pending, PendingHandle, block_on};
+pub use posix::PosixDisk;
+pub use probe::Unavailable;
+pub use uring::{UringDisk, UringOptions};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! Dropping the disk waits for all that was submitted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::EventfdFlags;
 
+use super::queue::OpQueue;
 use super::{Disk, DiskFile, Done, Op, Pending, PendingHandle, Residency, calls};
 
 /// See the module's page.
@@ -29,16 +30,11 @@ struct Shared {
     work: Condvar,
     finished: Mutex<Vec<(u64, io::Result<Done>)>>,
     wake: OwnedFd,
-    syncs_running_max: usize,
 }
 
-/// What waits for a worker. Its length is bounded by what the engine keeps in flight: one write and one sync per partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
-    jobs: VecDeque<(u64, Op)>,
-    /// Syncs wait apart, so that blocked ones can never take every worker away from reads and writes.
-    syncs: VecDeque<(u64, Op)>,
-    syncs_running: usize,
+    ops: OpQueue<(u64, Op)>,
     closing: bool,
 }
 
@@ -53,11 +49,11 @@ impl PosixDisk {
     pub fn new(threads: usize) -> io::Result<PosixDisk> {
         assert!(threads > 0, "a pool without threads would never complete anything");
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            // One worker is kept free of syncs, if there is more than one.
+            queue: Mutex::new(Queue { ops: OpQueue::new((threads - 1).max(1)), closing: false }),
             work: Condvar::new(),
             finished: Mutex::default(),
             wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            syncs_running_max: (threads - 1).max(1),
         });
         // Built before the threads, so that a failure half-way drops it, which ends those already started.
         let mut disk =
@@ -77,9 +73,7 @@ impl Disk for PosixDisk {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
         self.waiting.borrow_mut().insert(number, handle);
-        let mut queue = locked(&self.shared.queue);
-        if op.is_sync() { &mut queue.syncs } else { &mut queue.jobs }.push_back((number, op));
-        drop(queue);
+        locked(&self.shared.queue).ops.push(op.is_sync(), (number, op));
         self.shared.work.notify_one();
         pending
     }
@@ -120,6 +114,7 @@ impl Drop for PosixDisk {
             // A worker that panicked has said so on stderr; the others are still waited for.
             let _ = worker.join();
         }
+        self.reap();
     }
 }
 
@@ -130,7 +125,7 @@ impl Shared {
             let is_sync = op.is_sync();
             let result = calls::perform(op);
             if is_sync {
-                locked(&self.queue).syncs_running -= 1;
+                locked(&self.queue).ops.sync_finished();
                 self.work.notify_all();
             }
             locked(&self.finished).push((number, result));
@@ -142,29 +137,14 @@ impl Shared {
     fn next(&self) -> Option<(u64, Op)> {
         let mut queue = locked(&self.queue);
         loop {
-            if let Some(job) = queue.take(self.syncs_running_max) {
-                return Some(job);
+            if let Some(next) = queue.ops.take() {
+                return Some(next);
             }
-            if queue.closing && queue.jobs.is_empty() && queue.syncs.is_empty() {
+            if queue.closing && queue.ops.is_empty() {
                 return None;
             }
             queue = self.work.wait(queue).expect(NOT_POISONED);
         }
-    }
-}
-
-impl Queue {
-    /// The next job in the order given, a sync only while fewer than the limit run.
-    fn take(&mut self, syncs_running_max: usize) -> Option<(u64, Op)> {
-        let sync_first = match (self.syncs.front(), self.jobs.front()) {
-            (Some((sync, _)), Some((job, _))) => sync < job,
-            (sync, _) => sync.is_some(),
-        };
-        if sync_first && self.syncs_running < syncs_running_max {
-            self.syncs_running += 1;
-            return self.syncs.pop_front();
-        }
-        self.jobs.pop_front()
     }
 }
 
