@@ -243,6 +243,13 @@ impl BatchHeader {
         self.producer_id >= 0
     }
 
+    /// Whether the producer left out the maximum timestamp, as sarama did before 1.45 (−1 or 0 beside a real base timestamp). The
+    /// time index needs the true one: see [`stamp_max_timestamp`](crate::stamp_max_timestamp).
+    #[must_use]
+    pub fn lacks_max_timestamp(&self) -> bool {
+        self.timestamp_type() == TimestampType::CreateTime && self.max_timestamp < self.base_timestamp
+    }
+
     /// Sequence number of the last record. Sequences go from 0 to `i32::MAX` and start over at 0.
     #[must_use]
     pub fn last_sequence(&self) -> i32 {

@@ -3,17 +3,24 @@
 //! This crate knows no I/O, no time and no other crate of the project; the engine, the wire and the broker all build on it.
 
 mod attributes;
+mod builder;
 mod check;
+mod codec;
 mod crc;
 mod header;
 mod offset;
+mod records;
 #[cfg(test)]
 mod sample;
 mod stamp;
+mod varint;
 
 pub use attributes::{Attributes, Codec, TimestampType, UnknownCodec};
+pub use builder::BatchBuilder;
 pub use check::{BatchError, check_produced, check_stored};
+pub use codec::{CodecError, DecompressLimit, compress, decompress};
 pub use crc::crc32c;
 pub use header::{BatchHeader, HeaderError, sequence_after};
 pub use offset::{LeaderEpoch, Offset};
-pub use stamp::{stamp, stamp_append_time};
+pub use records::{Headers, Record, RecordError, RecordSet, Records, read_records};
+pub use stamp::{stamp, stamp_append_time, stamp_max_timestamp};

@@ -3,7 +3,7 @@
 //! The log calls [`stamp`] on every batch; offset and epoch lie outside the checksum, so a stamp costs twelve bytes.
 
 use crate::header::{AT_ATTRIBUTES, AT_BASE_OFFSET, AT_CRC, AT_LEADER_EPOCH, AT_MAX_TIMESTAMP, BatchHeader, put};
-use crate::{LeaderEpoch, Offset, crc32c};
+use crate::{DecompressLimit, LeaderEpoch, Offset, RecordError, crc32c, read_records};
 
 /// Writes base offset and leader epoch; the CRC does not cover them and stays.
 ///
@@ -23,18 +23,44 @@ pub fn stamp(bytes: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) {
 pub fn stamp_append_time(bytes: &mut [u8], now_ms: i64) -> BatchHeader {
     let header = BatchHeader::parse(bytes).expect("a checked batch has a header");
     assert_eq!(bytes.len(), header.total_bytes(), "exactly one batch is stamped");
-    let attributes = header.attributes.with_log_append_time();
-    put(bytes, AT_ATTRIBUTES, attributes.get().to_be_bytes());
-    put(bytes, AT_MAX_TIMESTAMP, now_ms.to_be_bytes());
+    put_times(
+        bytes,
+        BatchHeader { attributes: header.attributes.with_log_append_time(), max_timestamp: now_ms, ..header },
+    )
+}
+
+/// Walks the records and makes the largest of their timestamps the batch's, with the CRC anew: for batches whose producer
+/// [left it out](BatchHeader::lacks_max_timestamp). `bytes` is as for [`stamp_append_time`]. Answers the header as it is now.
+///
+/// # Errors
+/// When the records cannot be read within `limit`; `bytes` are then unchanged.
+///
+/// # Panics
+/// When `bytes` is no such batch.
+pub fn stamp_max_timestamp(bytes: &mut [u8], limit: DecompressLimit) -> Result<BatchHeader, RecordError> {
+    let records = read_records(bytes, limit)?;
+    let header = *records.header();
+    assert_eq!(bytes.len(), header.total_bytes(), "exactly one batch is stamped");
+    let mut max_timestamp = i64::MIN;
+    for record in &records {
+        max_timestamp = max_timestamp.max(record?.timestamp_ms);
+    }
+    Ok(put_times(bytes, BatchHeader { max_timestamp, ..header }))
+}
+
+/// Writes attributes, maximum timestamp and the CRC that follows from them.
+fn put_times(bytes: &mut [u8], header: BatchHeader) -> BatchHeader {
+    put(bytes, AT_ATTRIBUTES, header.attributes.get().to_be_bytes());
+    put(bytes, AT_MAX_TIMESTAMP, header.max_timestamp.to_be_bytes());
     let crc = crc32c(&bytes[AT_ATTRIBUTES..]);
     put(bytes, AT_CRC, crc.to_be_bytes());
-    BatchHeader { attributes, max_timestamp: now_ms, crc, ..header }
+    BatchHeader { crc, ..header }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::hand_made;
+    use crate::sample::{hand_made, seal};
     use crate::{TimestampType, check_stored};
 
     #[test]
@@ -58,5 +84,17 @@ mod tests {
         assert_eq!(answered, header);
         assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
         assert_eq!((header.base_timestamp, header.max_timestamp), (1_000, 5_000));
+    }
+
+    #[test]
+    fn a_maximum_left_out_is_found_in_the_records() {
+        let mut bytes = hand_made();
+        let whole = check_stored(&bytes).unwrap();
+        assert!(!whole.lacks_max_timestamp());
+        put(&mut bytes, AT_MAX_TIMESTAMP, (-1_i64).to_be_bytes());
+        seal(&mut bytes);
+        assert!(check_stored(&bytes).unwrap().lacks_max_timestamp());
+        assert_eq!(stamp_max_timestamp(&mut bytes, DecompressLimit::default()).unwrap(), whole);
+        assert_eq!(bytes, hand_made());
     }
 }
