@@ -2,9 +2,15 @@
 //!
 //! The versions come from the messages' own tables; the names of all others serve log lines about requests that are not served.
 
-use crate::wire::messages::{
-    api_versions::ApiVersionsRequest, fetch::FetchRequest, metadata::MetadataRequest, produce::ProduceRequest,
-};
+use crate::wire::messages::api_versions::ApiVersionsRequest;
+use crate::wire::messages::create_topics::CreateTopicsRequest;
+use crate::wire::messages::delete_topics::DeleteTopicsRequest;
+use crate::wire::messages::fetch::FetchRequest;
+use crate::wire::messages::find_coordinator::FindCoordinatorRequest;
+use crate::wire::messages::init_producer_id::InitProducerIdRequest;
+use crate::wire::messages::list_offsets::ListOffsetsRequest;
+use crate::wire::messages::metadata::MetadataRequest;
+use crate::wire::messages::produce::ProduceRequest;
 use crate::wire::schema::Message;
 
 /// A request's kind.
@@ -129,8 +135,13 @@ pub const SERVED: &[Api] = &[
     // Advertised from 0 though Kafka and we serve from 3: else librdkafka 2.0 sends its compressed batches uncompressed.
     Api { advertised_from: 0, ..Api::of::<ProduceRequest<'_>>() },
     Api::of::<FetchRequest<'_>>(),
+    Api::of::<ListOffsetsRequest<'_>>(),
     Api::of::<MetadataRequest<'_>>(),
+    Api::of::<FindCoordinatorRequest<'_>>(),
     Api::of::<ApiVersionsRequest<'_>>(),
+    Api::of::<CreateTopicsRequest<'_>>(),
+    Api::of::<DeleteTopicsRequest<'_>>(),
+    Api::of::<InitProducerIdRequest<'_>>(),
 ];
 
 impl Api {

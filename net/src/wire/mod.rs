@@ -3,6 +3,8 @@
 //! Pure functions from bytes to structs and back; no I/O, no time, nothing about logs or topics. The broker's handlers, the
 //! connections and the client stand on it.
 
+#[cfg(test)]
+mod agreement;
 pub mod api;
 pub mod error_code;
 pub mod frame;

@@ -4,6 +4,11 @@
 //! ignored in encoding and has its default after decoding; see `wire::schema`.
 
 pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod init_producer_id;
+pub mod list_offsets;
 pub mod metadata;
 pub mod produce;
