@@ -4,4 +4,5 @@
 //! requests and no setting's name, and it starts no thread but the plain-call disk's own pool.
 
 pub mod clock;
+pub mod data_dir;
 pub mod disk;
