@@ -243,7 +243,7 @@ impl BatchHeader {
         self.producer_id >= 0
     }
 
-    /// Whether the producer left out the maximum timestamp, as sarama did before 1.45 (−1 or 0 beside a real base timestamp). The
+    /// Whether the producer left out the maximum timestamp, as sarama did until 2025 (−1 beside a real base timestamp). The
     /// time index needs the true one: see [`stamp_max_timestamp`](crate::stamp_max_timestamp).
     #[must_use]
     pub fn lacks_max_timestamp(&self) -> bool {
