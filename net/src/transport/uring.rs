@@ -1,0 +1,178 @@
+//! Sockets on tokio-uring: a read that has to wait waits on the ring. All rules for that crate are kept in this file.
+//!
+//! - A read is never dropped half-way: it would go on in the kernel and swallow the peer's bytes. Only a connection's reader
+//!   task awaits it; `shutdown(2)` ends it.
+//! - The runtime is not dropped while a read is in flight: the kernel still writes into the buffer ([`run`] sees to it).
+//! - A ring read writes at the start of what it is given: it is given the buffer's tail.
+//! - Sends do not go through the ring: they are direct calls on the same non-blocking descriptor (`sendfile.rs`).
+
+use std::cell::{Cell, OnceCell};
+use std::future::Future;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use bytes::BytesMut;
+use rustix::net::{RecvFlags, Shutdown};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio_uring::buf::BoundedBuf;
+use tokio_uring::net::TcpStream;
+
+use super::sendfile::{SendSocket, Sends, send_pieces};
+use super::{ColdSends, Stream};
+use crate::Piece;
+
+thread_local! {
+    /// Ring reads of this thread whose completion has not come yet.
+    static READS_IN_FLIGHT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A TCP connection on a tokio-uring runtime.
+pub(super) struct UringStream {
+    // Registered at the first full socket; declared first, so that it is deregistered before the descriptor is closed.
+    readiness: OnceCell<AsyncFd<RawFd>>,
+    stream: TcpStream,
+    sends: Sends,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl UringStream {
+    pub(super) fn new(socket: OwnedFd, cold_sends: ColdSends) -> io::Result<UringStream> {
+        let socket = std::net::TcpStream::from(socket);
+        // One sendfile to a stalled peer would freeze the thread otherwise.
+        socket.set_nonblocking(true)?;
+        let (local, peer) = (socket.local_addr()?, socket.peer_addr()?);
+        let stream = TcpStream::from_std(socket);
+        Ok(UringStream { readiness: OnceCell::new(), stream, sends: Sends::new(cold_sends), local, peer })
+    }
+
+    fn readiness(&self) -> io::Result<&AsyncFd<RawFd>> {
+        if let Some(readiness) = self.readiness.get() {
+            return Ok(readiness);
+        }
+        // SAFETY: `stream` owns the descriptor and keeps it open; it is dropped after `readiness`, being declared after it.
+        let readiness = unsafe { AsyncFd::register(self.stream.as_raw_fd()) }?;
+        Ok(self.readiness.get_or_init(|| readiness))
+    }
+
+    /// Takes what has arrived, without waiting.
+    fn try_recv(&self, buffer: &mut BytesMut, length_max: usize) -> io::Result<usize> {
+        let spare = &mut buffer.spare_capacity_mut()[..length_max];
+        let (_, count) = rustix::net::recv(self.fd(), spare, RecvFlags::DONTWAIT)?;
+        // SAFETY: the kernel has just written `count` bytes, at most `length_max`, behind the buffer's length, and
+        // `spare_capacity_mut` bounds them by the capacity.
+        unsafe { buffer.set_len(buffer.len() + count) };
+        Ok(count)
+    }
+
+    /// Waits on the ring. The kernel owns the buffer until the completion.
+    async fn read_on_ring(&self, buffer: BytesMut, length_max: usize) -> (io::Result<usize>, BytesMut) {
+        let start = buffer.len();
+        READS_IN_FLIGHT.with(|reads| reads.set(reads.get() + 1));
+        let (result, slice) = self.stream.read(buffer.slice(start..start + length_max)).await;
+        READS_IN_FLIGHT.with(|reads| reads.set(reads.get() - 1));
+        (result, slice.into_inner())
+    }
+}
+
+/// Runs `main` on a tokio-uring runtime.
+pub(super) fn run<F: Future>(entries: u32, main: impl FnOnce() -> F) -> io::Result<F::Output> {
+    let runtime = ManuallyDrop::new(runtime(entries)?);
+    let output = runtime.block_on(async { main().await });
+    let reads_in_flight = READS_IN_FLIGHT.get();
+    if reads_in_flight == 0 {
+        drop(ManuallyDrop::into_inner(runtime));
+    } else {
+        // Its memory is lost, which is harmless; the kernel writing into freed memory would not be.
+        tracing::error!(reads_in_flight, "connections were left open; their runtime is not freed");
+    }
+    Ok(output)
+}
+
+/// Makes a runtime and drops it.
+pub(super) fn probe(entries: u32) -> io::Result<()> {
+    runtime(entries).map(drop)
+}
+
+fn runtime(entries: u32) -> io::Result<tokio_uring::Runtime> {
+    let mut ring = tokio_uring::uring_builder();
+    // Completions are run when the thread enters the kernel anyway, and not by interrupting it: a third more requests.
+    ring.setup_coop_taskrun();
+    tokio_uring::Runtime::new(tokio_uring::builder().entries(entries).uring_builder(&ring))
+}
+
+impl SendSocket for UringStream {
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `stream` owns the descriptor and closes it only when it is dropped, and the borrow is bound to `self`.
+        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
+    }
+
+    async fn when_writable<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        self.readiness()?.async_io(Interest::WRITABLE, |_| attempt()).await
+    }
+}
+
+impl Stream for UringStream {
+    async fn read(&self, mut buffer: BytesMut, length_max: usize) -> (io::Result<usize>, BytesMut) {
+        loop {
+            match self.try_recv(&mut buffer, length_max) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => {
+                    // Bytes may come as fast as they are taken: the other connections of this core want their turn.
+                    tokio::task::coop::consume_budget().await;
+                    return (result, buffer);
+                }
+            }
+            let result;
+            (result, buffer) = self.read_on_ring(buffer, length_max).await;
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Kernels before 6 do not let a ring read wait on a non-blocking socket.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waited = match self.readiness() {
+                        Ok(readiness) => readiness.readable().await.map(|mut ready| ready.clear_ready()),
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = waited {
+                        return (Err(error), buffer);
+                    }
+                }
+                result => return (result, buffer),
+            }
+        }
+    }
+
+    async fn send(&self, pieces: &mut Vec<Piece>) -> io::Result<()> {
+        send_pieces(self, &self.sends, pieces).await
+    }
+
+    fn sent_bytes(&self) -> u64 {
+        self.sends.sent_bytes()
+    }
+
+    fn shutdown_read(&self) {
+        // It fails when the peer has gone; then the end is there already.
+        let _ = rustix::net::shutdown(self.fd(), Shutdown::Read);
+    }
+
+    fn shutdown(&self) {
+        // As above.
+        let _ = rustix::net::shutdown(self.fd(), Shutdown::Both);
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+}
