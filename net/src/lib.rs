@@ -10,6 +10,7 @@
 //! same order, as [`Piece`]s: bytes by `send(2)`, ranges of files by `sendfile(2)`.
 
 mod budget;
+pub mod client;
 mod connection;
 mod piece;
 pub mod transport;

@@ -1,0 +1,20 @@
+//! The one Kafka client of the project: the command line, the load generator and the tests share it.
+//!
+//! It speaks to any Kafka-compatible broker over tokio's sockets and needs a tokio runtime with its I/O and time drivers, of
+//! any flavour. [`Connection`] is a pipelined connection with negotiated versions; [`Cluster`] finds leaders; [`Producer`] and
+//! [`Consumer`] stand on both. Groups and transactions are not here.
+
+mod admin;
+mod cluster;
+mod connection;
+mod consumer;
+mod error;
+mod partitioner;
+mod producer;
+
+pub use admin::{NewTopic, PartitionInfo, TopicInfo};
+pub use cluster::Cluster;
+pub use connection::{Answer, ConnectOptions, Connection, InFlight};
+pub use consumer::{Consumer, ConsumerOptions, Fetched, Start};
+pub use error::ClientError;
+pub use producer::{Acks, Delivered, Delivery, Producer, ProducerOptions, ProducerRecord};

@@ -1,0 +1,146 @@
+//! A partition's batches on the producer's side: the one being filled, those that are ready, and who waits for each record.
+//!
+//! Pure state: no I/O, and time comes in as an argument. The sender task moves batches from here to requests and back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringmill_batch::{BatchBuilder, sequence_after};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::{Delivered, Identity, ProducerOptions, Queued, Report};
+use crate::client::ClientError;
+
+/// A batch that is closed and only waits to be sent, for the first time or again.
+pub(super) struct ReadyBatch {
+    pub(super) bytes: Bytes,
+    reports: Vec<(Report, OwnedSemaphorePermit)>,
+    /// The earliest of its records' deadlines.
+    pub(super) deadline: Instant,
+}
+
+impl ReadyBatch {
+    /// Tells every record's sender that it lies at `base_offset` and following; −1 where no answer was asked for.
+    pub(super) fn delivered(self, topic: &Arc<str>, partition: i32, base_offset: i64) {
+        for (offset, (report, space)) in (base_offset..).zip(self.reports) {
+            let offset = if base_offset < 0 { -1 } else { offset };
+            drop(space);
+            report.tell(Ok(Delivered { topic: Arc::clone(topic), partition, offset }));
+        }
+    }
+
+    /// Tells every record's sender why it was given up.
+    pub(super) fn failed(self, error: &ClientError) {
+        for (report, space) in self.reports {
+            drop(space);
+            report.tell(Err(error.clone()));
+        }
+    }
+}
+
+/// One partition's share of the producer.
+pub(super) struct Partition {
+    builder: BatchBuilder,
+    reports: Vec<(Report, OwnedSemaphorePermit)>,
+    /// When the batch being filled was begun, and the earliest deadline in it.
+    open: Option<(Instant, Instant)>,
+    pub(super) ready: VecDeque<ReadyBatch>,
+    /// Requests in flight that carry a batch of this partition.
+    pub(super) in_flight: usize,
+    /// Batches that failed for a reason that may pass, by the order of their sending. While there are any, nothing else of the
+    /// partition is sent, and they only go again when nothing of it is in flight: that keeps the order.
+    pub(super) failed: Vec<(u64, ReadyBatch)>,
+    /// Nothing is sent before this; the sender clears it when the time has come.
+    pub(super) resume_at: Option<Instant>,
+    next_sequence: i32,
+}
+
+impl Partition {
+    pub(super) fn new(options: &ProducerOptions) -> Partition {
+        Partition {
+            builder: BatchBuilder::new(options.codec, options.level),
+            reports: Vec::new(),
+            open: None,
+            ready: VecDeque::new(),
+            in_flight: 0,
+            failed: Vec::new(),
+            resume_at: None,
+            next_sequence: 0,
+        }
+    }
+
+    /// Adds a record; a batch that is full is closed. Says whether that happened.
+    pub(super) fn push(
+        &mut self,
+        queued: Queued,
+        now: Instant,
+        now_ms: i64,
+        options: &ProducerOptions,
+        identity: Option<Identity>,
+    ) -> bool {
+        let Queued { record, report, deadline, space, .. } = queued;
+        let full = self.builder.len_bytes() + record.buffered_bytes() > options.batch_bytes && !self.builder.is_empty();
+        if full {
+            self.close(identity);
+        }
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let timestamp_ms = record.timestamp_ms.unwrap_or(now_ms);
+        self.builder.push(timestamp_ms, record.key.as_deref(), record.value.as_deref(), &headers);
+        self.reports.push((report, space));
+        let (begun, earliest) = self.open.unwrap_or((now, deadline));
+        self.open = Some((begun, earliest.min(deadline)));
+        if self.builder.len_bytes() >= options.batch_bytes {
+            self.close(identity);
+            return true;
+        }
+        full
+    }
+
+    /// Closes the batch being filled, if any: it gets its sequence number and is ready.
+    pub(super) fn close(&mut self, identity: Option<Identity>) {
+        let Some((_, deadline)) = self.open.take() else { return };
+        if let Some(Identity { id, epoch }) = identity {
+            self.builder.producer(id, epoch, self.next_sequence);
+            self.next_sequence = sequence_after(self.next_sequence, self.builder.count());
+        }
+        let bytes = self.builder.finish().freeze();
+        let reports = std::mem::take(&mut self.reports);
+        self.ready.push_back(ReadyBatch { bytes, reports, deadline });
+    }
+
+    /// When the batch being filled was begun.
+    pub(super) fn open_since(&self) -> Option<Instant> {
+        self.open.map(|(begun, _)| begun)
+    }
+
+    /// Puts failed batches back in front, in their order, once nothing is in flight.
+    pub(super) fn requeue_failed(&mut self) {
+        if self.in_flight > 0 || self.failed.is_empty() {
+            return;
+        }
+        self.failed.sort_by_key(|(order, _)| *order);
+        for (_, batch) in std::mem::take(&mut self.failed).into_iter().rev() {
+            self.ready.push_front(batch);
+        }
+    }
+
+    /// Whether a batch may be sent now.
+    pub(super) fn may_send(&self) -> bool {
+        !self.ready.is_empty() && self.failed.is_empty() && self.resume_at.is_none()
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_none() && self.ready.is_empty() && self.failed.is_empty() && self.in_flight == 0
+    }
+
+    /// Gives up everything.
+    pub(super) fn fail_all(&mut self, error: &ClientError, identity: Option<Identity>) {
+        self.close(identity);
+        let failed = std::mem::take(&mut self.failed).into_iter().map(|(_, batch)| batch);
+        failed.chain(std::mem::take(&mut self.ready)).for_each(|batch| batch.failed(error));
+    }
+}
