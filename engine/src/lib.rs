@@ -7,3 +7,4 @@ pub mod clock;
 pub mod data_dir;
 pub mod disk;
 pub mod producer_state;
+pub mod verify;
