@@ -1,0 +1,297 @@
+//! The validated configuration of a broker: everything the other parts read, typed, decided once at start.
+//!
+//! Made out of a list of assignments, weakest source first. Checks what concerns more than one value; single values were checked
+//! against their table when they were read. The composition root and `config print` use it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::raw::{self, Sources};
+use super::setting::{ConfigErrors, Problem, Section, Value};
+use super::tables;
+use super::topic::TopicDefaults;
+
+/// How files and sockets are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoKind {
+    /// io_uring where it works, else plain system calls with one warning.
+    Auto,
+    /// io_uring, or refuse to start.
+    Uring,
+    /// Plain system calls.
+    Posix,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// An address that clients are told instead of the one they dialled. The host is passed on as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertisedAddress {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// A broker's configuration in effect. Immutable.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BrokerConfig {
+    /// `node.id`.
+    pub node_id: i32,
+    /// `listeners`: where to listen, resolved.
+    pub listen: SocketAddr,
+    /// `advertised.listeners`; `None`: the address each client dialled.
+    pub advertised: Option<AdvertisedAddress>,
+    /// `log.dirs`: the data directory.
+    pub data_dir: PathBuf,
+    /// `num.partitions`, at least 1.
+    pub num_partitions: i32,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `socket.request.max.bytes`: a frame's largest length.
+    pub request_bytes_max: usize,
+    /// `fetch.max.bytes`: the most bytes of records in one answer.
+    pub fetch_bytes_max: usize,
+    /// `cores`, the processors' number filled in for 0; at least 1.
+    pub cores: usize,
+    /// `io`.
+    pub io: IoKind,
+    /// `request.memory.bytes`, for the whole process.
+    pub request_memory_bytes: usize,
+    /// `unsynced.bytes.max`, per partition.
+    pub unsynced_bytes_max: u64,
+    /// `log.level`: directives for tracing's filter.
+    pub log_level: String,
+    /// `log.format`.
+    pub log_format: LogFormat,
+    /// `[topic]`.
+    pub topic_defaults: Arc<TopicDefaults>,
+    values: Vec<Value>,
+}
+
+impl BrokerConfig {
+    /// A configuration out of full names and values alone, without file or environment, as if each were given by a flag: for
+    /// embedding and tests. For example `[("broker.log.dirs", "data"), ("ringmill.cores", "2")]`.
+    ///
+    /// # Errors
+    /// As [`raw::load`].
+    pub fn from_settings(settings: &[(&str, &str)]) -> Result<BrokerConfig, ConfigErrors> {
+        let sources = settings
+            .iter()
+            .fold(Sources::default(), |sources, (name, value)| sources.flag("--set", name, Some((*value).to_owned())));
+        raw::load(&sources)
+    }
+
+    /// Every setting with its value in effect and its place, section by section.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
+        self.values.iter()
+    }
+
+    /// Folds assignments, weakest first, over the tables' defaults.
+    pub(super) fn resolve(assigned: Vec<Value>) -> Result<BrokerConfig, ConfigErrors> {
+        let mut values: Vec<Value> = Section::ALL.into_iter().flat_map(tables::of).map(Value::at_default).collect();
+        for value in assigned {
+            let row = values
+                .iter_mut()
+                .find(|row| row.setting == value.setting)
+                .expect("assigned settings are in the tables");
+            *row = value;
+        }
+        let mut problems = Vec::new();
+        let topic_values = values.iter().filter(|value| value.setting.section == Section::Topic).cloned().collect();
+        let read = Read { values: &values };
+        let unsynced_bytes_max = read.bytes(Section::Ringmill, "unsynced.bytes.max") as u64;
+        let topic_defaults = TopicDefaults::new(topic_values, unsynced_bytes_max);
+        let topic_defaults = topic_defaults.map_err(|error| {
+            let place = read.value(Section::Topic, &error.name).place.clone();
+            Problem { place, what: error.to_string() }
+        });
+        let listen = keep(read.parsed("listeners", listen_address), &mut problems);
+        let advertised = keep(read.parsed("advertised.listeners", advertised_address), &mut problems);
+        let data_dir = keep(read.parsed("log.dirs", data_dir), &mut problems);
+        let topic_defaults = keep(topic_defaults, &mut problems);
+        let (Some(listen), Some(advertised), Some(data_dir), Some(topic_defaults)) =
+            (listen, advertised, data_dir, topic_defaults)
+        else {
+            return Err(ConfigErrors(problems));
+        };
+        Ok(BrokerConfig {
+            node_id: read.int(Section::Broker, "node.id"),
+            listen,
+            advertised,
+            data_dir,
+            num_partitions: read.int(Section::Broker, "num.partitions"),
+            auto_create_topics: read.value(Section::Broker, "auto.create.topics.enable").boolean(),
+            request_bytes_max: read.bytes(Section::Broker, "socket.request.max.bytes"),
+            fetch_bytes_max: read.bytes(Section::Broker, "fetch.max.bytes"),
+            cores: match read.bytes(Section::Ringmill, "cores") {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                cores => cores,
+            },
+            io: match read.text(Section::Ringmill, "io") {
+                "uring" => IoKind::Uring,
+                "posix" => IoKind::Posix,
+                _ => IoKind::Auto,
+            },
+            request_memory_bytes: read.bytes(Section::Ringmill, "request.memory.bytes"),
+            unsynced_bytes_max,
+            log_level: read.text(Section::Ringmill, "log.level").to_owned(),
+            log_format: match read.text(Section::Ringmill, "log.format") {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => LogFormat::Auto,
+            },
+            topic_defaults: Arc::new(topic_defaults),
+            values,
+        })
+    }
+}
+
+fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// Finds checked values by name.
+struct Read<'a> {
+    values: &'a [Value],
+}
+
+impl<'a> Read<'a> {
+    fn value(&self, section: Section, name: &str) -> &'a Value {
+        let found = self.values.iter().find(|value| value.setting.section == section && value.setting.name == name);
+        found.expect("the tables have this setting")
+    }
+
+    fn text(&self, section: Section, name: &str) -> &'a str {
+        &self.value(section, name).text
+    }
+
+    fn int(&self, section: Section, name: &str) -> i32 {
+        i32::try_from(self.value(section, name).integer()).expect("the table bounds this setting to 32 bits")
+    }
+
+    fn bytes(&self, section: Section, name: &str) -> usize {
+        usize::try_from(self.value(section, name).integer()).expect("the table admits no negative number here")
+    }
+
+    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Problem> {
+        let value = self.value(Section::Broker, name);
+        parse(&value.text).map_err(|why| Problem {
+            place: value.place.clone(),
+            what: format!("{} = {:?} is refused: {why}", value.setting.full_name(), value.text),
+        })
+    }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = host_and_port(text)?;
+    // Kafka's way to say "all interfaces" is an empty host.
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let found =
+        (host, port).to_socket_addrs().map_err(|error| format!("the host {host} is not known here: {error}"))?;
+    found.into_iter().next().ok_or_else(|| format!("the host {host} has no address"))
+}
+
+fn advertised_address(text: &str) -> Result<Option<AdvertisedAddress>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match host_and_port(text)? {
+        ("", _) => Err("clients need a host name or an address; write HOST:PORT".to_owned()),
+        ("0.0.0.0" | "::", _) => {
+            Err("clients cannot dial this address; write one that reaches this machine".to_owned())
+        }
+        (_, 0) => Err("clients cannot dial port 0; write the port that reaches this machine".to_owned()),
+        (host, port) => Ok(Some(AdvertisedAddress { host: host.to_owned(), port })),
+    }
+}
+
+/// `HOST:PORT`, `[v6]:PORT` or `:PORT`, with or without `PLAINTEXT://`.
+fn host_and_port(text: &str) -> Result<(&str, u16), String> {
+    if text.contains(',') {
+        return Err("one address is supported, not a list".to_owned());
+    }
+    let address = match text.split_once("://") {
+        Some(("PLAINTEXT", address)) => address,
+        Some((protocol, _)) => {
+            return Err(format!("the protocol {protocol} is not supported; write PLAINTEXT://HOST:PORT"));
+        }
+        None => text,
+    };
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return Err("expected HOST:PORT, for example 127.0.0.1:9092".to_owned());
+    };
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port; expected a number from 0 to 65535"))?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6,
+        None if host.contains(':') => return Err("write an IPv6 address in brackets: [::1]:9092".to_owned()),
+        None => host,
+    };
+    Ok((host, port))
+}
+
+fn data_dir(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("a data directory is needed; write its path".to_owned()),
+        _ if text.contains(',') => Err("exactly one data directory is supported, not a list".to_owned()),
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_read_in_kafkas_form_and_in_the_plain_one() {
+        let check = |text: &str, expected: Result<&str, &str>| match (listen_address(text), expected) {
+            (Ok(address), Ok(expected)) => assert_eq!(address.to_string(), expected, "{text}"),
+            (Err(why), Err(part)) => assert!(why.contains(part), "{text}: {why}"),
+            (got, _) => panic!("{text}: {got:?}"),
+        };
+        check("127.0.0.1:9092", Ok("127.0.0.1:9092"));
+        check("PLAINTEXT://127.0.0.1:0", Ok("127.0.0.1:0"));
+        check("PLAINTEXT://:9092", Ok("0.0.0.0:9092"));
+        check("[::1]:9092", Ok("[::1]:9092"));
+        check("::1:9092", Err("in brackets"));
+        check("SASL_SSL://h:1", Err("SASL_SSL is not supported"));
+        check("127.0.0.1", Err("expected HOST:PORT"));
+        check("127.0.0.1:99999", Err("not a port"));
+        check("127.0.0.1:1,127.0.0.1:2", Err("not a list"));
+    }
+
+    #[test]
+    fn advertised_addresses_must_be_dialable() {
+        assert_eq!(advertised_address(""), Ok(None));
+        let expected = AdvertisedAddress { host: "logs.example.org".to_owned(), port: 9092 };
+        assert_eq!(advertised_address("PLAINTEXT://logs.example.org:9092"), Ok(Some(expected)));
+        for text in ["0.0.0.0:9092", ":9092", "host:0", "host"] {
+            assert!(advertised_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_given_in_code_resolve() {
+        let config = BrokerConfig::from_settings(&[("broker.log.dirs", "d"), ("ringmill.cores", "3")]).unwrap();
+        assert_eq!((config.cores, config.data_dir), (3, PathBuf::from("d")));
+        assert!(BrokerConfig::from_settings(&[]).unwrap().cores >= 1);
+    }
+
+    #[test]
+    fn contradictions_between_settings_name_the_place_of_one() {
+        let settings = [("topic.max.message.bytes", "2000000"), ("ringmill.unsynced.bytes.max", "1048576")];
+        let message = BrokerConfig::from_settings(&settings).unwrap_err().to_string();
+        assert!(message.starts_with("flag --set: topic setting max.message.bytes: 2000000 is more than"), "{message}");
+    }
+}

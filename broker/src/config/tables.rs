@@ -1,0 +1,292 @@
+//! Every setting, once: the tables that parsing, validation, printing and Kafka's config APIs are driven by.
+//!
+//! Kafka's names, kinds, ranges and defaults are those of Kafka 4.4's own definitions, unless the row says otherwise. Rows without
+//! effect stand here so that tools which set them at Kafka's default go on working, and so that every other value is refused by
+//! name instead of being swallowed.
+
+use super::setting::{Effect, Kind, Section, Setting};
+
+const ANY: Kind = Kind::Text;
+const BOOL: Kind = Kind::Bool;
+const INT_MAX: i64 = i32::MAX as i64;
+
+const fn from(min: i64) -> Kind {
+    Kind::Integer { min, max: i64::MAX }
+}
+
+const fn int(min: i64, max: i64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const fn broker(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { section: Section::Broker, name, kind, default, effect: Effect::Real, doc }
+}
+
+const fn ringmill(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { section: Section::Ringmill, name, kind, default, effect: Effect::Real, doc }
+}
+
+const fn topic(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { section: Section::Topic, name, kind, default, effect: Effect::Real, doc }
+}
+
+const fn known(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { section: Section::Topic, name, kind, default, effect: Effect::DefaultOnly, doc }
+}
+
+/// `[broker]`: Kafka's names.
+pub static BROKER: &[Setting] = &[
+    broker("node.id", int(0, INT_MAX), "1", "This broker's number, shown to clients."),
+    broker(
+        "listeners",
+        ANY,
+        "PLAINTEXT://127.0.0.1:9092",
+        "The address to listen on: HOST:PORT, or Kafka's PLAINTEXT://HOST:PORT.",
+    ),
+    broker(
+        "advertised.listeners",
+        ANY,
+        "",
+        "The address told to clients; empty: the one each client dialled. Needed behind NAT.",
+    ),
+    broker("log.dirs", ANY, "/var/lib/ringmill", "The data directory; exactly one."),
+    broker("num.partitions", int(1, 10_000), "1", "Partitions of a topic that is created without saying how many."),
+    broker("auto.create.topics.enable", BOOL, "true", "Whether asking for an unknown topic creates it."),
+    broker(
+        "socket.request.max.bytes",
+        int(1024, INT_MAX),
+        "104857600",
+        "The largest request that is read; a larger one closes its connection.",
+    ),
+    broker("fetch.max.bytes", int(1024, INT_MAX), "57671680", "The most bytes of records in the answer to one fetch."),
+];
+
+/// `[ringmill]`: what Kafka has no name for.
+pub static RINGMILL: &[Setting] = &[
+    ringmill("cores", int(0, 1024), "0", "Threads that own partitions and serve connections; 0: one per processor."),
+    ringmill(
+        "io",
+        Kind::Choice(&["auto", "uring", "posix"]),
+        "auto",
+        "How files and sockets are used: io_uring, plain system calls, or the best that works here.",
+    ),
+    ringmill(
+        "request.memory.bytes",
+        from(4 << 20),
+        "268435456",
+        "Memory for requests being read or not yet answered, for the whole process.",
+    ),
+    ringmill(
+        "unsynced.bytes.max",
+        int(1 << 20, 1 << 40),
+        "67108864",
+        "The most bytes of one partition that may be written and not yet durable.",
+    ),
+    ringmill(
+        "log.level",
+        ANY,
+        "info",
+        "What is logged: error, warn, info, debug or trace, or per module, as in info,ringmill_engine=debug.",
+    ),
+    ringmill(
+        "log.format",
+        Kind::Choice(&["auto", "text", "json"]),
+        "auto",
+        "How log lines look; auto: text on a terminal, JSON otherwise.",
+    ),
+];
+
+/// `[topic]`: defaults of every topic, and what may be set on one topic. Sorted by name.
+pub static TOPIC: &[Setting] = &[
+    known("cleanup.policy", ANY, "delete", "What happens to old records; compaction does not exist yet."),
+    known("compression.gzip.level", int(-1, 9), "-1", "Level for compression.type=gzip."),
+    known("compression.lz4.level", int(1, 17), "9", "Level for compression.type=lz4."),
+    known("compression.type", ANY, "producer", "Batches stay as the producer compressed them."),
+    known("compression.zstd.level", int(-131_072, 22), "3", "Level for compression.type=zstd."),
+    known("delete.retention.ms", from(0), "86400000", "How long compaction keeps tombstones."),
+    known(
+        "errors.deadletterqueue.group.enable",
+        BOOL,
+        "false",
+        "Whether share groups may use the topic for dead letters.",
+    ),
+    known("file.delete.delay.ms", from(0), "60000", "Files are removed at once here; readers keep theirs open."),
+    topic(
+        "flush.bytes",
+        int(1 << 20, 1 << 40),
+        "536870912",
+        "With write.caching: the most bytes that a crash may take back.",
+    ),
+    known("flush.messages", from(1), "9223372036854775807", "Every answer is synced already; see write.caching."),
+    // Kafka's default is "never", which leaves the window to the kernel; ours states it.
+    topic("flush.ms", from(1), "1000", "With write.caching: the longest time that a record stays unsynced."),
+    known("follower.replication.throttled.replicas", ANY, "", "There is no replication yet."),
+    topic("index.interval.bytes", int(0, INT_MAX), "4096", "Bytes of records between two entries of the offset index."),
+    known("leader.replication.throttled.replicas", ANY, "", "There is no replication yet."),
+    known("local.retention.bytes", from(-2), "-2", "There is no tiered storage."),
+    known("local.retention.ms", from(-2), "-2", "There is no tiered storage."),
+    known("max.compaction.lag.ms", from(1), "9223372036854775807", "Compaction does not exist yet."),
+    known(
+        "max.decompressed.message.bytes",
+        int(1, INT_MAX),
+        "2147483639",
+        "Records are not decompressed by the broker.",
+    ),
+    topic("max.message.bytes", int(0, INT_MAX), "1048588", "The largest record batch that is taken, as it is sent."),
+    topic(
+        "message.timestamp.after.max.ms",
+        from(0),
+        "3600000",
+        "How far a producer's timestamp may lie ahead of the broker's clock.",
+    ),
+    topic(
+        "message.timestamp.before.max.ms",
+        from(0),
+        "9223372036854775807",
+        "How far a producer's timestamp may lie behind the broker's clock.",
+    ),
+    topic(
+        "message.timestamp.type",
+        Kind::Choice(&["CreateTime", "LogAppendTime"]),
+        "CreateTime",
+        "Whose clock stamps the records: the producer's or the broker's.",
+    ),
+    known("min.cleanable.dirty.ratio", Kind::Decimal { min: 0.0, max: 1.0 }, "0.5", "Compaction does not exist yet."),
+    known("min.compaction.lag.ms", from(0), "0", "Compaction does not exist yet."),
+    known("min.insync.replicas", int(1, INT_MAX), "1", "There is one replica."),
+    known("preallocate", BOOL, "false", "Space is always allocated ahead, in steps."),
+    known("remote.copy.lag.bytes", from(-1), "-1", "There is no tiered storage."),
+    known("remote.copy.lag.ms", from(-1), "0", "There is no tiered storage."),
+    known("remote.log.copy.disable", BOOL, "false", "There is no tiered storage."),
+    known("remote.log.delete.on.disable", BOOL, "false", "There is no tiered storage."),
+    known("remote.storage.enable", BOOL, "false", "There is no tiered storage."),
+    topic("retention.bytes", from(-1), "-1", "Bytes kept per partition, whole segments; -1: no limit."),
+    topic(
+        "retention.ms",
+        from(-1),
+        "604800000",
+        "How long records are kept, by the broker's time of append; -1: for ever.",
+    ),
+    topic(
+        "segment.bytes",
+        int(1 << 20, INT_MAX),
+        "1073741824",
+        "A segment's size; a full one is closed and a new one begun.",
+    ),
+    known("segment.index.bytes", int(4, INT_MAX), "10485760", "Indexes grow as they need."),
+    known("segment.jitter.ms", from(0), "0", "Segments roll on time."),
+    topic("segment.ms", from(1), "604800000", "How long a segment is written to before a new one is begun."),
+    known("unclean.leader.election.enable", BOOL, "false", "There is one replica."),
+    topic(
+        "write.caching",
+        BOOL,
+        "false",
+        "Answer after the write instead of after the sync; a crash may take back up to flush.ms or flush.bytes of records.",
+    ),
+];
+
+/// The table of a section.
+#[must_use]
+pub fn of(section: Section) -> &'static [Setting] {
+    match section {
+        Section::Broker => BROKER,
+        Section::Topic => TOPIC,
+        Section::Ringmill => RINGMILL,
+    }
+}
+
+/// Finds a setting by its name.
+#[must_use]
+pub fn find(section: Section, name: &str) -> Option<&'static Setting> {
+    of(section).iter().find(|setting| setting.name == name)
+}
+
+/// Kafka's broker-wide names of topic defaults, and the topic's name for the same thing: not accepted, but recognised, so that the
+/// refusal can say where the value belongs.
+pub(super) static BROKER_NAMES_OF_TOPIC_SETTINGS: &[(&str, &str)] = &[
+    ("log.cleanup.policy", "cleanup.policy"),
+    ("compression.type", "compression.type"),
+    ("log.flush.interval.ms", "flush.ms"),
+    ("log.flush.interval.messages", "flush.messages"),
+    ("log.index.interval.bytes", "index.interval.bytes"),
+    ("log.message.timestamp.after.max.ms", "message.timestamp.after.max.ms"),
+    ("log.message.timestamp.before.max.ms", "message.timestamp.before.max.ms"),
+    ("log.message.timestamp.type", "message.timestamp.type"),
+    ("log.retention.bytes", "retention.bytes"),
+    ("log.retention.hours", "retention.ms"),
+    ("log.retention.minutes", "retention.ms"),
+    ("log.retention.ms", "retention.ms"),
+    ("log.roll.hours", "segment.ms"),
+    ("log.roll.ms", "segment.ms"),
+    ("log.segment.bytes", "segment.bytes"),
+    ("message.max.bytes", "max.message.bytes"),
+    ("min.insync.replicas", "min.insync.replicas"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_passes_its_own_check_in_its_one_spelling() {
+        for section in Section::ALL {
+            for setting in of(section) {
+                assert_eq!(setting.check(setting.default).as_deref(), Ok(setting.default), "{}", setting.name);
+                assert_eq!(setting.section, section, "{}", setting.name);
+                assert!(setting.doc.ends_with('.'), "{}", setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_topic_settings_are_sorted() {
+        let names: Vec<_> = TOPIC.iter().map(|setting| setting.name).collect();
+        assert!(names.is_sorted());
+        for section in Section::ALL {
+            let mut names: Vec<_> = of(section).iter().map(Setting::environment_name).collect();
+            names.sort();
+            let count = names.len();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", section.name());
+        }
+    }
+
+    #[test]
+    fn the_recognised_broker_names_point_at_topic_settings() {
+        for (broker_name, topic_name) in BROKER_NAMES_OF_TOPIC_SETTINGS {
+            assert!(find(Section::Topic, topic_name).is_some(), "{broker_name} → {topic_name}");
+            assert!(find(Section::Broker, broker_name).is_none(), "{broker_name}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked_by_kind_and_effect() {
+        let check = |name: &str, value: &str, expected: Result<&str, &str>| {
+            let setting = find(Section::Topic, name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            let got = setting.check(value);
+            match expected {
+                Ok(text) => assert_eq!(got.as_deref(), Ok(text), "{name}={value}"),
+                Err(part) => assert!(got.as_ref().is_err_and(|why| why.contains(part)), "{name}={value}: {got:?}"),
+            }
+        };
+        check("retention.ms", " 007 ", Ok("7"));
+        check("retention.ms", "-1", Ok("-1"));
+        check("retention.ms", "-2", Err("at least -1"));
+        check("retention.ms", "1 day", Err("whole number"));
+        check("segment.bytes", "14", Err("from 1048576 to 2147483647"));
+        check("segment.bytes", "9223372036854775808", Err("whole number"));
+        check("write.caching", "TRUE", Ok("true"));
+        check("write.caching", "yes", Err("true or false"));
+        check("message.timestamp.type", "LogAppendTime", Ok("LogAppendTime"));
+        check("message.timestamp.type", "logappendtime", Err("CreateTime, LogAppendTime"));
+        check("cleanup.policy", "delete", Ok("delete"));
+        check("cleanup.policy", "compact", Err("only at its default, delete"));
+        check("cleanup.policy", "compact,delete", Err("no effect"));
+        check("compression.type", "zstd", Err("only at its default, producer"));
+        check("min.cleanable.dirty.ratio", "0.50", Ok("0.5"));
+        check("min.cleanable.dirty.ratio", "NaN", Err("from 0 to 1"));
+        check("min.insync.replicas", "2", Err("only at its default, 1"));
+        check("follower.replication.throttled.replicas", "0:1", Err("only at its default, empty"));
+        check("preallocate", "true", Err("no effect"));
+    }
+}

@@ -1,0 +1,196 @@
+//! What the broker knows about itself beside the records: its topics, their identities and settings, and who got which producer id.
+//!
+//! [`Metadata`] is the handle that every core holds. Reading is an immutable [`MetadataImage`] behind a watch, replaced as a whole
+//! after each durable commit; writing is a message to the one thread that owns the database, or, in the simulation, a call in
+//! place. A topic is created in two steps so that the caller can make its partitions durable in between: [`Metadata::prepare_topic`]
+//! gives identity and placement and writes nothing, [`Metadata::commit_topic`] makes it exist. Knows nothing of directories and logs.
+
+mod image;
+mod name;
+mod store;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use image::{MetadataImage, Topic, TopicId};
+pub use name::{TOPIC_NAME_BYTES_MAX, check_topic_name};
+pub use store::{OpenError, OpenStorage, Options, PRODUCER_ID_BLOCK, PreparedTopic};
+
+use crate::config::topic::TopicConfigError;
+use store::Store;
+
+/// Writes that wait for the metadata thread; a further one waits for its turn to queue.
+const QUEUE_MAX: usize = 64;
+
+/// A topic to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// Its partitions, at least 1.
+    pub partition_count: i32,
+    /// What is set on it, by Kafka's names.
+    pub settings: std::collections::BTreeMap<String, String>,
+}
+
+/// Why a write was refused or failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// The name breaks a rule, or collides with another topic's. INVALID_TOPIC_EXCEPTION.
+    #[error("{0}")]
+    InvalidName(String),
+    /// The topic exists. TOPIC_ALREADY_EXISTS.
+    #[error("the topic {0} exists already")]
+    Exists(String),
+    /// There is no such topic. UNKNOWN_TOPIC_OR_PARTITION.
+    #[error("there is no topic {0}")]
+    Unknown(String),
+    /// The number of partitions is out of its range. INVALID_PARTITIONS.
+    #[error("{0} partitions were asked for; a topic has from 1 to {max}", max = store::PARTITIONS_PER_TOPIC_MAX)]
+    PartitionCount(i32),
+    /// A setting is unknown or refused. INVALID_CONFIG.
+    #[error(transparent)]
+    Config(#[from] TopicConfigError),
+    /// The disk refused the write before anything was committed, for want of space for example; nothing has changed.
+    /// KAFKA_STORAGE_ERROR.
+    #[error("the metadata database could not be written: {0}; nothing was changed")]
+    Refused(String),
+    /// Whether the write is durable is not known; the broker must stop. See [`Metadata::failed`].
+    #[error("the metadata database has failed: {0}; the broker must be restarted")]
+    Failed(String),
+    /// The database is closed.
+    #[error("the metadata database is closed")]
+    Closed,
+}
+
+/// The handle. Cheap to clone; usable on every thread.
+#[derive(Clone)]
+pub struct Metadata {
+    image: watch::Receiver<Arc<MetadataImage>>,
+    failure: watch::Receiver<Option<String>>,
+    way: Way,
+}
+
+/// How a write reaches the store.
+#[derive(Clone)]
+enum Way {
+    Thread(mpsc::Sender<Work>),
+    InPlace(Arc<Mutex<Store>>),
+}
+
+type Work = Box<dyn FnOnce(&mut Store) + Send>;
+
+impl Metadata {
+    /// Opens the database file at `path`, creating it if it is not there, and starts the thread that owns it. The thread ends when
+    /// the last handle is dropped.
+    ///
+    /// # Errors
+    /// The database cannot be opened, is damaged, or belongs to another cluster; or the thread cannot be started.
+    pub fn open(path: &Path, options: Options) -> Result<Metadata, OpenError> {
+        let (store, image, failure) = Store::open_file(path, options)?;
+        let (work, mut queue) = mpsc::channel::<Work>(QUEUE_MAX);
+        let own = move || {
+            let mut store = store;
+            while let Some(work) = queue.blocking_recv() {
+                work(&mut store);
+            }
+        };
+        thread::Builder::new().name("metadata".to_owned()).spawn(own).map_err(OpenError::Thread)?;
+        Ok(Metadata { image, failure, way: Way::Thread(work) })
+    }
+
+    /// The same on storage that `open_storage` gives, without a thread: every write happens in the caller's place. For the simulation.
+    ///
+    /// # Errors
+    /// As [`Metadata::open`].
+    pub fn open_in_place(open_storage: OpenStorage, options: Options) -> Result<Metadata, OpenError> {
+        let (store, image, failure) = Store::open(open_storage, options)?;
+        Ok(Metadata { image, failure, way: Way::InPlace(Arc::new(Mutex::new(store))) })
+    }
+
+    /// The image at this moment.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// Tells of every later image; a core keeps one and looks only when it has changed.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.image.clone()
+    }
+
+    /// Resolves with the reason when the database has failed, so that the broker must stop; else never.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().expect("waited until there is one"),
+            // The store is gone because everything ends: nobody needs to stop for that.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Checks a topic to be created and gives it an identity and a placement. Changes nothing.
+    ///
+    /// # Errors
+    /// The name, the number of partitions or a setting is refused, or the topic exists.
+    pub async fn prepare_topic(&self, topic: NewTopic, now_ms: i64) -> Result<PreparedTopic, MetadataError> {
+        self.run(move |store| store.prepare_topic(topic, now_ms)).await
+    }
+
+    /// Makes a prepared topic exist; durable when this returns. Its partitions must be durable before the call.
+    ///
+    /// # Errors
+    /// The name was taken since, or the database failed.
+    pub async fn commit_topic(&self, prepared: PreparedTopic) -> Result<Arc<Topic>, MetadataError> {
+        self.run(move |store| store.commit_topic(prepared)).await
+    }
+
+    /// Makes a topic cease to exist; durable when this returns. Its partitions are the caller's to remove, after the call.
+    ///
+    /// # Errors
+    /// There is no such topic, or the database failed.
+    pub async fn delete_topic(&self, name: &str) -> Result<Arc<Topic>, MetadataError> {
+        let name = name.to_owned();
+        self.run(move |store| store.delete_topic(&name)).await
+    }
+
+    /// Takes a block of [`PRODUCER_ID_BLOCK`] producer ids that no one else ever gets; durable when this returns.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn take_producer_ids(&self) -> Result<Range<i64>, MetadataError> {
+        self.run(Store::take_producer_ids).await
+    }
+
+    /// Closes the database cleanly. Later writes are refused; the last image stays readable.
+    pub async fn close(&self) {
+        // A store that is gone is closed already.
+        let _ = self.run(|store| Ok(store.close())).await;
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Store) -> Result<T, MetadataError> + Send + 'static,
+    ) -> Result<T, MetadataError> {
+        match &self.way {
+            Way::InPlace(store) => write(&mut store.lock().unwrap_or_else(PoisonError::into_inner)),
+            Way::Thread(queue) => {
+                let (answer, answered) = oneshot::channel();
+                let work: Work = Box::new(move |store| {
+                    // Nobody listens when the caller was dropped meanwhile; what is done is done.
+                    let _ = answer.send(write(store));
+                });
+                queue.send(work).await.map_err(|_| MetadataError::Closed)?;
+                answered.await.map_err(|_| MetadataError::Closed)?
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

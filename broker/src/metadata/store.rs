@@ -1,0 +1,465 @@
+//! The database under the metadata, and the rules by which it changes: one writer, every change one durable transaction.
+//!
+//! Runs on the metadata thread or, in the simulation, in the caller's place; waits for nothing but its storage. A write that the disk
+//! refuses (no space) is rolled back by opening the database again at its last commit; a failed sync leaves open what is durable,
+//! so it ends the store and, through `failure`, the broker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::image::{MetadataImage, Topic, TopicId};
+use super::name::{check_topic_name, names_collide};
+use super::{MetadataError, NewTopic};
+use crate::config::topic::{TopicConfig, TopicDefaults};
+
+/// How many producer ids one transaction takes, so that a new producer rarely waits for a sync.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// A topic's largest number of partitions.
+pub(super) const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+
+/// Rises when the tables below change in a way that older code would misread.
+const FORMAT_VERSION: u64 = 1;
+
+/// A database that passes its checks is small: redb's cache need not be larger than this.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Words: `cluster id`.
+const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
+/// Numbers: `format version`, `next producer id`, `next placement`.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// Topics by name; the value is a [`TopicRow`] as JSON.
+const TOPICS: TableDefinition<'_, &str, &str> = TableDefinition::new("topics");
+
+/// Gives the database's storage, again after each failed write.
+pub type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBackend>> + Send>;
+
+/// What the store is told from outside.
+pub struct Options {
+    /// The cluster's id, out of the superblock; a database of another cluster is refused.
+    pub cluster_id: String,
+    /// What topics get for settings that are not set on them.
+    pub topic_defaults: Arc<TopicDefaults>,
+    /// Gives identities that never repeat: random ones, or in the simulation the seed's.
+    pub new_topic_id: Box<dyn FnMut() -> TopicId + Send>,
+}
+
+impl Options {
+    /// Options with random topic ids.
+    #[must_use]
+    pub fn new(cluster_id: &str, topic_defaults: Arc<TopicDefaults>) -> Options {
+        let new_topic_id = Box::new(|| Uuid::new_v4().into_bytes());
+        Options { cluster_id: cluster_id.to_owned(), topic_defaults, new_topic_id }
+    }
+}
+
+/// Why the database does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file system says no.
+    #[error("cannot open the metadata database {path}: {source}; check owner and permissions of the data directory")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its content is not what was written.
+    #[error(
+        "the metadata database {path} is damaged: {why}; restore it from a backup. Without it the broker does not know its topics, \
+         so it does not start; no byte of the records is touched"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What was found.
+        why: String,
+    },
+    /// It is another cluster's.
+    #[error(
+        "the metadata database {path} belongs to cluster {found}, the data directory to cluster {expected}; \
+         one of them was copied from elsewhere: put the two together that belong together"
+    )]
+    OtherCluster {
+        /// The file.
+        path: String,
+        /// The id in the database.
+        found: String,
+        /// The id in the superblock.
+        expected: String,
+    },
+    /// It was written by a newer Ringmill.
+    #[error(
+        "the metadata database {path} has format {found}, this Ringmill knows {FORMAT_VERSION}; start the newer Ringmill that wrote it"
+    )]
+    NewerFormat {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: u64,
+    },
+    /// A stored topic's settings contradict the broker's configuration of today.
+    #[error("topic {topic} does not fit the configuration: {why}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What contradicts what.
+        why: String,
+    },
+    /// The metadata thread cannot be started.
+    #[error("the metadata thread cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// A topic that has an identity and a placement, and does not exist yet.
+#[derive(Clone, Debug)]
+pub struct PreparedTopic(Topic);
+
+impl PreparedTopic {
+    /// The topic as it will be.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.0
+    }
+}
+
+/// A topic as the database keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicRow {
+    id: Uuid,
+    partitions: i32,
+    placement: u64,
+    created_ms: i64,
+    settings: BTreeMap<String, String>,
+}
+
+/// The database and the image of what is committed.
+pub(super) struct Store {
+    /// `None` once closed or failed.
+    database: Option<Database>,
+    open_storage: OpenStorage,
+    sync_failed: Arc<AtomicBool>,
+    options: Options,
+    next_placement: u64,
+    image: watch::Sender<Arc<MetadataImage>>,
+    failure: watch::Sender<Option<String>>,
+}
+
+type Opened = (Store, watch::Receiver<Arc<MetadataImage>>, watch::Receiver<Option<String>>);
+
+impl Store {
+    /// Opens the file at `path`, or makes it: under another name first, since a database cut off in its making could not be told
+    /// from a damaged one.
+    pub(super) fn open_file(path: &Path, options: Options) -> Result<Opened, OpenError> {
+        let name_error = |source| OpenError::Io { path: path.display().to_string(), source };
+        if !path.try_exists().map_err(name_error)? {
+            let unfinished = PathBuf::from(format!("{}.new", path.display()));
+            let mut storage = open_file_storage(unfinished.clone(), true);
+            let sync_failed = Arc::new(AtomicBool::new(false));
+            let database = open_database(&mut storage, &sync_failed).map_err(name_error)?;
+            initialise(&database, &options.cluster_id).map_err(|error| name_error(io::Error::other(error)))?;
+            drop(database);
+            std::fs::rename(&unfinished, path).map_err(name_error)?;
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            // A rename alone may not survive power loss.
+            std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(name_error)?;
+        }
+        Store::open_at(&path.display().to_string(), open_file_storage(path.to_owned(), false), options)
+    }
+
+    /// Opens a database on any storage, and makes it there if the storage is empty.
+    pub(super) fn open(open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
+        Store::open_at("(in place)", open_storage, options)
+    }
+
+    fn open_at(path: &str, mut open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
+        let sync_failed = Arc::new(AtomicBool::new(false));
+        let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
+        let mut database = open_database(&mut open_storage, &sync_failed).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => damaged(source.to_string()),
+            _ => OpenError::Io { path: path.to_owned(), source },
+        })?;
+        // Compares every page with its checksum; the database is small, and a wrong topic is worse than a millisecond.
+        database.check_integrity().map_err(|error| damaged(error.to_string()))?;
+        let content = match read(&database).map_err(|error| damaged(error.to_string()))? {
+            Some(content) => content,
+            None => {
+                let new = initialise(&database, &options.cluster_id);
+                new.map_err(|error| OpenError::Io { path: path.to_owned(), source: io::Error::other(error) })?;
+                Content {
+                    format: FORMAT_VERSION,
+                    cluster_id: options.cluster_id.clone(),
+                    next_placement: 0,
+                    topics: Vec::new(),
+                }
+            }
+        };
+        if content.format > FORMAT_VERSION {
+            return Err(OpenError::NewerFormat { path: path.to_owned(), found: content.format });
+        }
+        if content.cluster_id != options.cluster_id {
+            let expected = options.cluster_id;
+            return Err(OpenError::OtherCluster { path: path.to_owned(), found: content.cluster_id, expected });
+        }
+        let mut image = MetadataImage { cluster_id: options.cluster_id.as_str().into(), ..MetadataImage::default() };
+        for (name, row) in content.topics {
+            let row: TopicRow =
+                serde_json::from_str(&row).map_err(|error| damaged(format!("the row of topic {name}: {error}")))?;
+            let config = options.topic_defaults.resolve(&row.settings);
+            let config = config.map_err(|error| OpenError::Topic { topic: name.clone(), why: error.to_string() })?;
+            let topic = Arc::new(row.into_topic(&name, config));
+            image.names.insert(topic.id, Arc::clone(&topic.name));
+            image.topics.insert(Arc::clone(&topic.name), topic);
+        }
+        let (image, image_watch) = watch::channel(Arc::new(image));
+        let (failure, failure_watch) = watch::channel(None);
+        let next_placement = content.next_placement;
+        let database = Some(database);
+        let store = Store { database, open_storage, sync_failed, options, next_placement, image, failure };
+        Ok((store, image_watch, failure_watch))
+    }
+
+    pub(super) fn prepare_topic(&mut self, new: NewTopic, now_ms: i64) -> Result<PreparedTopic, MetadataError> {
+        let NewTopic { name, partition_count, settings } = new;
+        check_topic_name(&name).map_err(MetadataError::InvalidName)?;
+        self.check_name_is_free(&name)?;
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&partition_count) {
+            return Err(MetadataError::PartitionCount(partition_count));
+        }
+        let config = self.options.topic_defaults.resolve(&settings)?;
+        Ok(PreparedTopic(Topic {
+            name: name.into(),
+            id: (self.options.new_topic_id)(),
+            partition_count,
+            placement: self.next_placement,
+            created_ms: now_ms,
+            settings,
+            config: Arc::new(config),
+        }))
+    }
+
+    pub(super) fn commit_topic(&mut self, prepared: PreparedTopic) -> Result<Arc<Topic>, MetadataError> {
+        let PreparedTopic(topic) = prepared;
+        // Two creations may have been prepared side by side.
+        self.check_name_is_free(&topic.name)?;
+        let next_placement = self.next_placement.wrapping_add(topic.partition_count.unsigned_abs().into());
+        let row =
+            serde_json::to_string(&TopicRow::of(&topic)).expect("a row of numbers and strings is always valid JSON");
+        self.write(|transaction| {
+            transaction.open_table(TOPICS)?.insert(&*topic.name, row.as_str())?;
+            transaction.open_table(NUMBERS)?.insert("next placement", next_placement)?;
+            Ok(())
+        })?;
+        self.next_placement = next_placement;
+        let topic = Arc::new(topic);
+        self.image.send_modify(|image| *image = Arc::new(image.with(Arc::clone(&topic))));
+        Ok(topic)
+    }
+
+    pub(super) fn delete_topic(&mut self, name: &str) -> Result<Arc<Topic>, MetadataError> {
+        let topic = self.image.borrow().topic(name).cloned();
+        let topic = topic.ok_or_else(|| MetadataError::Unknown(name.to_owned()))?;
+        self.write(|transaction| {
+            transaction.open_table(TOPICS)?.remove(name)?;
+            Ok(())
+        })?;
+        self.image.send_modify(|image| *image = Arc::new(image.without(&topic)));
+        Ok(topic)
+    }
+
+    pub(super) fn take_producer_ids(&mut self) -> Result<Range<i64>, MetadataError> {
+        let first = self.write(|transaction| {
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            let first = numbers.get("next producer id")?.map_or(0, |next| next.value());
+            numbers.insert("next producer id", first + PRODUCER_ID_BLOCK.unsigned_abs())?;
+            Ok(first)
+        })?;
+        let first = i64::try_from(first).expect("the counter starts at 0 and rises by 1000: it never comes near 2^63");
+        Ok(first..first + PRODUCER_ID_BLOCK)
+    }
+
+    pub(super) fn close(&mut self) {
+        self.database = None;
+    }
+
+    fn check_name_is_free(&self, name: &str) -> Result<(), MetadataError> {
+        let image = self.image.borrow();
+        match image.topics().find(|topic| names_collide(&topic.name, name)) {
+            None => Ok(()),
+            Some(topic) if &*topic.name == name => Err(MetadataError::Exists(name.to_owned())),
+            Some(topic) => Err(MetadataError::InvalidName(format!(
+                "the topic's name {name} collides with the topic {}: they differ only in '.' and '_'",
+                topic.name
+            ))),
+        }
+    }
+
+    /// One durable transaction. A failure rolls back, or, when a sync failed, ends the store.
+    fn write<T>(
+        &mut self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, MetadataError> {
+        let Some(database) = &self.database else {
+            let reason = self.failure.borrow().clone();
+            return Err(reason.map_or(MetadataError::Closed, MetadataError::Failed));
+        };
+        let error = match transact(database, change) {
+            Ok(value) => return Ok(value),
+            Err(error) => error.to_string(),
+        };
+        self.database = None;
+        if !self.sync_failed.load(Ordering::Relaxed) {
+            match open_database(&mut self.open_storage, &self.sync_failed) {
+                Ok(database) => {
+                    self.database = Some(database);
+                    return Err(MetadataError::Refused(error));
+                }
+                Err(reopening) => {
+                    tracing::error!(%error, %reopening, "the metadata database does not open after a failed write")
+                }
+            }
+        }
+        self.failure.send_replace(Some(error.clone()));
+        Err(MetadataError::Failed(error))
+    }
+}
+
+impl TopicRow {
+    fn of(topic: &Topic) -> TopicRow {
+        TopicRow {
+            id: Uuid::from_bytes(topic.id),
+            partitions: topic.partition_count,
+            placement: topic.placement,
+            created_ms: topic.created_ms,
+            settings: topic.settings.clone(),
+        }
+    }
+
+    fn into_topic(self, name: &str, config: TopicConfig) -> Topic {
+        Topic {
+            name: name.into(),
+            id: self.id.into_bytes(),
+            partition_count: self.partitions,
+            placement: self.placement,
+            created_ms: self.created_ms,
+            settings: self.settings,
+            config: Arc::new(config),
+        }
+    }
+}
+
+/// All that the database holds and the image needs.
+struct Content {
+    format: u64,
+    cluster_id: String,
+    next_placement: u64,
+    topics: Vec<(String, String)>,
+}
+
+/// `None` from a database in which nothing was ever committed.
+fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let words = match transaction.open_table(WORDS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        words => words?,
+    };
+    let numbers = transaction.open_table(NUMBERS)?;
+    let number = |name: &str| Ok::<_, redb::Error>(numbers.get(name)?.map_or(0, |number| number.value()));
+    let mut topics = Vec::new();
+    for row in transaction.open_table(TOPICS)?.iter()? {
+        let (name, row) = row?;
+        topics.push((name.value().to_owned(), row.value().to_owned()));
+    }
+    Ok(Some(Content {
+        format: number("format version")?,
+        cluster_id: words.get("cluster id")?.map_or_else(String::new, |id| id.value().to_owned()),
+        next_placement: number("next placement")?,
+        topics,
+    }))
+}
+
+fn initialise(database: &Database, cluster_id: &str) -> Result<(), redb::Error> {
+    transact(database, |transaction| {
+        transaction.open_table(WORDS)?.insert("cluster id", cluster_id)?;
+        transaction.open_table(NUMBERS)?.insert("format version", FORMAT_VERSION)?;
+        transaction.open_table(TOPICS)?;
+        Ok(())
+    })
+}
+
+fn transact<T>(
+    database: &Database,
+    change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+) -> Result<T, redb::Error> {
+    let transaction = database.begin_write()?;
+    let value = change(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+fn open_file_storage(path: PathBuf, create: bool) -> OpenStorage {
+    Box::new(move || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).create(create).truncate(create).open(&path)?;
+        let backend = FileBackend::new(file).map_err(io::Error::other)?;
+        Ok(Box::new(backend) as Box<dyn StorageBackend>)
+    })
+}
+
+fn open_database(open_storage: &mut OpenStorage, sync_failed: &Arc<AtomicBool>) -> io::Result<Database> {
+    let storage = Storage { inner: open_storage()?, sync_failed: Arc::clone(sync_failed) };
+    let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(storage);
+    opened.map_err(|error| match error {
+        redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
+    })
+}
+
+/// Remembers whether a sync has failed: what was durable before it is then no longer known.
+struct Storage {
+    inner: Box<dyn StorageBackend>,
+    sync_failed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(out)
+    }
+}
+
+impl StorageBackend for Storage {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.inner.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+}

@@ -1,0 +1,290 @@
+//! The metadata's promises: what was answered survives any crash, what was refused left no trace, damage is named.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+
+use super::*;
+use crate::config::BrokerConfig;
+
+/// Storage of a test: what the page cache holds, what a power cut would leave, and which call fails next.
+#[derive(Debug, Default)]
+struct Disk {
+    cached: Vec<u8>,
+    durable: Vec<u8>,
+    calls: usize,
+    fail_write_at: Option<usize>,
+    fail_sync_at: Option<usize>,
+    /// The durable state after each sync.
+    history: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct TestDisk(Arc<Mutex<Disk>>);
+
+impl TestDisk {
+    fn with<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    fn of(bytes: &[u8]) -> TestDisk {
+        let disk = TestDisk::default();
+        disk.with(|disk| (disk.cached, disk.durable) = (bytes.to_vec(), bytes.to_vec()));
+        disk
+    }
+
+    fn open(&self) -> Result<Metadata, OpenError> {
+        let disk = self.clone();
+        let storage: OpenStorage = Box::new(move || Ok(Box::new(disk.clone())));
+        Metadata::open_in_place(storage, options("cluster"))
+    }
+}
+
+impl StorageBackend for TestDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.with(|disk| disk.cached.len() as u64))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.with(|disk| match disk.cached.get(offset..offset + out.len()) {
+            Some(bytes) => Ok(out.copy_from_slice(bytes)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        })
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.write_call(|disk| disk.cached.resize(usize::try_from(length).unwrap(), 0))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(|disk| {
+            disk.calls += 1;
+            if disk.fail_sync_at.is_some_and(|at| disk.calls >= at) {
+                return Err(io::Error::other("injected: sync"));
+            }
+            disk.durable.clone_from(&disk.cached);
+            disk.history.push(disk.durable.clone());
+            Ok(())
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.write_call(|disk| disk.cached[offset..offset + data.len()].copy_from_slice(data))
+    }
+}
+
+impl TestDisk {
+    fn write_call(&self, write: impl FnOnce(&mut Disk)) -> io::Result<()> {
+        self.with(|disk| {
+            disk.calls += 1;
+            if disk.fail_write_at == Some(disk.calls) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            write(disk);
+            Ok(())
+        })
+    }
+}
+
+fn options(cluster_id: &str) -> Options {
+    let config = BrokerConfig::from_settings(&[]).unwrap();
+    Options::new(cluster_id, Arc::clone(&config.topic_defaults))
+}
+
+fn new_topic(name: &str, partition_count: i32) -> NewTopic {
+    NewTopic { name: name.to_owned(), partition_count, settings: BTreeMap::new() }
+}
+
+async fn create(metadata: &Metadata, name: &str, partition_count: i32) -> Result<Arc<Topic>, MetadataError> {
+    let prepared = metadata.prepare_topic(new_topic(name, partition_count), 7).await?;
+    metadata.commit_topic(prepared).await
+}
+
+fn names(metadata: &Metadata) -> Vec<String> {
+    metadata.image().topics().map(|topic| topic.name.to_string()).collect()
+}
+
+#[tokio::test]
+async fn topics_live_across_restarts_on_a_real_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metadata.redb");
+    let metadata = Metadata::open(&path, options("c1")).unwrap();
+    let mut new = new_topic("logs", 3);
+    new.settings.insert("retention.ms".to_owned(), "5000".to_owned());
+    let prepared = metadata.prepare_topic(new, 1234).await.unwrap();
+    assert!(names(&metadata).is_empty(), "preparing writes nothing");
+    let made = metadata.commit_topic(prepared).await.unwrap();
+    assert_eq!(metadata.take_producer_ids().await, Ok(0..1000));
+    metadata.close().await;
+    assert_eq!(metadata.take_producer_ids().await, Err(MetadataError::Closed));
+    drop(metadata);
+
+    let metadata = Metadata::open(&path, options("c1")).unwrap();
+    let image = metadata.image();
+    assert_eq!(image.topic("logs"), Some(&made));
+    assert_eq!(image.topic_by_id(&made.id), Some(&made));
+    assert_eq!((made.created_ms, made.partition_count, made.config.retention_ms), (1234, 3, Some(5000)));
+    assert_eq!(image.cluster_id(), "c1");
+    assert_eq!(metadata.take_producer_ids().await, Ok(1000..2000));
+    assert!(!dir.path().join("metadata.redb.new").exists());
+}
+
+#[tokio::test]
+async fn deleting_frees_the_name_and_never_the_id() {
+    let metadata = TestDisk::default().open().unwrap();
+    let first = create(&metadata, "logs", 1).await.unwrap();
+    assert_eq!(metadata.delete_topic("logs").await.unwrap().id, first.id);
+    assert_eq!(metadata.delete_topic("logs").await, Err(MetadataError::Unknown("logs".to_owned())));
+    assert!(metadata.image().topic_by_id(&first.id).is_none());
+    let second = create(&metadata, "logs", 1).await.unwrap();
+    assert_ne!(first.id, second.id);
+}
+
+#[tokio::test]
+async fn creations_are_refused_by_kafkas_rules() {
+    let metadata = TestDisk::default().open().unwrap();
+    create(&metadata, "a.b", 1).await.unwrap();
+    assert_eq!(create(&metadata, "a.b", 1).await, Err(MetadataError::Exists("a.b".to_owned())));
+    assert!(matches!(create(&metadata, "a_b", 1).await, Err(MetadataError::InvalidName(why)) if why.contains("a.b")));
+    assert!(matches!(create(&metadata, "a/b", 1).await, Err(MetadataError::InvalidName(_))));
+    assert_eq!(create(&metadata, "x", 0).await, Err(MetadataError::PartitionCount(0)));
+    assert_eq!(create(&metadata, "x", i32::MAX).await, Err(MetadataError::PartitionCount(i32::MAX)));
+    let mut new = new_topic("x", 1);
+    new.settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    assert!(matches!(metadata.prepare_topic(new, 0).await, Err(MetadataError::Config(_))));
+    assert_eq!(names(&metadata), ["a.b"]);
+}
+
+#[tokio::test]
+async fn of_two_creations_side_by_side_one_wins() {
+    let metadata = TestDisk::default().open().unwrap();
+    let one = metadata.prepare_topic(new_topic("logs", 1), 0).await.unwrap();
+    let other = metadata.prepare_topic(new_topic("logs", 1), 0).await.unwrap();
+    assert!(metadata.commit_topic(one).await.is_ok());
+    assert_eq!(metadata.commit_topic(other).await, Err(MetadataError::Exists("logs".to_owned())));
+}
+
+#[tokio::test]
+async fn partitions_go_round_the_cores_across_topics() {
+    let metadata = TestDisk::default().open().unwrap();
+    let mut owners = Vec::new();
+    for (name, count) in [("a", 1), ("b", 3), ("c", 1), ("d", 1)] {
+        let topic = create(&metadata, name, count).await.unwrap();
+        owners.extend((0..count).map(|partition| topic.owner(partition, 4)));
+    }
+    assert_eq!(owners, [0, 1, 2, 3, 0, 1]);
+}
+
+#[tokio::test]
+async fn watchers_see_each_commit_and_no_refusal() {
+    let metadata = TestDisk::default().open().unwrap();
+    let mut watch = metadata.watch();
+    create(&metadata, "a", 1).await.unwrap();
+    assert!(watch.has_changed().unwrap());
+    assert!(watch.borrow_and_update().topic("a").is_some());
+    assert!(create(&metadata, "a", 1).await.is_err());
+    assert!(!watch.has_changed().unwrap());
+}
+
+/// Cuts the power after every single sync of a history of changes: what was answered before it is there, and each state is whole.
+#[tokio::test]
+async fn a_power_cut_at_any_sync_keeps_what_was_answered() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    let mut answered = vec![(disk.with(|disk| disk.history.len()), Vec::new())];
+    for step in 0..6 {
+        create(&metadata, &format!("t{step}"), 2).await.unwrap();
+        if step % 3 == 2 {
+            metadata.delete_topic("t0").await.or_else(|_| Err(())).ok();
+        }
+        answered.push((disk.with(|disk| disk.history.len()), names(&metadata)));
+    }
+    let history = disk.with(|disk| disk.history.clone());
+    let opened_at = answered[0].0;
+    for (index, durable) in history.iter().enumerate().skip(opened_at.saturating_sub(1)) {
+        let after = TestDisk::of(durable).open().unwrap_or_else(|error| panic!("cut after sync {index}: {error}"));
+        let found = names(&after);
+        let (_, owed) = answered.iter().rfind(|(syncs, _)| *syncs <= index + 1).unwrap();
+        let kept = owed.iter().filter(|name| *name != "t0").all(|name| found.contains(name));
+        assert!(kept, "cut after sync {index}: {owed:?} were answered, {found:?} are there");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_write_and_the_broker_goes_on() {
+    // The write that fails may be any of the transaction's: try them all, until one comes through.
+    for nth in 1.. {
+        let disk = TestDisk::default();
+        let metadata = disk.open().unwrap();
+        create(&metadata, "before", 1).await.unwrap();
+        disk.with(|disk| disk.fail_write_at = Some(disk.calls + nth));
+        let result = create(&metadata, "during", 1).await;
+        if result.is_ok() {
+            assert!(nth > 3, "the loop reached real failures");
+            break;
+        }
+        assert!(matches!(result, Err(MetadataError::Refused(_))), "write {nth}: {result:?}");
+        assert_eq!(names(&metadata), ["before"]);
+        create(&metadata, "after", 1).await.unwrap_or_else(|error| panic!("write {nth}: {error}"));
+        metadata.close().await;
+        let again = TestDisk::of(&disk.with(|disk| disk.durable.clone())).open().unwrap();
+        assert_eq!(names(&again), ["after", "before"]);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_metadata_and_says_so() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    create(&metadata, "before", 1).await.unwrap();
+    disk.with(|disk| disk.fail_sync_at = Some(0));
+    assert!(matches!(create(&metadata, "during", 1).await, Err(MetadataError::Failed(_))));
+    disk.with(|disk| disk.fail_sync_at = None);
+    assert!(matches!(create(&metadata, "after", 1).await, Err(MetadataError::Failed(_))));
+    assert!(metadata.failed().await.contains("injected: sync"));
+    assert_eq!(names(&metadata), ["before"], "reading goes on");
+}
+
+#[tokio::test]
+async fn damage_foreign_files_and_other_clusters_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metadata.redb");
+    std::fs::write(&path, b"this is not a database, but it is long enough to look at").unwrap();
+    let message = Metadata::open(&path, options("c1")).err().unwrap().to_string();
+    assert!(message.contains("is damaged") && message.contains("metadata.redb"), "{message}");
+    std::fs::remove_file(&path).unwrap();
+
+    let metadata = Metadata::open(&path, options("c1")).unwrap();
+    create(&metadata, "logs", 1).await.unwrap();
+    metadata.close().await;
+    let message = Metadata::open(&path, options("c2")).err().unwrap().to_string();
+    assert!(message.contains("belongs to cluster c1, the data directory to cluster c2"), "{message}");
+}
+
+/// Flips bytes all over a closed database: it opens to the same topics, or is refused; it never shows other topics.
+#[tokio::test]
+async fn flipped_bytes_never_change_a_topic() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    let made = create(&metadata, "logs", 3).await.unwrap();
+    metadata.close().await;
+    let whole = disk.with(|disk| disk.durable.clone());
+    let place = whole.windows(8).position(|bytes| bytes == b"settings").expect("the row lies in the file as JSON");
+    let (mut same, mut refused) = (0, 0);
+    for position in (place - 100..place + 20).chain((0..whole.len()).step_by(4093)) {
+        let mut damaged = whole.clone();
+        damaged[position] ^= 0x20;
+        match TestDisk::of(&damaged).open() {
+            Ok(opened) => {
+                same += 1;
+                assert_eq!(opened.image().topic("logs"), Some(&made), "byte {position}");
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(same > 0 && refused > 0, "{same} the same, {refused} refused");
+}
