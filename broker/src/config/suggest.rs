@@ -2,9 +2,11 @@
 //!
 //! Knows only words; the callers phrase the sentence.
 
-/// The candidate nearest to `unknown` by edit distance, if it is near enough to be a slip: at most a third of the letters differ.
+/// The candidate nearest to `unknown` by edit distance, if it is near enough to be a slip: at most a third of the letters
+/// differ, or two in a word that short (two letters swapped count as two).
 pub(super) fn nearest<'a>(unknown: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (unknown.chars().count() / 3).max(1);
+    let letters = unknown.chars().count();
+    let limit = if letters < 4 { 1 } else { (letters / 3).max(2) };
     candidates
         .map(|candidate| (edit_distance(unknown, candidate), candidate))
         .min()
@@ -41,6 +43,7 @@ mod tests {
         check("retention.m", Some("retention.ms"));
         check("retentoin.bytes", Some("retention.bytes"));
         check("segement.ms", Some("segment.ms"));
+        check("rtention.sm", Some("retention.ms"));
         check("wholly.other.thing", None);
         check("", None);
     }
