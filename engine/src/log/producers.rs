@@ -1,0 +1,120 @@
+//! Producer snapshots: what `<offset>.producers` holds, when it is written, and how the state comes back.
+//!
+//! A snapshot covers what was durable before its offset; batches behind it are replayed from their headers. Missing or damaged
+//! ones cost a longer replay.
+
+use std::io;
+use std::path::Path;
+
+use ringmill_batch::Offset;
+
+use super::read::{LogReader, visible_length};
+use super::{Log, LogEnv};
+use crate::data_dir::durable_file::{self, Format};
+use crate::producer_state::ProducerState;
+use crate::segment::file::{self, FileKind};
+use crate::segment::headers::HeaderWalk;
+use crate::segment::rebuild::into_io;
+
+/// About a megabyte is the most that [`ProducerState`] encodes to.
+const FORMAT: Format = Format { magic: *b"RMprodcr", version: 1, payload_bytes_max: 16 << 20 };
+
+/// Snapshots that are kept: should the newest be damaged, the one before it makes the replay a segment longer.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// Headers between two chances for others on this thread to run.
+const HEADERS_PER_TURN: usize = 512;
+
+/// The state before `end`, from the newest usable snapshot and the batches behind it.
+pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offset) -> io::Result<ProducerState> {
+    let (watermarks, segments) = reader.view();
+    let log_start = segments[0].base_offset();
+    let (mut state, mut from) = (ProducerState::new(), log_start);
+    for offset in snapshots(env, dir).await?.into_iter().rev() {
+        if offset > end || offset < log_start {
+            continue;
+        }
+        let path = file::path(dir, offset, FileKind::Producers);
+        let payload = durable_file::read(&*env.disk, &path, &FORMAT).await;
+        match payload.map(|payload| ProducerState::decode(&payload.bytes)) {
+            Ok(Ok(found)) => {
+                (state, from) = (found, offset);
+                break;
+            }
+            Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "producer snapshot passed over"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "producer snapshot passed over"),
+        }
+    }
+    let now_ms = env.clock.now_ms();
+    let mut headers = 0_usize;
+    for (number, segment) in segments.iter().enumerate() {
+        let next_base = segments.get(number + 1).map_or(end, |next| next.base_offset());
+        let visible = visible_length(segment, &watermarks);
+        if next_base <= from || visible == 0 {
+            continue;
+        }
+        let first = reader.find(&*env.disk, segment, from.max(segment.base_offset()), visible).await;
+        // Damage in an older segment does not keep the partition from opening: its fetch says so.
+        let Ok((mut position, mut header)) = first else { continue };
+        let mut walk = HeaderWalk::new(&*env.disk, segment, visible);
+        loop {
+            state.advance(&header, now_ms);
+            position += header.total_bytes() as u64;
+            if position >= visible || header.next_offset() >= end {
+                break;
+            }
+            header = match walk.header(position, header.next_offset()).await {
+                Ok(header) => header,
+                Err(fault) => {
+                    tracing::warn!(segment = %segment.base_offset(), error = %into_io(fault), "producer state may be incomplete");
+                    break;
+                }
+            };
+            headers += 1;
+            if headers.is_multiple_of(HEADERS_PER_TURN) {
+                crate::turn::yield_now().await;
+            }
+        }
+    }
+    Ok(state)
+}
+
+/// Offsets of the snapshots in `dir`, rising.
+async fn snapshots(env: &LogEnv, dir: &Path) -> io::Result<Vec<Offset>> {
+    let entries = env.disk.list_dir(dir).await?;
+    let parsed = entries.iter().filter_map(|entry| file::parse(&entry.name));
+    let mut offsets: Vec<Offset> =
+        parsed.filter(|&(_, kind)| kind == FileKind::Producers).map(|(offset, _)| offset).collect();
+    offsets.sort();
+    Ok(offsets)
+}
+
+impl Log {
+    /// Writes the snapshot of everything before `durable_end`, and removes those that are too old. Failing costs a longer
+    /// replay.
+    pub(super) async fn save_producers(&self, durable_end: Offset) {
+        let payload = {
+            let mut writer = self.writer.borrow_mut();
+            let expire_after_ms = writer.config.producer_expiration_ms;
+            writer.producers.expire(self.env.clock.now_ms(), expire_after_ms);
+            writer.producers.encode(durable_end)
+        };
+        let path = file::path(&self.dir, durable_end, FileKind::Producers);
+        let saved = match durable_file::write(self.disk(), &path, &FORMAT, &payload).await {
+            Ok(()) => self.remove_old_snapshots().await,
+            failed => failed,
+        };
+        if let Err(error) = saved {
+            tracing::warn!(dir = %self.dir.display(), %error, "producer snapshot");
+        }
+    }
+
+    async fn remove_old_snapshots(&self) -> io::Result<()> {
+        let mut offsets = snapshots(&self.env, &self.dir).await?;
+        offsets.truncate(offsets.len().saturating_sub(SNAPSHOTS_KEPT));
+        for offset in offsets {
+            self.disk().remove_file(&file::path(&self.dir, offset, FileKind::Producers)).await?;
+        }
+        Ok(())
+    }
+}

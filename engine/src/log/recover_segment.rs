@@ -1,0 +1,356 @@
+//! Recovers one segment: takes it over below the recovery point, checks it above.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ringmill_batch::{BatchHeader, Offset};
+
+use super::recover::{OpenError, RecoveryReport, TornTail};
+use super::scan::Scan;
+use super::watermarks::{End, Quarantine};
+use crate::checkpoint::SegmentTimes;
+use crate::disk::{Disk, DiskFile, FileInfo, OpenHow};
+use crate::segment::file::{self, FileKind};
+use crate::segment::headers::{HeaderFault, HeaderWalk};
+use crate::segment::rebuild::{into_io, rebuild};
+use crate::segment::{IndexCursor, SEGMENT_BYTES_MAX, Segment};
+
+/// Everything that the recovery of one segment goes by.
+pub(super) struct SegmentRecovery<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) dir: &'a Path,
+    pub(super) base: Offset,
+    /// `None` for the last segment, which goes on being written.
+    pub(super) next_base: Option<Offset>,
+    pub(super) recovery_point: Offset,
+    pub(super) unsynced_bytes_max: u64,
+    pub(super) clean: bool,
+    /// From the last epoch of the segment before to today's.
+    pub(super) epochs: RangeInclusive<i32>,
+    pub(super) interval_bytes: u64,
+    pub(super) times: Option<SegmentTimes>,
+}
+
+/// A recovered segment.
+pub(super) struct Recovered {
+    pub(super) segment: Arc<Segment>,
+    pub(super) end: End,
+    pub(super) cursor: IndexCursor,
+    pub(super) last_epoch: i32,
+}
+
+/// How far the checks have come: everything before it is well.
+struct Progress {
+    end: End,
+    cursor: IndexCursor,
+    last_epoch: i32,
+}
+
+impl SegmentRecovery<'_> {
+    pub(super) async fn run(self, report: &mut RecoveryReport) -> Result<Recovered, OpenError> {
+        let path = file::path(self.dir, self.base, FileKind::Log);
+        let how = if self.next_base.is_none() { OpenHow::ReadWrite } else { OpenHow::Read };
+        let file = self.disk.open(&path, how).await.map_err(OpenError::io("opening", &path))?;
+        let info = self.disk.info(&file).await.map_err(OpenError::io("asking the size of", &path))?;
+        if info.length > SEGMENT_BYTES_MAX {
+            let why = format!("{} bytes, a segment has at most {SEGMENT_BYTES_MAX}", info.length);
+            return Err(self.quarantine(SEGMENT_BYTES_MAX, why).into());
+        }
+        let segment = Arc::new(Segment::new(self.dir, self.base, file));
+        let progress = match self.next_base {
+            Some(next_base) if next_base <= self.recovery_point => {
+                self.adopt(&segment, &info, next_base, report).await.map_err(OpenError::io("reading", &path))?
+            }
+            _ => self.check(&segment, &info, &path, report).await?,
+        };
+        if let Some(next_base) = self.next_base {
+            if progress.end.offset != next_base {
+                let why = format!("it ends at offset {}, the next segment begins at {next_base}", progress.end.offset);
+                return Err(self.quarantine(progress.end.position, why).into());
+            }
+            segment.close(progress.end.position);
+        }
+        segment.set_largest_timestamp_ms(progress.cursor.largest());
+        self.set_times(&segment, &info, progress.end.position);
+        Ok(Recovered { segment, end: progress.end, cursor: progress.cursor, last_epoch: progress.last_epoch })
+    }
+
+    fn quarantine(&self, position: u64, why: String) -> Quarantine {
+        Quarantine { file: file::path(self.dir, self.base, FileKind::Log), position, why }
+    }
+
+    /// Takes a closed segment below the recovery point as it is. Nothing of it is scanned; its indexes get a glance.
+    async fn adopt(
+        &self,
+        segment: &Segment,
+        info: &FileInfo,
+        next_base: Offset,
+        report: &mut RecoveryReport,
+    ) -> io::Result<Progress> {
+        let largest = match (segment.offset_index.adopt(self.disk).await, segment.time_index.adopt(self.disk).await) {
+            (Ok(offset), Ok(time))
+                if offset.is_none_or(|entry| u64::from(entry.position) < info.length)
+                    && time.is_none_or(|entry| entry.last_offset(self.base).is_some_and(|last| last < next_base)) =>
+            {
+                time.and_then(|entry| Some((entry.timestamp_ms, entry.last_offset(self.base)?)))
+            }
+            _ => {
+                report.indexes_rebuilt += 1;
+                // Damage here is the fetch's to meet: the partition is served around it.
+                match rebuild(self.disk, segment, info.length, self.interval_bytes).await {
+                    Ok(cursor) => {
+                        cursor.finish(segment);
+                        segment.offset_index.finish(self.disk).await?;
+                        segment.time_index.finish(self.disk).await?;
+                        cursor.largest()
+                    }
+                    Err(error) => {
+                        tracing::warn!(segment = %self.base, %error, "the indexes of a segment could not be rebuilt");
+                        None
+                    }
+                }
+            }
+        };
+        let end = End { offset: next_base, position: info.length };
+        Ok(Progress { end, cursor: IndexCursor::resume(largest, 0), last_epoch: *self.epochs.start() })
+    }
+
+    /// Checks every batch above the recovery point and cuts a torn tail.
+    async fn check(
+        &self,
+        segment: &Segment,
+        info: &FileInfo,
+        path: &Path,
+        report: &mut RecoveryReport,
+    ) -> Result<Progress, OpenError> {
+        let reading = |error| OpenError::Io { what: "reading", path: path.to_owned(), error };
+        let file = segment.file();
+        if !self.clean {
+            // A sync that failed before the stop may have left pages that look right and are not on the device.
+            self.disk.sync_all(file).await.map_err(OpenError::io("syncing", path))?;
+        }
+        let mut progress = self.reach_recovery_point(segment, info, report).await?;
+        let start = progress.end.position;
+        if !self.clean && info.length > start {
+            self.disk.drop_cache(file, start, info.length - start).await.map_err(reading)?;
+        }
+        let mut scan = Scan::new(self.disk, file, info.length, !self.clean);
+        let fault = self.scan_batches(segment, &mut scan, info.length, &mut progress).await.map_err(reading)?;
+        report.scanned_bytes += progress.end.position - start;
+        if let Some(why) = fault {
+            self.judge_tail(segment, &mut scan, &progress, why, path, report).await?;
+        }
+        if info.length > progress.end.position && self.next_base.is_none() {
+            let cutting = |error| OpenError::Io { what: "cutting", path: path.to_owned(), error };
+            self.disk.set_length(file, progress.end.position).await.map_err(cutting)?;
+            self.disk.sync_all(file).await.map_err(cutting)?;
+        }
+        Ok(progress)
+    }
+
+    /// Walks headers to the recovery point, from the last index entries that can be believed.
+    async fn reach_recovery_point(
+        &self,
+        segment: &Segment,
+        info: &FileInfo,
+        report: &mut RecoveryReport,
+    ) -> Result<Progress, OpenError> {
+        let mut progress = Progress {
+            end: End { offset: self.base, position: 0 },
+            cursor: IndexCursor::new(),
+            last_epoch: *self.epochs.start(),
+        };
+        if self.base >= self.recovery_point {
+            return Ok(progress);
+        }
+        let path = segment.offset_index.path();
+        match self.resume_from_indexes(segment, info, &mut progress).await {
+            Ok(true) => {}
+            Ok(false) => {
+                report.indexes_rebuilt += 1;
+                segment.offset_index.clear();
+                segment.time_index.clear();
+            }
+            Err(error) => return Err(OpenError::io("reading", path)(error)),
+        }
+        let mut walk = HeaderWalk::new(self.disk, segment, info.length);
+        while progress.end.offset < self.recovery_point {
+            let header = match walk.header(progress.end.position, progress.end.offset).await {
+                Ok(header) => header,
+                Err(HeaderFault::Damaged { position, why }) => {
+                    let why = format!("{why}; everything below the recovery point {} was durable", self.recovery_point);
+                    return Err(self.quarantine(position, why).into());
+                }
+                Err(fault) => return Err(OpenError::io("reading", path)(into_io(fault))),
+            };
+            if header.next_offset() > self.recovery_point {
+                // A checkpoint that points into a batch is of no use; the batch is checked like those behind it.
+                break;
+            }
+            progress.pass(segment, &header, self);
+            self.spill(segment).await;
+        }
+        Ok(progress)
+    }
+
+    /// Takes over the index files of a segment that goes on being written, and moves `progress` behind their last entry. False
+    /// when they are not to be believed.
+    async fn resume_from_indexes(&self, segment: &Segment, info: &FileInfo, progress: &mut Progress) -> io::Result<bool> {
+        let below = |last: Option<Offset>| last.is_some_and(|last| last < self.recovery_point);
+        let time = segment.time_index.adopt_prefix(self.disk, |entry| below(entry.last_offset(self.base))).await?;
+        let last_timed = time.and_then(|entry| entry.last_offset(self.base));
+        // After an unclean stop the time index may lack its newest entries. What follows its last entry is walked again, so that
+        // no later entry claims less than the truth.
+        let believed = |last: Option<Offset>| below(last) && (self.clean || last <= last_timed);
+        let entry = segment
+            .offset_index
+            .adopt_prefix(self.disk, |entry| {
+                u64::from(entry.position) < info.length && believed(entry.last_offset(self.base))
+            })
+            .await?;
+        let Some(entry) = entry else { return Ok(time.is_none()) };
+        let position = u64::from(entry.position);
+        match HeaderWalk::new(self.disk, segment, info.length).header(position, self.base).await {
+            Ok(header) if Some(header.last_offset()) == entry.last_offset(self.base) => {
+                let largest = time.and_then(|entry| Some((entry.timestamp_ms, entry.last_offset(self.base)?)));
+                progress.cursor = IndexCursor::resume(largest, header.total_bytes() as u64);
+                progress.end = End { offset: header.next_offset(), position: position + header.total_bytes() as u64 };
+                progress.last_epoch = header.leader_epoch.max(progress.last_epoch);
+                Ok(true)
+            }
+            Ok(_) | Err(HeaderFault::Damaged { .. }) => Ok(false),
+            Err(HeaderFault::Io { error, .. }) => Err(error),
+        }
+    }
+
+    /// Checks batch by batch; gives what is wrong with the first bad one, or `None` at the end of the file.
+    async fn scan_batches(
+        &self,
+        segment: &Segment,
+        scan: &mut Scan<'_>,
+        length: u64,
+        progress: &mut Progress,
+    ) -> io::Result<Option<String>> {
+        // Asked before anything is read: see `Scan::data_end`.
+        let data = self.disk.next_data(segment.file(), progress.end.position).await?;
+        if data.is_none() && length > progress.end.position {
+            return Ok(Some("zeros".to_owned()));
+        }
+        while progress.end.position < length {
+            let epochs = progress.last_epoch..=*self.epochs.end();
+            match scan.batch(progress.end.position, progress.end.offset, &epochs).await? {
+                Ok(header) => progress.pass(segment, &header, self),
+                Err(why) => return Ok(Some(why)),
+            }
+            self.spill(segment).await;
+        }
+        Ok(None)
+    }
+
+    /// Applies the rule of P and E to what lies behind the last good batch.
+    async fn judge_tail(
+        &self,
+        segment: &Segment,
+        scan: &mut Scan<'_>,
+        progress: &Progress,
+        why: String,
+        path: &Path,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let reading = |error| OpenError::Io { what: "reading", path: path.to_owned(), error };
+        let bad = progress.end.position;
+        let data_end = scan.data_end(bad).await.map_err(reading)?;
+        if data_end == bad {
+            // Secured space that was never written.
+            return Ok(());
+        }
+        let epochs = progress.last_epoch..=*self.epochs.end();
+        let valid_end = scan.last_valid_end(bad, data_end, progress.end.offset, &epochs).await.map_err(reading)?;
+        let verdict = if self.clean {
+            Some("the last stop was clean".to_owned())
+        } else if self.next_base.is_some() {
+            Some("the segment was durable before the next one was begun".to_owned())
+        } else if valid_end - bad > self.unsynced_bytes_max {
+            Some(format!("{} bytes lie up to the last valid batch, {} at most were unsynced", valid_end - bad, self.unsynced_bytes_max))
+        } else {
+            None
+        };
+        if let Some(reason) = verdict {
+            return Err(self.quarantine(bad, format!("{why}; {reason}")).into());
+        }
+        let set_aside = self.set_aside(scan, bad, data_end).await.map_err(OpenError::io("setting aside the torn tail of", path))?;
+        let bytes = data_end - bad;
+        tracing::warn!(path = %path.display(), position = bad, bytes, why, aside = %set_aside.display(), "torn tail cut");
+        let next_offset = progress.end.offset;
+        report.torn_tail = Some(TornTail { segment: segment.base_offset(), position: bad, next_offset, bytes, set_aside, why });
+        Ok(())
+    }
+
+    /// Copies the bytes from `from` to `to` into a file of their own, durable before anything is cut.
+    async fn set_aside(&self, scan: &mut Scan<'_>, from: u64, to: u64) -> io::Result<PathBuf> {
+        let (path, copy) = self.create_torn_file(from).await?;
+        let mut position = from;
+        while position < to {
+            let length = usize::try_from(to - position).unwrap_or(usize::MAX).min(COPY_BYTES);
+            let bytes = bytes::BytesMut::from(scan.bytes(position, length).await?);
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let count = bytes.len() as u64;
+            self.disk.write_all_at(&copy, position - from, vec![bytes]).await?;
+            position += count;
+        }
+        self.disk.sync_all(&copy).await?;
+        self.disk.sync_dir(self.dir).await?;
+        Ok(path)
+    }
+
+    async fn create_torn_file(&self, position: u64) -> io::Result<(PathBuf, DiskFile)> {
+        let mut attempt = 0;
+        loop {
+            let path = file::torn_path(self.dir, self.base, position, attempt);
+            match self.disk.open(&path, OpenHow::CreateNew).await {
+                // The same place was torn before; that copy is kept too.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < TORN_COPIES_MAX => attempt += 1,
+                opened => return opened.map(|copy| (path, copy)),
+            }
+        }
+    }
+
+    async fn spill(&self, segment: &Segment) {
+        if segment.offset_index.must_spill() || segment.time_index.must_spill() {
+            segment.offset_index.spill(self.disk).await;
+            segment.time_index.spill(self.disk).await;
+        }
+    }
+
+    /// The checkpoint's append times; where they are lost, or older than the file, its modification time errs towards keeping.
+    fn set_times(&self, segment: &Segment, info: &FileInfo, length: u64) {
+        if length == 0 {
+            return;
+        }
+        let known = self.times.and_then(|times| Some((times.first_append_ms?, times.last_append_ms?)));
+        match (known, self.next_base) {
+            (Some((first, last)), Some(_)) => segment.set_append_times_ms(first, last),
+            (Some((first, last)), None) if self.clean => segment.set_append_times_ms(first, last),
+            (Some((first, last)), None) => segment.set_append_times_ms(first, last.max(info.modified_ms)),
+            (None, _) => segment.set_append_times_ms(info.modified_ms, info.modified_ms),
+        }
+    }
+}
+
+impl Progress {
+    fn pass(&mut self, segment: &Segment, header: &BatchHeader, recovery: &SegmentRecovery<'_>) {
+        self.cursor.advance(segment, header, self.end.position, recovery.interval_bytes);
+        self.end = End { offset: header.next_offset(), position: self.end.position + header.total_bytes() as u64 };
+        self.last_epoch = header.leader_epoch;
+    }
+}
+
+/// Bytes of a torn tail copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Copies kept of a tail that was torn at the same place again and again.
+const TORN_COPIES_MAX: u32 = 1000;

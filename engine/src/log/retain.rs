@@ -1,0 +1,173 @@
+//! What time and size ask for: rolls, flushes, retention, and deletion up to an offset.
+//!
+//! The engine never waits for time: [`Log::on_deadline`] looks at what is due, sets the loops going, and says when to come
+//! again. Retention goes by the broker's own time of append. The log start is durable in `partition.meta` before a file goes.
+
+use std::sync::Arc;
+
+use ringmill_batch::Offset;
+
+use super::recover::remove_files;
+use super::watermarks::SealCause;
+use super::{Log, LogError};
+use crate::segment::Segment;
+
+impl Log {
+    /// Sets going what is due at `now_ms` and gives the time of the next thing that is known to come. Appends bring deadlines
+    /// nearer (`flush.ms` after the first of them at the soonest): call it about every second, and sooner if it says so.
+    pub fn on_deadline(&self, now_ms: i64) -> Option<i64> {
+        let mut writer = self.writer.borrow_mut();
+        if writer.ended {
+            return None;
+        }
+        let mut next = Next { now_ms, at_ms: None };
+        if let Some(seal) = &mut writer.seal {
+            if seal.cause == SealCause::NoSpace && next.is_due(Some(seal.retry_at_ms)) {
+                seal.retry_now = true;
+                self.wake_writer.notify_one();
+            }
+            return next.at_ms;
+        }
+        let config = writer.config.clone();
+        let flush_at = writer.unsynced_since_ms.map(|since| since.saturating_add(config.flush_ms));
+        if config.write_caching && next.is_due(flush_at) {
+            writer.sync_is_due = true;
+            self.wake_syncer.notify_one();
+        }
+        let expires_at = |last_ms: i64| config.retention_ms.map(|kept_ms| last_ms.saturating_add(kept_ms).saturating_add(1));
+        if let Some((first_ms, last_ms)) = writer.active.append_times_ms()
+            && writer.can_roll()
+        {
+            let by_age = first_ms.saturating_add(config.segment_ms);
+            // Expired data must not stay because nothing is appended any more.
+            let roll_at = expires_at(last_ms).map_or(by_age, |expiry| expiry.min(by_age));
+            if next.is_due(Some(roll_at)) {
+                writer.roll_is_due = true;
+                self.wake_writer.notify_one();
+            }
+        }
+        let oldest = Arc::clone(&self.reader.snapshot()[0]);
+        if oldest.closed_length().is_some()
+            && let Some((_, last_ms)) = oldest.append_times_ms()
+            && next.is_due(expires_at(last_ms))
+        {
+            self.wake_keeper.notify_one();
+        }
+        next.at_ms
+    }
+
+    /// Makes records before `offset` unreadable, durably, and removes the segments that hold nothing else. Gives the log start.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] past the visible end; the disk's when the new start could not be made durable.
+    pub async fn delete_records_before(&self, offset: Offset) -> Result<Offset, LogError> {
+        if offset > self.reader.watermarks().high_watermark {
+            return Err(LogError::OffsetOutOfRange(offset));
+        }
+        let log_start = self.raise_log_start(offset).await?;
+        self.wake_keeper.notify_one();
+        Ok(log_start)
+    }
+
+    /// Raises the log start to `offset`, if it is lower, and says where it is.
+    async fn raise_log_start(&self, offset: Offset) -> Result<Offset, LogError> {
+        let mut meta = self.meta.lock().await;
+        if offset <= meta.log_start {
+            return Ok(meta.log_start);
+        }
+        let mut changed = meta.clone();
+        changed.log_start = offset;
+        changed.epochs.forget_before(offset);
+        let what = "writing partition.meta";
+        changed.write(self.disk(), &self.dir).await.map_err(|error| LogError::Io { what, error })?;
+        *meta = changed;
+        self.reader.set_epochs(meta.epochs.clone());
+        self.reader.publish(|watermarks| watermarks.log_start = offset);
+        Ok(offset)
+    }
+
+    /// Removes what may go, whenever it is woken, and mends what readers found wrong.
+    pub(super) async fn keep_loop(&self) {
+        while !self.writer.borrow().ended {
+            self.retain().await;
+            self.mend_indexes().await;
+            self.wake_keeper.notified().await;
+        }
+    }
+
+    async fn retain(&self) {
+        let segments = self.reader.snapshot();
+        let count = self.removable(&segments);
+        if count == 0 {
+            return;
+        }
+        if let Err(error) = self.raise_log_start(segments[count].base_offset()).await {
+            tracing::warn!(dir = %self.dir.display(), %error, "retention keeps its segments");
+            return;
+        }
+        // Others may have added a segment meanwhile; nobody else removes any.
+        self.reader.set_segments(Arc::new(self.reader.snapshot()[count..].to_vec()));
+        for segment in &segments[..count] {
+            // Snapshots keep the descriptors; only the names go.
+            if let Err(error) = remove_files(&self.env, &self.dir, segment.base_offset()).await {
+                tracing::warn!(dir = %self.dir.display(), %error, "a segment's file stays until the next start");
+            }
+        }
+    }
+
+    /// How many of the oldest segments nobody needs any more; never the active one.
+    fn removable(&self, segments: &[Arc<Segment>]) -> usize {
+        let now_ms = self.env.clock.now_ms();
+        let log_start = self.reader.watermarks().log_start;
+        let writer = self.writer.borrow();
+        let lengths = segments.iter().map(|segment| segment.closed_length().unwrap_or(writer.visible.position));
+        let mut bytes: u64 = lengths.sum();
+        let mut count = 0;
+        for pair in segments.windows(2) {
+            let Some(length) = pair[0].closed_length() else { break };
+            let is_deleted = pair[1].base_offset() <= log_start;
+            let is_too_much = writer.config.retention_bytes.is_some_and(|kept| bytes - length >= kept);
+            let is_too_old = writer.config.retention_ms.is_some_and(|kept_ms| {
+                pair[0].append_times_ms().is_some_and(|(_, last_ms)| now_ms.saturating_sub(last_ms) > kept_ms)
+            });
+            if !(is_deleted || is_too_much || is_too_old) {
+                break;
+            }
+            bytes -= length;
+            count += 1;
+        }
+        count
+    }
+
+    /// Rebuilds the indexes of closed segments in which a reader met an entry that is wrong.
+    async fn mend_indexes(&self) {
+        for segment in self.reader.snapshot().iter() {
+            let Some(length) = segment.closed_length() else { continue };
+            if !segment.take_index_is_wrong() {
+                continue;
+            }
+            match self.rebuild_indexes(segment, length).await {
+                Ok(()) => tracing::info!(segment = %segment.base_offset(), "indexes rebuilt"),
+                Err(error) => tracing::warn!(segment = %segment.base_offset(), %error, "indexes not rebuilt"),
+            }
+        }
+    }
+}
+
+/// Gathers deadlines.
+struct Next {
+    now_ms: i64,
+    at_ms: Option<i64>,
+}
+
+impl Next {
+    /// Whether `at_ms` has come; otherwise it counts as a time to come back.
+    fn is_due(&mut self, at_ms: Option<i64>) -> bool {
+        let Some(at_ms) = at_ms else { return false };
+        if at_ms <= self.now_ms {
+            return true;
+        }
+        self.at_ms = Some(self.at_ms.map_or(at_ms, |earlier| earlier.min(at_ms)));
+        false
+    }
+}

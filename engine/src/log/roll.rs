@@ -1,0 +1,136 @@
+//! Closes the active segment and begins the next; and the last close of all.
+//!
+//! A roll waits until the old segment is durable, so that unsynced bytes lie in one segment only. The next segment exists
+//! before the old one is cut, so that a full disk refuses appends and seals nothing.
+
+use std::sync::Arc;
+
+use super::append::is_full;
+use super::watermarks::{End, Ends};
+use super::writer::Writer;
+use super::{AppendError, Log, LogError, recover};
+use crate::segment::{IndexCursor, Segment};
+
+impl Log {
+    /// Closes the active segment, which holds a batch. On a full disk the first queued batch is refused, so that its producer
+    /// hears of it.
+    pub(super) async fn roll(&self) {
+        if !self.wait_until_durable().await {
+            return;
+        }
+        let (old, end, cursor) = {
+            let mut writer = self.writer.borrow_mut();
+            writer.roll_is_due = false;
+            (writer.active.clone(), writer.ends.durable, writer.cursor)
+        };
+        let segment = match self.new_segment(end.offset).await {
+            Ok(segment) => segment,
+            Err(error) if is_full(&error) => {
+                tracing::warn!(dir = %self.dir.display(), "the disk is full: no new segment");
+                // The file may exist already; it is empty, and in the way of the next attempt.
+                drop(recover::remove_files(&self.env, &self.dir, end.offset).await);
+                return self.refuse(1, AppendError::NoSpace);
+            }
+            Err(error) => return self.seal(&error, "beginning a new segment"),
+        };
+        if let Err(error) = self.close_segment(&old, end, &cursor).await {
+            return self.seal(&error, "closing a segment");
+        }
+        self.save_producers(end.offset).await;
+
+        let mut segments = self.reader.snapshot().to_vec();
+        segments.push(segment.clone());
+        self.reader.set_segments(segments.into());
+        let mut writer = self.writer.borrow_mut();
+        self.begin_segment(&mut writer, segment, IndexCursor::new());
+        drop(writer);
+        self.wake_keeper.notify_one();
+    }
+
+    /// False when the log was sealed instead.
+    async fn wait_until_durable(&self) -> bool {
+        loop {
+            {
+                let mut writer = self.writer.borrow_mut();
+                if writer.seal.is_some() {
+                    return false;
+                }
+                if writer.is_quiet() {
+                    return true;
+                }
+                writer.sync_is_due = true;
+            }
+            self.wake_syncer.notify_one();
+            self.wake_writer.notified().await;
+        }
+    }
+
+    /// Cuts the secured space, completes the indexes and makes all of it durable.
+    async fn close_segment(&self, segment: &Segment, end: End, cursor: &IndexCursor) -> std::io::Result<()> {
+        let disk = self.disk();
+        disk.set_length(segment.file(), end.position).await?;
+        disk.sync_all(segment.file()).await?;
+        segment.close(end.position);
+        cursor.finish(segment);
+        self.finish_indexes(segment).await;
+        Ok(())
+    }
+
+    /// A failure here loses nothing: lookups check what they find, and the next start rebuilds.
+    async fn finish_indexes(&self, segment: &Segment) {
+        let finished = match segment.offset_index.finish(self.disk()).await {
+            Ok(()) => segment.time_index.finish(self.disk()).await,
+            failed => failed,
+        };
+        if let Err(error) = finished {
+            tracing::warn!(segment = %segment.base_offset(), %error, "an index could not be completed");
+        }
+    }
+
+    /// Makes `segment`, already in the readers' list, the one that is written.
+    pub(super) fn begin_segment(&self, writer: &mut Writer, segment: Arc<Segment>, cursor: IndexCursor) {
+        let end = End { offset: writer.ends.durable.offset, position: 0 };
+        assert_eq!(segment.base_offset(), end.offset, "the next segment begins where the last one ended");
+        let base_offset = segment.base_offset();
+        writer.active = segment;
+        writer.cursor = cursor;
+        writer.space = writer.space.next_segment();
+        writer.ends = Ends::at(end);
+        writer.visible = end;
+        writer.writeback_position = 0;
+        self.reader.publish(|watermarks| {
+            watermarks.high_watermark = end.offset;
+            watermarks.end_segment = base_offset;
+            watermarks.end_position = 0;
+        });
+    }
+
+    /// Everything queued is written: syncs, cuts, and lets the loops end.
+    pub(super) async fn finish(&self) {
+        let durable = self.wait_until_durable().await;
+        let result = if durable { self.finish_active().await } else { Err(LogError::Sealed) };
+        let waiting = {
+            let mut writer = self.writer.borrow_mut();
+            writer.ended = true;
+            std::mem::take(&mut writer.closing)
+        };
+        let result = result.map_err(|error| tracing::error!(dir = %self.dir.display(), %error, "not closed cleanly"));
+        for answer in waiting {
+            drop(answer.send(result.map_err(|()| LogError::Sealed)));
+        }
+        self.wake_all();
+    }
+
+    async fn finish_active(&self) -> Result<(), LogError> {
+        let (segment, end) = {
+            let writer = self.writer.borrow();
+            (writer.active.clone(), writer.ends.durable)
+        };
+        let io = |error| LogError::Io { what: "cutting the active segment", error };
+        self.disk().set_length(segment.file(), end.position).await.map_err(io)?;
+        self.disk().sync_all(segment.file()).await.map_err(io)?;
+        self.finish_indexes(&segment).await;
+        self.save_producers(end.offset).await;
+        Ok(())
+    }
+}

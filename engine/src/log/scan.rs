@@ -1,0 +1,175 @@
+//! Reads a segment's bytes at start, past a page cache that cannot be trusted, and says which batches are whole.
+//!
+//! It decides nothing: what is corruption and what a torn tail is recovery's.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+use bytes::BytesMut;
+use ringmill_batch::{BatchHeader, Offset, check_stored};
+
+use crate::disk::{Disk, DiskFile, Residency};
+
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Pages whose residency is asked one by one.
+const PAGE_BYTES: u64 = 4096;
+
+/// While batches are looked for behind a damaged place, checksums are computed over at most so many times the bytes there, so
+/// that no input makes this search quadratic.
+const SEARCH_EFFORT: u64 = 4;
+
+/// Reads one file, mostly forwards.
+pub(super) struct Scan<'a> {
+    disk: &'a dyn Disk,
+    file: &'a DiskFile,
+    length: u64,
+    /// The cache was dropped: what is still in it is read from the device instead.
+    distrusts_cache: bool,
+    buffer: BytesMut,
+    buffer_position: u64,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(disk: &'a dyn Disk, file: &'a DiskFile, length: u64, distrusts_cache: bool) -> Scan<'a> {
+        Scan { disk, file, length, distrusts_cache, buffer: BytesMut::new(), buffer_position: 0 }
+    }
+
+    /// The batch at `position`: whole, with the right checksum, and going neither in offset nor in epoch behind what is given.
+    pub(super) async fn batch(
+        &mut self,
+        position: u64,
+        at_least: Offset,
+        epochs: &RangeInclusive<i32>,
+    ) -> io::Result<Result<BatchHeader, String>> {
+        let bytes = self.bytes(position, BatchHeader::BYTES).await?;
+        let header = match BatchHeader::parse(bytes) {
+            Ok(header) => header,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let size = header.total_bytes() as u64;
+        if size > self.length - position {
+            return Ok(Err(format!("a batch of {size} bytes passes the end of the file at {}", self.length)));
+        }
+        if header.base_offset < at_least {
+            return Ok(Err(format!("offset {} where {at_least} is next", header.base_offset)));
+        }
+        if !epochs.contains(&header.leader_epoch) {
+            return Ok(Err(format!("leader epoch {} outside {epochs:?}", header.leader_epoch)));
+        }
+        let bytes = self.bytes(position, header.total_bytes()).await?;
+        Ok(check_stored(bytes).map_err(|error| error.to_string()))
+    }
+
+    /// Where the last byte that is not zero ends, `from` if there is none: secured space is zeros.
+    pub(super) async fn data_end(&mut self, from: u64) -> io::Result<u64> {
+        let (mut position, mut end) = (from, from);
+        while position < self.length {
+            // Asked before the first read: reading turns a hole into pages.
+            match self.disk.next_data(self.file, position).await? {
+                Some(data) => position = data.max(position),
+                None => break,
+            }
+            let bytes = self.bytes(position, CHUNK_BYTES).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            let count = bytes.len() as u64;
+            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+                end = position + last as u64 + 1;
+            }
+            position += count;
+        }
+        Ok(end)
+    }
+
+    /// Where the last valid batch between the bad byte at `from` and `data_end` ends; `from` if there is none.
+    pub(super) async fn last_valid_end(
+        &mut self,
+        from: u64,
+        data_end: u64,
+        at_least: Offset,
+        epochs: &RangeInclusive<i32>,
+    ) -> io::Result<u64> {
+        let mut effort_left = (data_end - from).saturating_mul(SEARCH_EFFORT);
+        let (mut position, mut end) = (from + 1, from);
+        while position + BatchHeader::BYTES as u64 <= data_end {
+            let Some(candidate) = self.next_candidate(position, data_end, at_least).await? else { break };
+            let size = self.bytes(candidate, BatchHeader::BYTES).await.map(|b| BatchHeader::parse(b))?;
+            let size = size.map_or(0, |header| header.total_bytes() as u64);
+            if size > effort_left {
+                // Not searched to its end: the whole rest counts as written, which errs towards touching nothing.
+                return Ok(data_end);
+            }
+            effort_left -= size;
+            match self.batch(candidate, at_least, epochs).await? {
+                Ok(header) => {
+                    position = candidate + header.total_bytes() as u64;
+                    end = position;
+                }
+                Err(_) => position = candidate + 1,
+            }
+        }
+        Ok(end)
+    }
+
+    /// The next place that looks like a batch header.
+    async fn next_candidate(&mut self, from: u64, data_end: u64, at_least: Offset) -> io::Result<Option<u64>> {
+        let mut position = from;
+        while position + BatchHeader::BYTES as u64 <= data_end {
+            let bytes = self.bytes(position, CHUNK_BYTES).await?;
+            if bytes.len() < BatchHeader::BYTES {
+                return Ok(None);
+            }
+            let starts = bytes.len() - BatchHeader::BYTES + 1;
+            for start in 0..starts {
+                if bytes[start + MAGIC_AT] != MAGIC {
+                    continue;
+                }
+                let header = BatchHeader::parse(&bytes[start..start + BatchHeader::BYTES]);
+                if header.is_ok_and(|header| header.base_offset >= at_least) {
+                    return Ok(Some(position + start as u64));
+                }
+            }
+            position += starts as u64;
+        }
+        Ok(None)
+    }
+
+    /// The bytes from `position`, `length` of them or fewer where the file ends.
+    pub(super) async fn bytes(&mut self, position: u64, length: usize) -> io::Result<&[u8]> {
+        let length = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX).min(length);
+        let held = position >= self.buffer_position
+            && position + length as u64 <= self.buffer_position + self.buffer.len() as u64;
+        if !held {
+            self.buffer = self.read(position, length.max(CHUNK_BYTES)).await?;
+            self.buffer_position = position;
+        }
+        let start = usize::try_from(position - self.buffer_position).expect("within the buffer");
+        let end = (start + length).min(self.buffer.len());
+        Ok(&self.buffer[start..end])
+    }
+
+    async fn read(&self, position: u64, length: usize) -> io::Result<BytesMut> {
+        if self.distrusts_cache && self.is_cached_anywhere(position, length as u64) {
+            return self.disk.read_direct(self.file, position, length).await;
+        }
+        self.disk.read_at(self.file, position, length).await
+    }
+
+    fn is_cached_anywhere(&self, position: u64, length: u64) -> bool {
+        let end = position.saturating_add(length).min(self.length);
+        let mut page = position - position % PAGE_BYTES;
+        while page < end {
+            if self.disk.residency(self.file, page, PAGE_BYTES.min(self.length - page)) == Residency::Cached {
+                return true;
+            }
+            page += PAGE_BYTES;
+        }
+        false
+    }
+}
+
+const MAGIC_AT: usize = 16;
+const MAGIC: u8 = 2;

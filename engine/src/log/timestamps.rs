@@ -1,0 +1,164 @@
+//! ListOffsets by time: the first record at or after a timestamp, and the record with the largest one.
+//!
+//! The time index leads near the batch; headers lead to it; only that one batch is read and walked.
+
+use ringmill_batch::{BatchHeader, DecompressLimit, LeaderEpoch, Offset, TimestampType, read_records};
+
+use super::LogReader;
+use super::read::{ReadError, damaged, visible_length};
+use crate::disk::Disk;
+use crate::segment::Segment;
+use crate::segment::headers::{HeaderFault, HeaderWalk};
+
+/// A record that was looked up by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp_ms: i64,
+    /// The reign in which it was appended.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Headers between two chances for others on this thread to run.
+const HEADERS_PER_TURN: usize = 512;
+
+impl LogReader {
+    /// The first visible record whose timestamp is `timestamp_ms` or later, in order of offsets.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when the search meets a damaged batch, and the disk's.
+    pub async fn find_timestamp(&self, disk: &dyn Disk, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> {
+        let (watermarks, segments) = self.view();
+        for (number, segment) in segments.iter().enumerate() {
+            let visible = visible_length(segment, &watermarks);
+            let ends_before_start = segments.get(number + 1).is_some_and(|next| next.base_offset() <= watermarks.log_start);
+            let is_too_old = segment.largest_timestamp_ms().is_some_and(|(largest_ms, _)| largest_ms < timestamp_ms);
+            if visible == 0 || ends_before_start || is_too_old {
+                continue;
+            }
+            let search = |record_ms: i64| record_ms >= timestamp_ms;
+            let from = self.search_start(disk, segment, timestamp_ms).await.max(watermarks.log_start);
+            if let Some(found) = self.first_record(disk, segment, from, visible, search).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of the visible records with the largest timestamp.
+    ///
+    /// # Errors
+    /// As [`find_timestamp`](Self::find_timestamp).
+    pub async fn max_timestamp(&self, disk: &dyn Disk) -> Result<Option<TimestampOffset>, ReadError> {
+        let (watermarks, segments) = self.view();
+        let mut best: Option<(i64, &Segment)> = None;
+        for segment in segments.iter() {
+            if let Some((largest_ms, last_offset)) = segment.largest_timestamp_ms()
+                && last_offset >= watermarks.log_start
+                && best.is_none_or(|(best_ms, _)| largest_ms > best_ms)
+            {
+                best = Some((largest_ms, segment));
+            }
+        }
+        let Some((largest_ms, segment)) = best else { return Ok(None) };
+        let visible = visible_length(segment, &watermarks);
+        let from = self.search_start(disk, segment, largest_ms).await.max(watermarks.log_start);
+        self.first_record(disk, segment, from, visible, |record_ms| record_ms >= largest_ms).await
+    }
+
+    /// No batch before this offset has a timestamp of `timestamp_ms` or later. When the index cannot say, the segment's start.
+    async fn search_start(&self, disk: &dyn Disk, segment: &Segment, timestamp_ms: i64) -> Offset {
+        let base = segment.base_offset();
+        let earlier = segment.time_index.last_where(disk, |entry| entry.timestamp_ms < timestamp_ms).await;
+        match earlier {
+            Ok(Some(entry)) => entry.last_offset(base).and_then(|last| last.checked_add(1)).unwrap_or(base),
+            Ok(None) => base,
+            Err(error) => {
+                tracing::warn!(path = %segment.time_index.path().display(), %error, "time index not readable");
+                base
+            }
+        }
+    }
+
+    /// The first record at or after `from` that `is_wanted` by its timestamp.
+    async fn first_record(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        from: Offset,
+        visible: u64,
+        is_wanted: impl Fn(i64) -> bool,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let (mut position, mut header) = match self.find_from(disk, segment, from, visible).await? {
+            Some(found) => found,
+            None => return Ok(None),
+        };
+        let mut walk = HeaderWalk::new(disk, segment, visible);
+        for headers in 1_usize.. {
+            if is_wanted(header.max_timestamp)
+                && let Some(found) = record_in(disk, segment, position, &header, from, visible, &is_wanted).await?
+            {
+                return Ok(Some(found));
+            }
+            position += header.total_bytes() as u64;
+            if position >= visible {
+                break;
+            }
+            header = walk.header(position, header.next_offset()).await.map_err(|fault| damaged(segment, fault, visible))?;
+            if headers.is_multiple_of(HEADERS_PER_TURN) {
+                crate::turn::yield_now().await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`LogReader::find`], but `from` may lie behind the segment's last record.
+    async fn find_from(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        from: Offset,
+        visible: u64,
+    ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        let (watermarks, segments) = self.view();
+        let next = segments.iter().find(|other| other.base_offset() > segment.base_offset());
+        let end = next.map_or(watermarks.high_watermark, |next| next.base_offset());
+        if from >= end {
+            return Ok(None);
+        }
+        self.find(disk, segment, from, visible).await.map(Some)
+    }
+}
+
+/// Walks one batch.
+async fn record_in(
+    disk: &dyn Disk,
+    segment: &Segment,
+    position: u64,
+    header: &BatchHeader,
+    from: Offset,
+    visible: u64,
+    is_wanted: &impl Fn(i64) -> bool,
+) -> Result<Option<TimestampOffset>, ReadError> {
+    // Records are not walked when they are produced, so that what fails here may be the producer's doing: nothing is marked.
+    let fault = |_| ReadError::Damaged { segment: segment.base_offset(), position };
+    let leader_epoch = LeaderEpoch::new(header.leader_epoch).unwrap_or_default();
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        let offset = header.base_offset.max(from);
+        return Ok(Some(TimestampOffset { offset, timestamp_ms: header.max_timestamp, leader_epoch }));
+    }
+    let batch = disk
+        .read_at(segment.file(), position, header.total_bytes())
+        .await
+        .map_err(|error| damaged(segment, HeaderFault::Io { position, error }, visible))?;
+    let records = read_records(&batch, DecompressLimit::default()).map_err(fault)?;
+    for record in records.iter() {
+        let record = record.map_err(fault)?;
+        if record.offset >= from && is_wanted(record.timestamp_ms) {
+            return Ok(Some(TimestampOffset { offset: record.offset, timestamp_ms: record.timestamp_ms, leader_epoch }));
+        }
+    }
+    Ok(None)
+}
