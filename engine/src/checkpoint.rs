@@ -79,7 +79,9 @@ pub async fn read_all(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<CheckpointE
         match durable_file::read(disk, &path, &FORMAT).await.map(|payload| decode(&payload.bytes)) {
             Ok(Some(entries)) => all.extend(entries),
             Ok(None) => tracing::warn!(path = %path.display(), "damaged checkpoint: its partitions are scanned"),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "unreadable checkpoint: its partitions are scanned"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "unreadable checkpoint: its partitions are scanned")
+            }
         }
     }
     Ok(merge(all))

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use ringmill_batch::{BatchHeader, Offset, TimestampType, stamp, stamp_append_time};
 
 use super::watermarks::{End, SealCause};
-use super::writer::{Queued, Step, Unanswered, after};
+use super::writer::{Queued, Step, Unanswered, after, tell};
 use super::{AppendError, Appended, Log};
 use crate::disk::Op;
 use crate::producer_state::Verdict;
@@ -83,7 +83,7 @@ impl Log {
         let mut writer = self.writer.borrow_mut();
         let count = count.min(writer.queue.len());
         for refused in writer.queue.drain(..count) {
-            drop(refused.answer.send(Err(error)));
+            tell(refused.answer, Err(error));
         }
     }
 
@@ -115,11 +115,11 @@ impl Log {
                     continue;
                 }
                 Verdict::OutOfOrder { .. } => {
-                    drop(answer.send(Err(AppendError::OutOfOrderSequence)));
+                    tell(answer, Err(AppendError::OutOfOrderSequence));
                     continue;
                 }
                 Verdict::Fenced { .. } => {
-                    drop(answer.send(Err(AppendError::ProducerFenced)));
+                    tell(answer, Err(AppendError::ProducerFenced));
                     continue;
                 }
             }
@@ -136,12 +136,7 @@ impl Log {
             writer.ends.assign(end);
             writer.producers.advance(&header, now_ms);
             let appended = Appended { base_offset, append_time_ms, log_start, duplicate: false };
-            writer.unanswered.push_back(Unanswered {
-                end,
-                max_timestamp_ms: header.max_timestamp,
-                appended,
-                answer,
-            });
+            writer.unanswered.push_back(Unanswered { end, max_timestamp_ms: header.max_timestamp, appended, answer });
             group.buffers.push(batch);
             group.headers.push(header);
         }
@@ -199,7 +194,7 @@ impl super::writer::Writer {
     /// A repeat is answered with its original: at once if that is visible, else when it becomes so.
     fn answer_repeat(&mut self, last_offset: Offset, appended: Appended, answer: super::writer::Answer) {
         if last_offset < self.visible.offset {
-            drop(answer.send(Ok(appended)));
+            tell(answer, Ok(appended));
             return;
         }
         let original = self.unanswered.partition_point(|waiting| waiting.end.offset <= last_offset);

@@ -40,7 +40,7 @@ pub use recover::{OpenError, RecoveryReport, StartInfo, TornTail};
 pub use timestamps::TimestampOffset;
 pub use watermarks::{LogState, Quarantine, SealCause, Watermarks};
 
-use writer::{Queued, Writer};
+use writer::{Queued, Writer, tell};
 
 /// What a log needs from outside.
 #[derive(Clone)]
@@ -146,7 +146,7 @@ impl Log {
         let refusal = self.writer.borrow_mut().enqueue(Queued { batch, header, answer });
         match refusal {
             // Nobody waits when the receiver is gone.
-            Some((refused, error)) => drop(refused.answer.send(Err(error))),
+            Some((refused, error)) => tell(refused.answer, Err(error)),
             None => self.wake_writer.notify_one(),
         }
         receiver
@@ -220,16 +220,19 @@ impl Log {
     /// [`LogError::Sealed`] and the disk's: the stop is then not clean.
     pub async fn close(&self) -> Result<CheckpointEntry, LogError> {
         let (answer, closed) = oneshot::channel();
-        {
+        let ended = {
             let mut writer = self.writer.borrow_mut();
-            match writer.ended {
-                true if writer.seal.is_some() => return Err(LogError::Sealed),
-                true => drop(answer.send(Ok(()))),
-                false => writer.closing.push(answer),
+            if !writer.ended {
+                writer.closing.push(answer);
+            } else if writer.seal.is_some() {
+                return Err(LogError::Sealed);
             }
+            writer.ended
+        };
+        if !ended {
+            self.wake_all();
+            closed.await.expect("drive() runs until it has answered every close")?;
         }
-        self.wake_all();
-        closed.await.expect("drive() runs until it has answered every close")?;
         Ok(self.checkpoint_entry())
     }
 
@@ -246,6 +249,9 @@ impl Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("dir", &self.dir).field("watermarks", &self.reader.watermarks()).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("dir", &self.dir)
+            .field("watermarks", &self.reader.watermarks())
+            .finish_non_exhaustive()
     }
 }

@@ -145,7 +145,12 @@ impl LogReader {
             None => return Err(ReadError::OffsetOutOfRange { offset: from, range: from..from }),
         };
         if from == watermarks.high_watermark {
-            return Ok(ReadPlan { position: visible_length(&segment, &watermarks), segment, length: 0, next_offset: from });
+            return Ok(ReadPlan {
+                position: visible_length(&segment, &watermarks),
+                segment,
+                length: 0,
+                next_offset: from,
+            });
         }
         let visible = visible_length(&segment, &watermarks);
         let (position, first) = self.find(disk, &segment, from, visible).await?;
@@ -154,7 +159,10 @@ impl LogReader {
         let mut end = visible.min(position.saturating_add(wanted));
         if let Some(damage) = segment.damage_after(position) {
             if damage.start < position + first.total_bytes() as u64 {
-                return Err(ReadError::Damaged { segment: segment.base_offset(), position: damage.start.max(position) });
+                return Err(ReadError::Damaged {
+                    segment: segment.base_offset(),
+                    position: damage.start.max(position),
+                });
             }
             end = end.min(damage.start);
         }
@@ -203,7 +211,8 @@ impl LogReader {
     /// believed only if the batch that it names is there.
     async fn indexed(&self, disk: &dyn Disk, segment: &Segment, wanted: Offset, visible: u64) -> Option<(u64, Offset)> {
         let base = segment.base_offset();
-        let found = segment.offset_index.last_where(disk, |entry| entry.last_offset(base).is_some_and(|o| o <= wanted)).await;
+        let found =
+            segment.offset_index.last_where(disk, |entry| entry.last_offset(base).is_some_and(|o| o <= wanted)).await;
         let entry = match found {
             Ok(entry) => entry?,
             Err(error) => {

@@ -114,7 +114,8 @@ impl Log {
             disk.sync_dir(parent).await.map_err(OpenError::io("syncing", parent))?;
         }
         let end = End { offset: Offset::ZERO, position: 0 };
-        let opened = Opened { segments: vec![segment], end, cursor: IndexCursor::new(), report: RecoveryReport::default() };
+        let opened =
+            Opened { segments: vec![segment], end, cursor: IndexCursor::new(), report: RecoveryReport::default() };
         assemble(env, dir, config, meta, opened).await
     }
 
@@ -211,7 +212,11 @@ async fn recover(
             clean: start.clean,
             epochs: least_epoch..=meta.epochs.current().get(),
             interval_bytes: config.index_interval_bytes,
-            times: start.checkpoint.as_ref().and_then(|entry| entry.segments.iter().find(|s| s.base_offset == base)).copied(),
+            times: start
+                .checkpoint
+                .as_ref()
+                .and_then(|entry| entry.segments.iter().find(|s| s.base_offset == base))
+                .copied(),
         };
         let Recovered { segment, end, cursor, last_epoch } = recovery.run(&mut opened.report).await?;
         opened.segments.push(segment);
@@ -235,10 +240,15 @@ fn check_presence(dir: &Path, bases: &[Offset], meta: &PartitionMeta, start: &St
     };
     match bases.first() {
         Some(&first) if first > meta.log_start => {
-            return missing(meta.log_start, format!("the log starts at {}, its first segment at {first}", meta.log_start));
+            return missing(
+                meta.log_start,
+                format!("the log starts at {}, its first segment at {first}", meta.log_start),
+            );
         }
         // A creation may have stopped between the meta and the first segment.
-        None if meta.log_start > Offset::ZERO => return missing(meta.log_start, "there is no segment at all".to_owned()),
+        None if meta.log_start > Offset::ZERO => {
+            return missing(meta.log_start, "there is no segment at all".to_owned());
+        }
         _ => {}
     }
     let Some(checkpoint) = &start.checkpoint else { return Ok(()) };

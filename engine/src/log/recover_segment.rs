@@ -197,7 +197,12 @@ impl SegmentRecovery<'_> {
 
     /// Takes over the index files of a segment that goes on being written, and moves `progress` behind their last entry. False
     /// when they are not to be believed.
-    async fn resume_from_indexes(&self, segment: &Segment, info: &FileInfo, progress: &mut Progress) -> io::Result<bool> {
+    async fn resume_from_indexes(
+        &self,
+        segment: &Segment,
+        info: &FileInfo,
+        progress: &mut Progress,
+    ) -> io::Result<bool> {
         let below = |last: Option<Offset>| last.is_some_and(|last| last < self.recovery_point);
         let time = segment.time_index.adopt_prefix(self.disk, |entry| below(entry.last_offset(self.base))).await?;
         let last_timed = time.and_then(|entry| entry.last_offset(self.base));
@@ -273,18 +278,24 @@ impl SegmentRecovery<'_> {
         } else if self.next_base.is_some() {
             Some("the segment was durable before the next one was begun".to_owned())
         } else if valid_end - bad > self.unsynced_bytes_max {
-            Some(format!("{} bytes lie up to the last valid batch, {} at most were unsynced", valid_end - bad, self.unsynced_bytes_max))
+            Some(format!(
+                "{} bytes lie up to the last valid batch, {} at most were unsynced",
+                valid_end - bad,
+                self.unsynced_bytes_max
+            ))
         } else {
             None
         };
         if let Some(reason) = verdict {
             return Err(self.quarantine(bad, format!("{why}; {reason}")).into());
         }
-        let set_aside = self.set_aside(scan, bad, data_end).await.map_err(OpenError::io("setting aside the torn tail of", path))?;
+        let set_aside =
+            self.set_aside(scan, bad, data_end).await.map_err(OpenError::io("setting aside the torn tail of", path))?;
         let bytes = data_end - bad;
         tracing::warn!(path = %path.display(), position = bad, bytes, why, aside = %set_aside.display(), "torn tail cut");
         let next_offset = progress.end.offset;
-        report.torn_tail = Some(TornTail { segment: segment.base_offset(), position: bad, next_offset, bytes, set_aside, why });
+        report.torn_tail =
+            Some(TornTail { segment: segment.base_offset(), position: bad, next_offset, bytes, set_aside, why });
         Ok(())
     }
 

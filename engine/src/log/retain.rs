@@ -34,7 +34,8 @@ impl Log {
             writer.sync_is_due = true;
             self.wake_syncer.notify_one();
         }
-        let expires_at = |last_ms: i64| config.retention_ms.map(|kept_ms| last_ms.saturating_add(kept_ms).saturating_add(1));
+        let expires_at =
+            |last_ms: i64| config.retention_ms.map(|kept_ms| last_ms.saturating_add(kept_ms).saturating_add(1));
         if let Some((first_ms, last_ms)) = writer.active.append_times_ms()
             && writer.can_roll()
         {

@@ -28,7 +28,7 @@ impl Log {
             Err(error) if is_full(&error) => {
                 tracing::warn!(dir = %self.dir.display(), "the disk is full: no new segment");
                 // The file may exist already; it is empty, and in the way of the next attempt.
-                drop(recover::remove_files(&self.env, &self.dir, end.offset).await);
+                let _ = recover::remove_files(&self.env, &self.dir, end.offset).await;
                 return self.refuse(1, AppendError::NoSpace);
             }
             Err(error) => return self.seal(&error, "beginning a new segment"),
@@ -116,7 +116,7 @@ impl Log {
         };
         let result = result.map_err(|error| tracing::error!(dir = %self.dir.display(), %error, "not closed cleanly"));
         for answer in waiting {
-            drop(answer.send(result.map_err(|()| LogError::Sealed)));
+            let _ = answer.send(result.map_err(|()| LogError::Sealed));
         }
         self.wake_all();
     }

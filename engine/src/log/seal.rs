@@ -8,7 +8,7 @@ use ringmill_batch::Offset;
 
 use super::append::seal_cause;
 use super::watermarks::{Ends, LogState, SealCause};
-use super::writer::Seal;
+use super::writer::{Seal, tell};
 use super::{AppendError, Log, LogError, producers, recover};
 use crate::disk::OpenHow;
 use crate::segment::{IndexCursor, Segment};
@@ -42,7 +42,7 @@ impl Log {
         let queued = writer.queue.drain(..).map(|queued| queued.answer).collect::<Vec<_>>();
         for answer in unanswered.into_iter().chain(queued) {
             // A producer that has gone away does not hear it.
-            drop(answer.send(Err(AppendError::Sealed)));
+            tell(answer, Err(AppendError::Sealed));
         }
         self.wake_writer.notify_one();
     }
@@ -76,11 +76,15 @@ impl Log {
         let old_is_empty = durable.offset == old.base_offset();
         if old_is_empty {
             // The new segment takes its name; snapshots keep the old file as long as they need it.
-            recover::remove_files(&self.env, &self.dir, old.base_offset()).await.map_err(io("removing an empty segment"))?;
+            recover::remove_files(&self.env, &self.dir, old.base_offset())
+                .await
+                .map_err(io("removing an empty segment"))?;
         }
         let segment = self.new_segment(durable.offset).await.map_err(io("beginning a new segment"))?;
         let epoch = self.begin_epoch(durable.offset).await?;
-        let producers = producers::load(&self.env, &self.dir, &self.reader, durable.offset).await.map_err(io("reading the producer state"))?;
+        let producers = producers::load(&self.env, &self.dir, &self.reader, durable.offset)
+            .await
+            .map_err(io("reading the producer state"))?;
         if !old_is_empty {
             self.rebuild_indexes(&old, durable.position).await.map_err(io("rebuilding the indexes"))?;
             old.close(durable.position);
@@ -110,7 +114,10 @@ impl Log {
         let mut meta = self.meta.lock().await;
         let mut changed = meta.clone();
         changed.begin_next_epoch(start);
-        changed.write(self.disk(), &self.dir).await.map_err(|error| LogError::Io { what: "writing partition.meta", error })?;
+        changed
+            .write(self.disk(), &self.dir)
+            .await
+            .map_err(|error| LogError::Io { what: "writing partition.meta", error })?;
         *meta = changed;
         self.reader.set_epochs(meta.epochs.clone());
         Ok(meta.epochs.current())

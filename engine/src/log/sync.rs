@@ -6,7 +6,7 @@ use ringmill_batch::Offset;
 
 use super::Log;
 use super::watermarks::End;
-use super::writer::Writer;
+use super::writer::{Writer, tell};
 
 impl Log {
     pub(super) async fn sync_loop(&self) {
@@ -68,7 +68,7 @@ impl Log {
         });
         for waiting in writer.unanswered.drain(..due) {
             // A producer that has gone away does not hear it.
-            drop(waiting.answer.send(Ok(waiting.appended)));
+            tell(waiting.answer, Ok(waiting.appended));
         }
     }
 }

@@ -29,11 +29,16 @@ impl LogReader {
     ///
     /// # Errors
     /// [`ReadError::Damaged`] when the search meets a damaged batch, and the disk's.
-    pub async fn find_timestamp(&self, disk: &dyn Disk, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> {
+    pub async fn find_timestamp(
+        &self,
+        disk: &dyn Disk,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let (watermarks, segments) = self.view();
         for (number, segment) in segments.iter().enumerate() {
             let visible = visible_length(segment, &watermarks);
-            let ends_before_start = segments.get(number + 1).is_some_and(|next| next.base_offset() <= watermarks.log_start);
+            let ends_before_start =
+                segments.get(number + 1).is_some_and(|next| next.base_offset() <= watermarks.log_start);
             let is_too_old = segment.largest_timestamp_ms().is_some_and(|(largest_ms, _)| largest_ms < timestamp_ms);
             if visible == 0 || ends_before_start || is_too_old {
                 continue;
@@ -106,7 +111,8 @@ impl LogReader {
             if position >= visible {
                 break;
             }
-            header = walk.header(position, header.next_offset()).await.map_err(|fault| damaged(segment, fault, visible))?;
+            header =
+                walk.header(position, header.next_offset()).await.map_err(|fault| damaged(segment, fault, visible))?;
             if headers.is_multiple_of(HEADERS_PER_TURN) {
                 crate::turn::yield_now().await;
             }
@@ -157,7 +163,11 @@ async fn record_in(
     for record in records.iter() {
         let record = record.map_err(fault)?;
         if record.offset >= from && is_wanted(record.timestamp_ms) {
-            return Ok(Some(TimestampOffset { offset: record.offset, timestamp_ms: record.timestamp_ms, leader_epoch }));
+            return Ok(Some(TimestampOffset {
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+                leader_epoch,
+            }));
         }
     }
     Ok(None)

@@ -252,3 +252,8 @@ pub(super) fn after(base: Offset, header: &BatchHeader) -> Offset {
     let records = u64::try_from(header.last_offset_delta).expect("a parsed header counts up") + 1;
     base.checked_add(records).expect("a partition takes fewer than 2^63 records")
 }
+
+/// Answers a producer; one that has gone away does not hear it.
+pub(super) fn tell(answer: Answer, result: Result<Appended, AppendError>) {
+    let _ = answer.send(result);
+}

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn other_names_are_no_segment_files() {
-        for name in ["partition.meta", "170210.log", "00000000000000170210.at-61.torn", "0000000000000017021x.log", ""] {
+        for name in ["partition.meta", "170210.log", "00000000000000170210.at-61.torn", "0000000000000017021x.log", ""]
+        {
             assert_eq!(parse(name), None, "{name}");
         }
         assert_eq!(parse("99999999999999999999.log"), None, "past the largest offset");

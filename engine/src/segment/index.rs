@@ -72,12 +72,6 @@ impl<E: IndexEntry> SparseIndex<E> {
         self.lock().last
     }
 
-    /// Entries in memory and in the file.
-    pub(crate) fn len(&self) -> u64 {
-        let tail = self.lock();
-        tail.spilled + tail.entries.len() as u64
-    }
-
     /// Whether [`SparseIndex::spill`] has something to do.
     pub(crate) fn must_spill(&self) -> bool {
         self.lock().entries.len() >= TAIL_ENTRIES_MAX
