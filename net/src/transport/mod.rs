@@ -14,6 +14,8 @@ use bytes::BytesMut;
 use crate::Piece;
 
 mod cold;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod listen;
 pub mod memory;
 mod sendfile;

@@ -176,3 +176,180 @@ impl Stream for UringStream {
         self.peer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! A test for each trap of tokio-uring. Those that any stream could have (reads append, reads and writes at once, sends
+    //! that stop when they are dropped, ends that are seen) stand in the conformance suite.
+
+    use std::io::{Read, Write};
+    use std::time::{Duration, Instant};
+
+    use tokio::task::spawn_local;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::transport::conformance::{TestFile, pattern, sockets};
+    use crate::transport::{IoKind, Listener};
+
+    /// False, and said so, where there is no io_uring.
+    fn available() -> bool {
+        probe(8).inspect_err(|error| eprintln!("skipped: io_uring is refused here: {error}")).is_ok()
+    }
+
+    /// A stream on the ring and an ordinary socket at its other end.
+    fn stream_and_peer() -> (UringStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        (UringStream::new(accepted.into(), ColdSends::start(1).unwrap()).unwrap(), peer)
+    }
+
+    /// The trap: a read that is dropped goes on in the kernel and swallows the next bytes, into memory that the runtime
+    /// would free. Nothing in this crate drops one; if it happens, the runtime's memory must stay.
+    #[test]
+    fn a_runtime_with_an_abandoned_read_is_not_freed() {
+        if !available() {
+            return;
+        }
+        std::thread::spawn(|| {
+            let mut peer = run(8, || async {
+                let (stream, peer) = stream_and_peer();
+                let read = stream.read(BytesMut::with_capacity(512), 512);
+                assert!(timeout(Duration::from_millis(20), read).await.is_err());
+                peer
+            })
+            .unwrap();
+            assert_eq!(READS_IN_FLIGHT.get(), 1);
+            // The kernel writes this into the buffer, which is still there.
+            peer.write_all(&[7; 100]).unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_runtime_whose_reads_have_ended_is_freed() {
+        if !available() {
+            return;
+        }
+        run(8, || async {
+            let (stream, mut peer) = stream_and_peer();
+            let stream = std::rc::Rc::new(stream);
+            let reader = std::rc::Rc::clone(&stream);
+            let read = spawn_local(async move { reader.read(BytesMut::with_capacity(512), 512).await.0 });
+            sleep(Duration::from_millis(10)).await;
+            assert_eq!(READS_IN_FLIGHT.get(), 1);
+            stream.shutdown();
+            assert_eq!(read.await.unwrap().unwrap(), 0);
+            drop(stream);
+            // The descriptor is closed, not held open by an operation: the peer sees the end.
+            assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        })
+        .unwrap();
+        assert_eq!(READS_IN_FLIGHT.get(), 0);
+    }
+
+    #[test]
+    fn an_accepted_descriptor_is_handed_to_another_core_and_the_port_is_ours_alone() {
+        if !available() {
+            return;
+        }
+        let listener = Listener::bind("127.0.0.1:0", 10).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(Listener::bind(address, 10).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+        let (hand_over, mut handed_over) = tokio::sync::mpsc::unbounded_channel();
+        let core = std::thread::spawn(move || {
+            run(8, || async move {
+                let accepted: crate::transport::Accepted = handed_over.recv().await.unwrap();
+                let stream = UringStream::new(accepted.socket, ColdSends::start(1).unwrap()).unwrap();
+                let (result, buffer) = stream.read(BytesMut::with_capacity(512), 512).await;
+                result.unwrap();
+                stream.send(&mut vec![Piece::Bytes(buffer.freeze())]).await.unwrap();
+            })
+            .unwrap();
+        });
+        let client = std::thread::spawn(move || {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            client.write_all(b"echo").unwrap();
+            let mut back = Vec::new();
+            client.read_to_end(&mut back).unwrap();
+            back
+        });
+        run(8, || async {
+            let accepting = listener.accept(|accepted| drop(hand_over.send(accepted)));
+            let done = async {
+                while !client.is_finished() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                error = accepting => error.unwrap(),
+                () = done => {}
+            }
+        })
+        .unwrap();
+        assert_eq!(client.join().unwrap(), b"echo");
+        core.join().unwrap();
+    }
+
+    #[test]
+    fn a_sendfile_to_a_stalled_peer_does_not_freeze_the_thread() {
+        if !available() {
+            return;
+        }
+        run(8, || async {
+            // The accepted socket is a blocking one here.
+            let (stream, _stalled) = stream_and_peer();
+            let file = TestFile::new(&pattern(24 << 20), Some(true));
+            let mut pieces = vec![file.piece(0, 24 << 20)];
+            let mut slowest = Duration::ZERO;
+            let ticking = async {
+                for _ in 0..50 {
+                    let before = Instant::now();
+                    sleep(Duration::from_millis(2)).await;
+                    slowest = slowest.max(before.elapsed());
+                }
+            };
+            tokio::select! {
+                biased;
+                sent = stream.send(&mut pieces) => panic!("nobody reads: {sent:?}"),
+                () = ticking => {}
+            }
+            assert!(slowest < Duration::from_millis(300), "{slowest:?}");
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn tokio_tasks_timers_and_channels_work_inside() {
+        if !available() {
+            return;
+        }
+        run(8, || async {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            spawn_local(async move {
+                sleep(Duration::from_millis(1)).await;
+                tell.send(5).unwrap();
+            });
+            assert_eq!(told.await.unwrap(), 5);
+            // Many reads wait at once, more than the ring has entries.
+            let pairs: Vec<_> = (0..50).map(|_| sockets(IoKind::Uring)).collect();
+            let (ends, others): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+            let reads: Vec<_> = ends
+                .into_iter()
+                .map(|end| spawn_local(async move { end.read(BytesMut::with_capacity(512), 512).await.0.unwrap() }))
+                .collect();
+            sleep(Duration::from_millis(5)).await;
+            for other in &others {
+                other.send(&mut vec![Piece::Bytes("hello".into())]).await.unwrap();
+            }
+            for read in reads {
+                assert_eq!(read.await.unwrap(), 5);
+            }
+        })
+        .unwrap();
+    }
+}
