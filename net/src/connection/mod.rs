@@ -26,6 +26,8 @@ use crate::{Budget, Charge, Response};
 mod frames;
 mod patience;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 /// What one connection may take. All are the process's configuration.
@@ -285,7 +287,7 @@ async fn write_and_watch<S: Stream>(
                 link.answers.finish();
             }
             written = &mut writer => return match written {
-                Written::All => reader_end.take().expect("the answers end after the reader"),
+                Written::All => reader_end.clone().expect("the answers end after the reader"),
                 Written::Close(reason) => End::Handler(reason),
                 Written::Failed(error) => End::PeerGone(error.to_string()),
             },

@@ -105,7 +105,7 @@ impl AnswerQueue {
         self.answered.notify_one();
     }
 
-    /// Whether the handler has the next word: something is unanswered.
+    /// Whether nothing is unanswered: the peer has the next word.
     pub(super) fn is_idle(&self) -> bool {
         self.unanswered.get() == 0
     }
