@@ -3,7 +3,7 @@
 //! It holds a real descriptor in all implementations (the simulation's are memfds), so a file range can be sent from anywhere.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// An open file or directory. Cheap to clone; the descriptor closes with the last clone, so whoever plans a read keeps the
 /// file alive even when retention has removed its name. May be used through any `Disk` of the process.
@@ -30,9 +30,23 @@ impl DiskFile {
     }
 
     /// The simulation's number of this file, 0 elsewhere.
-    #[expect(dead_code, reason = "called by the simulation, which follows")]
     pub(super) fn simulated_number(&self) -> u64 {
         self.0.simulated
+    }
+
+    /// Lets the simulation notice when the last clone is gone.
+    pub(super) fn watch(&self) -> FileWatch {
+        FileWatch(Arc::downgrade(&self.0))
+    }
+}
+
+/// Knows whether a file is still open, without keeping it so.
+#[derive(Debug)]
+pub(super) struct FileWatch(Weak<Inner>);
+
+impl FileWatch {
+    pub(super) fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

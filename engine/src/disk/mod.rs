@@ -17,6 +17,7 @@ mod pending;
 pub mod posix;
 pub mod probe;
 mod queue;
+pub mod sim;
 mod syscalls;
 pub mod uring;
 
@@ -25,6 +26,7 @@ pub use file::{DirEntry, DiskFile, FileInfo};
 pub use pending::{Pending, PendingHandle, block_on};
 pub use posix::PosixDisk;
 pub use probe::Unavailable;
+pub use sim::{SimDisk, SimOptions, Simulation};
 pub use uring::{UringDisk, UringOptions};
 
 /// How a file is opened.
