@@ -34,6 +34,9 @@ mod timestamps;
 mod watermarks;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{LogConfig, UNSYNCED_BYTES_BOUND_MAX};
 pub use read::{LogReader, ReadError, ReadPlan};
 pub use recover::{OpenError, RecoveryReport, StartInfo, TornTail};

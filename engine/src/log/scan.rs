@@ -95,9 +95,9 @@ impl<'a> Scan<'a> {
         let mut effort_left = (data_end - from).saturating_mul(SEARCH_EFFORT);
         let (mut position, mut end) = (from + 1, from);
         while position + BatchHeader::BYTES as u64 <= data_end {
-            let Some(candidate) = self.next_candidate(position, data_end, at_least).await? else { break };
-            let size = self.bytes(candidate, BatchHeader::BYTES).await.map(|b| BatchHeader::parse(b))?;
-            let size = size.map_or(0, |header| header.total_bytes() as u64);
+            let Some((candidate, size)) = self.next_candidate(position, data_end, at_least, epochs).await? else {
+                break;
+            };
             if size > effort_left {
                 // Not searched to its end: the whole rest counts as written, which errs towards touching nothing.
                 return Ok(data_end);
@@ -114,8 +114,15 @@ impl<'a> Scan<'a> {
         Ok(end)
     }
 
-    /// The next place that looks like a batch header.
-    async fn next_candidate(&mut self, from: u64, data_end: u64, at_least: Offset) -> io::Result<Option<u64>> {
+    /// The next place that looks like the header of a batch that fits there, and the size it claims.
+    async fn next_candidate(
+        &mut self,
+        from: u64,
+        data_end: u64,
+        at_least: Offset,
+        epochs: &RangeInclusive<i32>,
+    ) -> io::Result<Option<(u64, u64)>> {
+        let length = self.length;
         let mut position = from;
         while position + BatchHeader::BYTES as u64 <= data_end {
             let bytes = self.bytes(position, CHUNK_BYTES).await?;
@@ -123,13 +130,12 @@ impl<'a> Scan<'a> {
                 return Ok(None);
             }
             let starts = bytes.len() - BatchHeader::BYTES + 1;
-            for start in 0..starts {
-                if bytes[start + MAGIC_AT] != MAGIC {
-                    continue;
-                }
-                let header = BatchHeader::parse(&bytes[start..start + BatchHeader::BYTES]);
-                if header.is_ok_and(|header| header.base_offset >= at_least) {
-                    return Ok(Some(position + start as u64));
+            for start in (0..starts).filter(|start| bytes[start + MAGIC_AT] == MAGIC) {
+                let Ok(header) = BatchHeader::parse(&bytes[start..start + BatchHeader::BYTES]) else { continue };
+                let (candidate, size) = (position + start as u64, header.total_bytes() as u64);
+                let fits = size <= length - candidate;
+                if fits && header.base_offset >= at_least && epochs.contains(&header.leader_epoch) {
+                    return Ok(Some((candidate, size)));
                 }
             }
             position += starts as u64;

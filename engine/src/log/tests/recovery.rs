@@ -1,0 +1,278 @@
+//! Recovery as a table: what lies in the last segment, and what is served after it.
+//!
+//! A word is a place of one batch: `aa` a whole one, `a?` one whose second half never arrived, `a!` one with a changed byte, `00` a
+//! hole, `..` secured space. `|` is the recovery point. What comes out: the batches served, `+ torn` when a tail was set aside, or
+//! `quarantined at` the number of the first bad place.
+
+use ringmill_batch::{LeaderEpoch, stamp};
+
+use super::*;
+use crate::log::{Quarantine, UNSYNCED_BYTES_BOUND_MAX};
+
+const RECORDS: i64 = 2;
+
+/// How the log was left.
+#[derive(Clone, Copy)]
+struct Left {
+    clean: bool,
+    has_checkpoint: bool,
+    unsynced_places: u64,
+}
+
+const CRASHED: Left = Left { clean: false, has_checkpoint: true, unsynced_places: 100 };
+
+fn check(input: &str, expected: &str) {
+    check_left(CRASHED, input, expected);
+}
+
+fn check_left(left: Left, input: &str, expected: &str) {
+    let place = Place::new();
+    place.run(LogConfig::default(), async |_| ());
+    let laid = lay(input);
+    let path = place.dir().join("00000000000000000000.log");
+    std::fs::write(&path, &laid.bytes).unwrap();
+    let checkpoint = left.has_checkpoint.then(|| CheckpointEntry {
+        topic_id: ID.topic_id,
+        partition: ID.partition,
+        recovery_point: laid.recovery_point,
+        unsynced_bytes_max: left.unsynced_places * laid.place_bytes as u64,
+        segments: Vec::new(),
+    });
+    let config = LogConfig { unsynced_bytes_max: 1, ..LogConfig::default() };
+    let outcome = match place.open(config, StartInfo { clean: left.clean, checkpoint }) {
+        Err(OpenError::Quarantined(Quarantine { file, position, .. })) => {
+            assert_eq!(file, path);
+            assert_eq!(std::fs::read(&path).unwrap(), laid.bytes, "no byte is changed");
+            format!("quarantined at {}", position / laid.place_bytes as u64)
+        }
+        Err(error) => panic!("{error}"),
+        Ok(log) => describe(&place, &log, &laid),
+    };
+    assert_eq!(outcome, expected, "for {input:?}");
+}
+
+struct Laid {
+    bytes: Vec<u8>,
+    place_bytes: usize,
+    recovery_point: Offset,
+}
+
+fn lay(input: &str) -> Laid {
+    let place_bytes = batch(NOW_MS, 2, 50).len();
+    let (mut bytes, mut next, mut recovery_point) = (Vec::new(), 0_i64, Offset::ZERO);
+    for word in input.split_whitespace() {
+        if word == "|" {
+            recovery_point = offset(next);
+            continue;
+        }
+        let mut place = batch(NOW_MS, 2, 50).to_vec();
+        stamp(&mut place, offset(next), LeaderEpoch::ZERO);
+        match word {
+            "00" | ".." => place.fill(0),
+            _ if word.ends_with('?') => place[place_bytes / 2..].fill(0),
+            _ if word.ends_with('!') => place[place_bytes - 3] ^= 1,
+            _ => {}
+        }
+        bytes.extend_from_slice(&place);
+        next += RECORDS;
+    }
+    Laid { bytes, place_bytes, recovery_point }
+}
+
+fn describe(place: &Place, log: &Rc<Log>, laid: &Laid) -> String {
+    let (batches, _) = place.drive(log, read_all(log, &*place.disk, 1 << 20));
+    let mut words: Vec<String> =
+        (0..batches.len()).map(|n| format!("{0}{0}", char::from(b'a' + u8::try_from(n).unwrap()))).collect();
+    let kept = batches.len() * laid.place_bytes;
+    assert_eq!(std::fs::read(place.dir().join("00000000000000000000.log")).unwrap(), laid.bytes[..kept]);
+    if let Some(torn) = &log.recovery_report().torn_tail {
+        let aside = std::fs::read(&torn.set_aside).unwrap();
+        assert!(laid.bytes[kept..].starts_with(&aside) && aside.last() != Some(&0), "all that is no zero is set aside");
+        assert_eq!(torn.set_aside.file_name().unwrap().to_str().unwrap(), format!("{:020}.at-{kept}.torn", 0));
+        words.push("+ torn".to_owned());
+    }
+    words.join(" ")
+}
+
+#[test]
+fn whole_batches_are_served_and_secured_space_is_cut_without_a_word() {
+    check("", "");
+    check("..", "");
+    check("aa bb", "aa bb");
+    check("aa bb .. .. ..", "aa bb");
+    check("aa | bb ..", "aa bb");
+    check_left(Left { clean: true, ..CRASHED }, "aa bb | ..", "aa bb");
+}
+
+#[test]
+fn a_torn_tail_is_cut_at_the_last_whole_batch() {
+    check("aa bb c?", "aa bb + torn");
+    check("aa bb c? ..", "aa bb + torn");
+    check("a?", "+ torn");
+    check("aa b! ..", "aa + torn");
+    check("aa bb | c! d! e?", "aa bb + torn");
+}
+
+#[test]
+fn a_hole_followed_by_valid_batches_is_an_ordinary_torn_tail() {
+    check("aa 00 cc", "aa + torn");
+    check("aa | 00 00 dd e? ..", "aa + torn");
+    check("00 bb", "+ torn");
+    check("aa b? cc d? ee ..", "aa + torn");
+}
+
+#[test]
+fn damage_below_the_recovery_point_is_corruption() {
+    check("aa 00 cc | dd", "quarantined at 1");
+    check("aa bb 00 | dd", "quarantined at 2");
+    check("aa bb cc dd ee | ", "aa bb cc dd ee");
+    check("aa bb .. |", "quarantined at 2");
+}
+
+#[test]
+fn more_than_can_have_been_unsynced_is_corruption() {
+    let two = Left { unsynced_places: 2, ..CRASHED };
+    check_left(two, "aa | b! cc", "aa + torn");
+    check_left(two, "aa | b! cc dd", "quarantined at 1");
+    check_left(two, "aa | b! c! d! e! f!", "aa + torn");
+}
+
+#[test]
+fn after_a_clean_stop_nothing_is_torn() {
+    let clean = Left { clean: true, ..CRASHED };
+    check_left(clean, "aa | bb c?", "quarantined at 2");
+    check_left(clean, "aa | 00 cc", "quarantined at 1");
+    check_left(clean, "aa bb |", "aa bb");
+}
+
+#[test]
+fn a_lost_checkpoint_costs_a_full_scan_with_the_largest_bound() {
+    let lost = Left { has_checkpoint: false, ..CRASHED };
+    check_left(lost, "aa bb cc", "aa bb cc");
+    check_left(lost, "aa b! cc dd ee ff", "aa + torn");
+    check_left(Left { clean: true, ..lost }, "aa b! cc", "quarantined at 1");
+    assert_eq!(UNSYNCED_BYTES_BOUND_MAX, 2_147_483_647);
+}
+
+#[test]
+fn offsets_and_epochs_that_go_back_are_damage() {
+    for (first_epoch, second_offset, second_epoch) in [(0, 1, 0), (1, 2, 0), (0, 2, 5)] {
+        let place = Place::new();
+        place.run(LogConfig::default(), async |_| ());
+        // One reign later, so that epoch 1 may stand in the log.
+        drop(place.open(LogConfig::default(), StartInfo::default()).unwrap());
+        let mut first = batch(NOW_MS, 2, 50);
+        stamp(&mut first, offset(0), LeaderEpoch::new(first_epoch).unwrap());
+        let mut second = batch(NOW_MS, 2, 50);
+        stamp(&mut second, offset(second_offset), LeaderEpoch::new(second_epoch).unwrap());
+        let path = place.dir().join("00000000000000000000.log");
+        std::fs::write(&path, [&first[..], &second[..]].concat()).unwrap();
+        let log = place.open(LogConfig::default(), StartInfo::default()).unwrap();
+        let torn = log.recovery_report().torn_tail.as_ref().expect("the second batch is cut");
+        assert_eq!(torn.position, first.len() as u64, "{}", torn.why);
+    }
+}
+
+#[test]
+fn every_unclean_start_begins_a_reign_and_a_clean_one_does_not() {
+    let place = Place::new();
+    let ((), entry) = place.run(LogConfig::default(), async |log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+    });
+    let mut epochs = Vec::new();
+    for clean in [true, false, false, true] {
+        let start = StartInfo { clean, checkpoint: Some(entry.clone()) };
+        let log = place.open(LogConfig::default(), start).unwrap();
+        let (appended, _) = place.drive(&log, append(&log, batch(NOW_MS, 2, 10)));
+        let watermarks = log.reader().watermarks();
+        epochs.push(watermarks.leader_epoch.get());
+        let plan = place.block_on(log.reader().plan(&*place.disk, appended.unwrap().base_offset, 61, false)).unwrap();
+        let header = place.block_on(place.disk.read_at(plan.segment.file(), plan.position, 61)).unwrap();
+        assert_eq!(BatchHeader::parse(&header).unwrap().leader_epoch, watermarks.leader_epoch.get());
+    }
+    assert_eq!(epochs, [0, 1, 2, 2]);
+}
+
+#[test]
+fn a_missing_or_damaged_meta_quarantines() {
+    let place = Place::new();
+    place.run(LogConfig::default(), async |_| ());
+    let path = place.dir().join("partition.meta");
+    let good = std::fs::read(&path).unwrap();
+    let mut changed = good.clone();
+    changed[20] ^= 1;
+    std::fs::write(&path, changed).unwrap();
+    assert!(matches!(place.open(LogConfig::default(), StartInfo::default()), Err(OpenError::Quarantined(_))));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(place.open(LogConfig::default(), StartInfo::default()), Err(OpenError::Quarantined(_))));
+    std::fs::write(&path, good).unwrap();
+    let other = Identity { partition: 1, ..ID };
+    let foreign =
+        place.block_on(Log::open(place.env(), place.dir(), other, LogConfig::default(), StartInfo::default()));
+    assert!(matches!(foreign, Err(OpenError::Quarantined(_))), "{foreign:?}");
+}
+
+#[test]
+fn a_missing_segment_quarantines() {
+    let config = LogConfig { segment_bytes: 1000, ..LogConfig::default() };
+    for missing in ["00000000000000000000.log", "00000000000000000002.log"] {
+        let place = Place::new();
+        let ((), entry) = place.run(config.clone(), async |log| {
+            for _ in 0..5 {
+                append(log, batch(NOW_MS, 1, 700)).await.unwrap();
+            }
+        });
+        std::fs::remove_file(place.dir().join(missing)).unwrap();
+        let opened = place.open(config.clone(), StartInfo { clean: true, checkpoint: Some(entry) });
+        let Err(OpenError::Quarantined(quarantine)) = opened else { panic!("{opened:?}") };
+        assert_eq!(quarantine.file, place.dir().join(missing), "{quarantine}");
+    }
+}
+
+#[test]
+fn append_times_come_from_the_checkpoint_and_else_from_the_file() {
+    let place = Place::new();
+    let ((), entry) = place.run(LogConfig::default(), async |log| {
+        append(log, batch(0, 1, 10)).await.unwrap();
+        place.clock.advance(500);
+        append(log, batch(0, 1, 10)).await.unwrap();
+    });
+    let times = |checkpoint| {
+        let log = place.open(LogConfig::default(), StartInfo { clean: true, checkpoint }).unwrap();
+        log.reader().snapshot()[0].append_times_ms().unwrap()
+    };
+    assert_eq!(times(Some(entry)), (NOW_MS, NOW_MS + 500));
+    let (first, last) = times(None);
+    assert!(first == last && first > NOW_MS + 500, "the file was written today, not at {NOW_MS}");
+}
+
+#[test]
+fn appending_goes_on_behind_what_was_recovered() {
+    let place = Place::new();
+    let config = LogConfig { index_interval_bytes: 200, ..LogConfig::default() };
+    let (_, entry) = place.run(config.clone(), async |log| {
+        for number in 0..30 {
+            append(log, batch(NOW_MS + number, 2, 50)).await.unwrap();
+        }
+    });
+    let middle = CheckpointEntry { recovery_point: offset(21), ..entry };
+    let log = place.open(config.clone(), StartInfo { clean: false, checkpoint: Some(middle) }).unwrap();
+    assert!(log.recovery_report().scanned_bytes < log.reader().bytes(), "below the recovery point nothing is scanned");
+    let (batches, _) = place.drive(&log, async {
+        append(&log, batch(NOW_MS + 99, 2, 50)).await.unwrap();
+        read_all(&log, &*place.disk, 1).await
+    });
+    assert_eq!(batches, (0..31).map(|n| (n * 2, 2)).collect::<Vec<_>>());
+    let index = std::fs::read(place.dir().join("00000000000000000000.index")).unwrap();
+    let fresh = Place::new();
+    fresh.run(config, async |log| {
+        for number in (0..30).chain([99]) {
+            append(log, batch(NOW_MS + number, 2, 50)).await.unwrap();
+        }
+    });
+    assert_eq!(
+        index,
+        std::fs::read(fresh.dir().join("00000000000000000000.index")).unwrap(),
+        "as if nothing had happened"
+    );
+}
