@@ -1,0 +1,78 @@
+//! The machine's own ceilings, measured the way a broker would use the machine, but with no broker in between.
+//!
+//! A load's figures mean something only as a share of these, taken in the same hour on the same machine.
+
+use std::io;
+
+use crate::cli::LimitsOptions;
+use crate::progress;
+use crate::report::{self, Case, Report, Run};
+
+mod checksum;
+mod disk_sync;
+mod disk_write;
+mod loopback;
+mod scratch;
+mod sendfile;
+
+/// One ceiling: its line in the table, and what measures it once.
+struct Limit {
+    name: &'static str,
+    measure: fn(&LimitsOptions) -> io::Result<Run>,
+}
+
+const LIMITS: [Limit; 13] = [
+    Limit { name: "disk: O_DIRECT write, depth 1", measure: |options| disk_write::direct(options, 1) },
+    Limit { name: "disk: O_DIRECT write, depth 4", measure: |options| disk_write::direct(options, 4) },
+    Limit { name: "disk: buffered write, one sync", measure: disk_write::buffered },
+    Limit { name: "disk: 4 KiB append+fdatasync, new blocks", measure: disk_sync::growing },
+    Limit { name: "disk: 4 KiB write+fdatasync, written blocks", measure: disk_sync::written },
+    Limit { name: "disk: 4 KiB O_DIRECT+O_DSYNC, written blocks", measure: disk_sync::direct },
+    Limit { name: "loopback: send, 256 KiB", measure: loopback::run },
+    Limit { name: "sendfile: 16 KiB", measure: |options| sendfile::run(options, 16 * 1024) },
+    Limit { name: "sendfile: 64 KiB", measure: |options| sendfile::run(options, 64 * 1024) },
+    Limit { name: "sendfile: 256 KiB", measure: |options| sendfile::run(options, 256 * 1024) },
+    Limit { name: "sendfile: 1 MiB", measure: |options| sendfile::run(options, 1024 * 1024) },
+    Limit { name: "CRC-32C: 16 KiB", measure: |_| Ok(checksum::run(16 * 1024)) },
+    Limit { name: "CRC-32C: 1 MiB", measure: |_| Ok(checksum::run(1024 * 1024)) },
+];
+
+/// Measures every limit that was asked for, each once per run.
+///
+/// # Errors
+/// A test that the machine refuses (no space, no O_DIRECT) is named with what the kernel said.
+pub(crate) fn run(options: &LimitsOptions) -> Result<Report, String> {
+    let wanted = |limit: &&Limit| options.only.as_ref().is_none_or(|part| limit.name.contains(part.as_str()));
+    let limits: Vec<&Limit> = LIMITS.iter().filter(wanted).collect();
+    if limits.is_empty() {
+        let names: Vec<&str> = LIMITS.iter().map(|limit| limit.name).collect();
+        return Err(format!("no test matches; there are: {}", names.join(", ")));
+    }
+    let mut cases: Vec<Case> =
+        limits.iter().map(|limit| Case { name: limit.name.to_owned(), runs: Vec::new() }).collect();
+    let bar = progress::steps_bar(u64::from(options.runs) * limits.len() as u64);
+    // Run by run and not test by test, so that a slow minute of the machine falls on all of them.
+    for _ in 0..options.runs {
+        for (limit, case) in limits.iter().zip(&mut cases) {
+            bar.set_message(limit.name);
+            let run = (limit.measure)(options).map_err(|error| format!("{}: {error}", limit.name))?;
+            case.runs.push(run);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let mut conditions = report::machine();
+    conditions.push(("directory", options.dir.display().to_string()));
+    let warnings = unbacked_memory(&cases).into_iter().collect();
+    Ok(Report { command: "limits", conditions, cases, warnings })
+}
+
+/// A virtual machine that has to fetch memory from its host while it writes measures the host, not the disk.
+fn unbacked_memory(cases: &[Case]) -> Option<String> {
+    const CPU_S_PER_GB_MAX: f64 = 1.0;
+    let costly = |case: &&Case| {
+        case.name.starts_with("disk:") && case.median(report::SENDER_CPU).is_some_and(|cpu| cpu > CPU_S_PER_GB_MAX)
+    };
+    let case = cases.iter().find(costly)?;
+    Some(format!("`{}` spent its time copying into memory that the host had not backed yet: run again", case.name))
+}

@@ -1,0 +1,148 @@
+//! Loads on a broker: prepares the topic, runs the workers once per run, and turns what they counted into a report.
+//!
+//! The set-up goes through the project's client. The measured path does not: each connection is a plain socket on a thread of
+//! its own, sends frames that were built before the clock started, and counts answers without copying them anywhere, so that
+//! the load costs as little as it can of the machine that it shares with the broker.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
+use crate::process_usage::ServerProcess;
+use crate::report::{self, Case, Metric, Report, Run, Unit, cpu_per_gb, rate};
+use crate::sockets;
+
+mod batch;
+mod consume;
+mod incoming;
+mod produce;
+mod schedule;
+mod session;
+mod topic;
+
+use session::{Ending, Measured, Session, Tally};
+use topic::{Share, TopicClient};
+
+/// Runs when neither a duration nor a number of bytes was asked for.
+const PRODUCE_DURATION_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Sends batches to the topic, which is created where it is missing.
+///
+/// # Errors
+/// What the broker refused, or what does not fit together in the options.
+pub(crate) fn produce(options: &ProduceOptions) -> Result<Report, String> {
+    let load = &options.load;
+    let plan = produce::Plan::new(options)?;
+    let client = TopicClient::connect(&load.broker)?;
+    let mut runs = Vec::new();
+    let mut partition_count = 0;
+    for _ in 0..load.runs {
+        let partitions = client.prepare(options)?;
+        partition_count = partitions.len();
+        let shares = topic::share_out(&partitions, load.connections)?;
+        let mut workers = Vec::new();
+        for (index, share) in (0..).zip(shares) {
+            let producer = if options.idempotent { Some(client.producer_id()?) } else { None };
+            workers.push(produce::Worker::new(&plan, &share, index, producer)?);
+        }
+        let ending = Ending { duration: load.duration.or(produce_default(load)), bytes: load.bytes };
+        let session = Session::new(load.warm_up, ending, server(load));
+        let measured = session
+            .run("produce", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
+        runs.push(metrics(&measured));
+    }
+    let mut conditions = conditions(load, partition_count);
+    conditions.extend(plan.conditions());
+    Ok(Report {
+        command: "produce",
+        conditions,
+        cases: vec![Case { name: "produce".to_owned(), runs }],
+        warnings: Vec::new(),
+    })
+}
+
+/// Fetches the topic's records: once from start to end, or again and again until a duration or a number of bytes is full.
+///
+/// # Errors
+/// What the broker refused, an empty topic, or a batch that is damaged.
+pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
+    let load = &options.load;
+    let client = TopicClient::connect(&load.broker)?;
+    let partitions = client.describe(&load.topic)?;
+    let mut runs = Vec::new();
+    for _ in 0..load.runs {
+        let shares = topic::share_out(&partitions, load.connections)?;
+        let again = load.duration.is_some() || load.bytes.is_some() || !load.warm_up.is_zero();
+        if load.duration.is_none() && load.bytes.is_none() && again {
+            return Err("--warm-up needs --duration or --bytes: reading once has no time to warm up".to_owned());
+        }
+        let workers =
+            shares.iter().map(|share| consume::Worker::new(options, share, again)).collect::<Result<Vec<_>, _>>()?;
+        let session = Session::new(load.warm_up, Ending { duration: load.duration, bytes: load.bytes }, server(load));
+        let measured = session
+            .run("consume", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
+        runs.push(metrics(&measured));
+    }
+    let mut conditions = conditions(load, partitions.len());
+    conditions.push(("fetch_bytes", options.fetch_bytes.to_string()));
+    let case = Case { name: "consume".to_owned(), runs };
+    Ok(Report { command: "consume", conditions, cases: vec![case], warnings: slow_sockets().into_iter().collect() })
+}
+
+fn produce_default(load: &LoadOptions) -> Option<Duration> {
+    load.bytes.is_none().then_some(PRODUCE_DURATION_DEFAULT)
+}
+
+fn server(load: &LoadOptions) -> Option<ServerProcess> {
+    load.pid.map(|pid| ServerProcess { pid })
+}
+
+/// Connects a worker's socket to the leader of its partitions.
+fn connect(share: &Share) -> Result<std::net::TcpStream, String> {
+    let named = |error: std::io::Error| format!("{}: {error}", share.leader);
+    let address: SocketAddr = std::net::ToSocketAddrs::to_socket_addrs(share.leader.as_str())
+        .map_err(named)?
+        .next()
+        .ok_or_else(|| format!("{}: this name has no address", share.leader))?;
+    sockets::connect(address).map_err(named)
+}
+
+fn conditions(load: &LoadOptions, partitions: usize) -> Vec<(&'static str, String)> {
+    let mut conditions = report::machine();
+    conditions.push(("broker", load.broker.clone()));
+    conditions.push(("topic", format!("{}, {partitions} partitions", load.topic)));
+    conditions.push(("connections", load.connections.to_string()));
+    conditions
+}
+
+/// What the broker sends with is its own socket's choice, and usually the system's.
+fn slow_sockets() -> Option<String> {
+    let system = sockets::system_congestion_control();
+    (system == "bbr").then(|| {
+        "this system's sockets use bbr, which paces loopback: `sysctl net.ipv4.tcp_congestion_control=cubic` before the broker starts".to_owned()
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "records and bytes of a run stay far below 2^53")]
+fn metrics(measured: &Measured) -> Run {
+    let Tally { records, bytes, latency, lateness } = &measured.tally;
+    let seconds = measured.elapsed.as_secs_f64();
+    let mut run = vec![
+        Metric { key: "records_per_s", unit: Unit::RecordsPerSecond, value: *records as f64 / seconds },
+        rate(*bytes, measured.elapsed),
+    ];
+    if !latency.is_empty() {
+        run.extend(latency.metrics(&[("p50_us", 0.5), ("p99_us", 0.99), ("p99.9_us", 0.999), ("max_us", 1.0)]));
+    }
+    if !lateness.is_empty() {
+        run.extend(lateness.metrics(&[("sent_late_p99_us", 0.99)]));
+    }
+    run.push(cpu_per_gb("client_cpu_s_per_gb", measured.client_cpu, *bytes));
+    if let Some(server) = &measured.server {
+        run.push(cpu_per_gb("server_cpu_s_per_gb", server.cpu, *bytes));
+        run.push(Metric { key: "server_memory_bytes", unit: Unit::Bytes, value: server.anonymous_bytes_max as f64 });
+    }
+    run.push(Metric { key: "records", unit: Unit::Records, value: *records as f64 });
+    run.push(Metric { key: "elapsed_s", unit: Unit::Seconds, value: seconds });
+    run
+}

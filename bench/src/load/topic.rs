@@ -1,0 +1,218 @@
+//! The topic of a load: created, described and divided among the connections, through the project's own client.
+
+use ringmill_net::client::{ClientError, Cluster, ConnectOptions, NewTopic};
+use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use ringmill_net::wire::messages::list_offsets::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::ProduceOptions;
+
+/// A deleted topic may take a moment to be gone, a created one to have leaders.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A partition and what a load has to know of it.
+#[derive(Clone, Debug)]
+pub(super) struct Partition {
+    pub(super) index: i32,
+    /// `host:port` of its leader.
+    pub(super) leader: String,
+    pub(super) log_start: i64,
+    pub(super) log_end: i64,
+}
+
+/// The partitions that one connection serves; all have the same leader.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pub(super) leader: String,
+    pub(super) partitions: Vec<Partition>,
+}
+
+/// An idempotent producer's identity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProducerId {
+    pub(super) id: i64,
+    pub(super) epoch: i16,
+}
+
+/// Asks and orders around the measured path; blocks its caller.
+pub(super) struct TopicClient {
+    runtime: Runtime,
+    cluster: Cluster,
+}
+
+impl TopicClient {
+    pub(super) fn connect(broker: &str) -> Result<TopicClient, String> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        let options = ConnectOptions { client_id: "ringmill-bench".to_owned(), ..ConnectOptions::default() };
+        let cluster = runtime.block_on(Cluster::connect(broker, options)).map_err(|error| error.to_string())?;
+        Ok(TopicClient { runtime, cluster })
+    }
+
+    /// The topic as the options want it: deleted first if it is to be fresh, created if it is missing.
+    pub(super) fn prepare(&self, options: &ProduceOptions) -> Result<Vec<Partition>, String> {
+        let name = &options.load.topic;
+        let prepared = self.runtime.block_on(async {
+            if options.fresh {
+                self.delete(name).await?;
+            } else if ignore(self.cluster.topic(name, false).await.map(drop), ErrorCode::UnknownTopicOrPartition)? {
+                return self.partitions(name).await;
+            }
+            self.create(options).await?;
+            self.partitions(name).await
+        });
+        let partitions = prepared.map_err(|error: ClientError| error.to_string())?;
+        match options.partitions {
+            Some(asked) if asked as usize != partitions.len() => {
+                Err(format!("the topic has {} partitions, not {asked}: use --fresh or another topic", partitions.len()))
+            }
+            Some(_) | None => Ok(partitions),
+        }
+    }
+
+    /// The topic's partitions with their offsets.
+    pub(super) fn describe(&self, name: &str) -> Result<Vec<Partition>, String> {
+        self.runtime.block_on(self.partitions(name)).map_err(|error| error.to_string())
+    }
+
+    /// A new identity for an idempotent producer.
+    pub(super) fn producer_id(&self) -> Result<ProducerId, String> {
+        let asked = self.runtime.block_on(async {
+            let broker = self.cluster.any().await?;
+            let answer = broker.call(&InitProducerIdRequest::default()).await?;
+            let response: InitProducerIdResponse = answer.decode()?;
+            Ok::<_, ClientError>(response)
+        });
+        match asked.map_err(|error| error.to_string())? {
+            InitProducerIdResponse { error_code: 0, producer_id: id, producer_epoch: epoch, .. } => {
+                Ok(ProducerId { id, epoch })
+            }
+            refused => Err(format!("the broker gives no producer id: {}", error_name(refused.error_code))),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), ClientError> {
+        self.cluster.forget(name);
+        ignore(self.cluster.any().await?.delete_topic(name).await, ErrorCode::UnknownTopicOrPartition).map(drop)
+    }
+
+    async fn create(&self, options: &ProduceOptions) -> Result<(), ClientError> {
+        let broker = self.cluster.any().await?;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        // A topic that exists although it was deleted is still on its way out.
+        while !ignore(broker.create_topic(&new_topic(options)).await, ErrorCode::TopicAlreadyExists)? {
+            if !options.fresh || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(SETTLE_INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    async fn partitions(&self, name: &str) -> Result<Vec<Partition>, ClientError> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            match self.partitions_now(name).await {
+                Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                    self.cluster.forget(name);
+                    tokio::time::sleep(SETTLE_INTERVAL).await;
+                }
+                described => return described,
+            }
+        }
+    }
+
+    async fn partitions_now(&self, name: &str) -> Result<Vec<Partition>, ClientError> {
+        let topic = self.cluster.topic(name, false).await?;
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for info in &topic.partitions {
+            let (_, leader) = self.cluster.leader(name, info.index).await?;
+            partitions.push(Partition {
+                index: info.index,
+                leader: leader.address().to_owned(),
+                log_start: leader.list_offset(name, info.index, EARLIEST_TIMESTAMP).await?,
+                log_end: leader.list_offset(name, info.index, LATEST_TIMESTAMP).await?,
+            });
+        }
+        Ok(partitions)
+    }
+}
+
+fn new_topic(options: &ProduceOptions) -> NewTopic {
+    let mut configs = options.configs.clone();
+    if options.write_caching {
+        configs.push(("write.caching".to_owned(), "true".to_owned()));
+    }
+    let partitions = options.partitions.unwrap_or(options.load.connections);
+    NewTopic {
+        name: options.load.topic.clone(),
+        partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+        replication_factor: 1,
+        configs,
+    }
+}
+
+/// Whether it was done; a refusal with `expected` only says that there was nothing to do.
+fn ignore(outcome: Result<(), ClientError>, expected: ErrorCode) -> Result<bool, ClientError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(ClientError::Refused { code, .. }) if code == expected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error code's name, for messages.
+pub(super) fn error_name(code: i16) -> String {
+    ErrorCode::from_code(code).map_or_else(|| format!("error {code}"), |known| known.name().to_owned())
+}
+
+/// Divides the partitions among the connections: round-robin, several connections to one partition where there are too few.
+pub(super) fn share_out(partitions: &[Partition], connections: u32) -> Result<Vec<Share>, String> {
+    let connections = connections as usize;
+    let mut shares = Vec::with_capacity(connections);
+    for connection in 0..connections {
+        let own: Vec<Partition> = if connections > partitions.len() {
+            partitions.iter().cycle().skip(connection).take(1).cloned().collect()
+        } else {
+            partitions.iter().skip(connection).step_by(connections).cloned().collect()
+        };
+        let leader = own.first().ok_or("the topic has no partitions")?.leader.clone();
+        if own.iter().any(|partition| partition.leader != leader) {
+            return Err(
+                "the partitions are led by several brokers: use as many connections as there are partitions".to_owned()
+            );
+        }
+        shares.push(Share { leader, partitions: own });
+    }
+    Ok(shares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partitions(leaders: &[&str]) -> Vec<Partition> {
+        let partition =
+            |(index, leader): (i32, &&str)| Partition { index, leader: (*leader).to_owned(), log_start: 0, log_end: 0 };
+        (0..).zip(leaders).map(partition).collect()
+    }
+
+    fn indexes(leaders: &[&str], connections: u32) -> Vec<Vec<i32>> {
+        let shares = share_out(&partitions(leaders), connections).unwrap();
+        shares.iter().map(|share| share.partitions.iter().map(|partition| partition.index).collect()).collect()
+    }
+
+    #[test]
+    fn every_partition_has_a_connection_and_every_connection_a_partition() {
+        assert_eq!(indexes(&["a", "a", "a"], 2), [vec![0, 2], vec![1]]);
+        assert_eq!(indexes(&["a"], 3), [vec![0], vec![0], vec![0]]);
+    }
+
+    #[test]
+    fn one_connection_cannot_serve_two_leaders() {
+        assert!(share_out(&partitions(&["a", "b"]), 1).is_err());
+        assert_eq!(indexes(&["a", "b"], 2), [vec![0], vec![1]]);
+    }
+}

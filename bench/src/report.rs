@@ -1,0 +1,244 @@
+//! What a command measured, over one or several runs, as a table for people or JSON for programs.
+//!
+//! A case (one line of the table) holds the same metrics once per run; what is shown is the median, and with several runs
+//! the lowest and highest beside it. Nothing is measured here.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Map, Value, json};
+
+use crate::units;
+
+/// How a metric's number is to be read and printed. JSON keys carry the unit in their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Bytes per second.
+    BytesPerSecond,
+    /// Records per second.
+    RecordsPerSecond,
+    /// CPU seconds per 10⁹ bytes.
+    SecondsPerGb,
+    /// Microseconds.
+    Micros,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Records.
+    Records,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Unit::BytesPerSecond => units::decimal(value, "B/s"),
+            Unit::RecordsPerSecond => units::decimal(value, "/s"),
+            Unit::SecondsPerGb => format!("{} s/GB", units::three_digits(value)),
+            Unit::Micros => units::micros(value),
+            Unit::Seconds => format!("{} s", units::three_digits(value)),
+            Unit::Bytes => units::decimal(value, "B"),
+            Unit::Records => units::decimal(value, ""),
+        }
+    }
+}
+
+/// One number of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric {
+    /// The JSON key, its unit last; the table shows it with spaces.
+    pub(crate) key: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) value: f64,
+}
+
+/// Keys that several commands share.
+pub(crate) const SENDER_CPU: &str = "sender_cpu_s_per_gb";
+pub(crate) const RECEIVER_CPU: &str = "receiver_cpu_s_per_gb";
+
+/// How fast `bytes` went.
+#[expect(clippy::cast_precision_loss, reason = "bytes moved in a run stay far below 2^53")]
+pub(crate) fn rate(bytes: u64, elapsed: Duration) -> Metric {
+    Metric { key: "rate_bytes_per_s", unit: Unit::BytesPerSecond, value: bytes as f64 / elapsed.as_secs_f64() }
+}
+
+/// What `bytes` cost.
+#[expect(clippy::cast_precision_loss, reason = "bytes moved in a run stay far below 2^53")]
+pub(crate) fn cpu_per_gb(key: &'static str, cpu: Duration, bytes: u64) -> Metric {
+    Metric { key, unit: Unit::SecondsPerGb, value: cpu.as_secs_f64() / (bytes as f64 / units::GB) }
+}
+
+/// The metrics of one run of one case, in the order of the table's columns.
+pub(crate) type Run = Vec<Metric>;
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) runs: Vec<Run>,
+}
+
+/// All that a command has to say.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) command: &'static str,
+    /// What was asked and on what machine: repeated in the output, so that a figure is never without its conditions.
+    pub(crate) conditions: Vec<(&'static str, String)>,
+    pub(crate) cases: Vec<Case>,
+    /// What the reader should know before believing a figure.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The conditions that every command reports: without them no figure can be compared.
+pub(crate) fn machine() -> Vec<(&'static str, String)> {
+    let system = rustix::system::uname();
+    let cores = std::thread::available_parallelism().map_or_else(|_| "unknown".to_owned(), |count| count.to_string());
+    vec![
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("kernel", system.release().to_string_lossy().into_owned()),
+        ("cores", cores),
+    ]
+}
+
+impl Report {
+    /// A table with a column per metric, and the conditions above it.
+    pub(crate) fn to_table(&self) -> String {
+        let columns = self.columns();
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_header(std::iter::once(String::new()).chain(columns.iter().map(|key| heading(key))));
+        for case in &self.cases {
+            let cells = columns.iter().map(|key| case.summary(key).map_or_else(String::new, |summary| summary.show()));
+            table.add_row(std::iter::once(case.name.clone()).chain(cells));
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let conditions =
+            self.conditions.iter().map(|(key, value)| format!("{}: {value}\n", heading(key))).collect::<String>();
+        let warnings = self.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect::<String>();
+        format!("{conditions}{table}{warnings}")
+    }
+
+    /// One object: conditions, and per case and metric the median, the lowest, the highest and every run's value.
+    pub(crate) fn to_json(&self) -> String {
+        let conditions: Map<String, Value> =
+            self.conditions.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let cases: Vec<Value> = self.cases.iter().map(Case::to_json).collect();
+        let whole =
+            json!({ "command": self.command, "conditions": conditions, "cases": cases, "warnings": self.warnings });
+        serde_json::to_string_pretty(&whole).expect("a tree of strings and finite numbers is JSON")
+    }
+
+    /// Every metric's key, in the order of first appearance.
+    fn columns(&self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        for metric in self.cases.iter().flat_map(|case| case.runs.iter().flatten()) {
+            if !keys.contains(&metric.key) {
+                keys.push(metric.key);
+            }
+        }
+        keys
+    }
+}
+
+impl Case {
+    /// The middle of what the runs measured, if they measured it.
+    pub(crate) fn median(&self, key: &str) -> Option<f64> {
+        self.summary(key).map(|summary| summary.median)
+    }
+
+    fn summary(&self, key: &str) -> Option<Summary> {
+        let found: Vec<Metric> = self.runs.iter().flatten().filter(|metric| metric.key == key).copied().collect();
+        let unit = found.first()?.unit;
+        let values: Vec<f64> = found.iter().map(|metric| metric.value).collect();
+        Some(Summary { unit, median: median(&values), values })
+    }
+
+    fn to_json(&self) -> Value {
+        let mut metrics = Map::new();
+        for metric in self.runs.iter().flatten() {
+            if let Some(summary) = self.summary(metric.key) {
+                metrics.insert(metric.key.to_owned(), summary.to_json());
+            }
+        }
+        json!({ "name": self.name, "metrics": metrics })
+    }
+}
+
+struct Summary {
+    unit: Unit,
+    median: f64,
+    values: Vec<f64>,
+}
+
+impl Summary {
+    fn lowest(&self) -> f64 {
+        self.values.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    fn highest(&self) -> f64 {
+        self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    fn show(&self) -> String {
+        if self.values.len() == 1 {
+            return self.unit.show(self.median);
+        }
+        format!(
+            "{}\n{} … {}",
+            self.unit.show(self.median),
+            self.unit.show(self.lowest()),
+            self.unit.show(self.highest())
+        )
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "median": self.median, "lowest": self.lowest(), "highest": self.highest(), "runs": self.values })
+    }
+}
+
+/// The middle value; of an even number the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+}
+
+/// A column's title: the key without its unit, which every cell shows.
+fn heading(key: &str) -> String {
+    const UNIT_ENDINGS: [&str; 5] = ["_bytes_per_s", "_s_per_gb", "_us", "_bytes", "_s"];
+    let short = UNIT_ENDINGS.iter().find_map(|ending| key.strip_suffix(ending)).unwrap_or(key);
+    short.replace('_', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(values: &[f64]) -> Report {
+        let run = |value| vec![Metric { key: "rate_bytes_per_s", unit: Unit::BytesPerSecond, value }];
+        let case = Case { name: "loopback".to_owned(), runs: values.iter().copied().map(run).collect() };
+        Report {
+            command: "limits",
+            conditions: vec![("cores", "2".to_owned())],
+            cases: vec![case],
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn several_runs_show_the_median_and_the_spread() {
+        let table = report(&[3e9, 1e9, 2e9]).to_table();
+        assert!(table.contains("2.00 GB/s") && table.contains("1.00 GB/s … 3.00 GB/s"), "{table}");
+        assert!(table.contains("rate") && table.contains("cores: 2"), "{table}");
+    }
+
+    #[test]
+    fn json_keeps_every_run() {
+        let value: Value = serde_json::from_str(&report(&[4.0, 2.0]).to_json()).unwrap();
+        let rate = &value["cases"][0]["metrics"]["rate_bytes_per_s"];
+        assert_eq!((rate["median"].as_f64(), rate["runs"].as_array().map(Vec::len)), (Some(3.0), Some(2)));
+    }
+}
