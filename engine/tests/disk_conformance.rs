@@ -28,10 +28,12 @@ fn on_every_disk(check: impl AsyncFn(&dyn Disk, &Path)) {
         block_on(&disk, (&disk as &dyn Disk).create_dir(dir)).expect("the root exists");
         run("simulated", &disk, dir);
     }
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    match UringDisk::new(UringOptions::default()) {
-        Ok(disk) => run("uring", &disk, dir.path()),
-        Err(refused) => eprintln!("SKIPPED, nothing was tested on a ring: {refused}"),
+    for (name, inline_write_bytes_max) in [("uring", 0), ("uring, small writes inline", 64 * 1024)] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        match UringDisk::new(UringOptions { inline_write_bytes_max, ..UringOptions::default() }) {
+            Ok(disk) => run(name, &disk, dir.path()),
+            Err(refused) => eprintln!("SKIPPED, nothing was tested on a ring: {refused}"),
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use super::{Disk, DiskFile, Done, Op, Pending, PendingHandle, Residency, calls};
 use request::{PIECES_PER_WRITE_MAX, Request};
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 /// The sizes and caps of one ring.
 #[derive(Debug)]

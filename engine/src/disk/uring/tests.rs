@@ -1,0 +1,131 @@
+//! What only the ring has: its bounds, its drain, and the lock it keeps.
+//!
+//! Skipped loudly where io_uring is refused.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::data_dir::DirLock;
+use crate::disk::{OpenHow, block_on};
+
+fn ring(options: UringOptions) -> Option<UringDisk> {
+    match UringDisk::new(options) {
+        Ok(disk) => Some(disk),
+        Err(refused) => {
+            eprintln!("SKIPPED, nothing was tested on a ring: {refused}");
+            None
+        }
+    }
+}
+
+fn create(disk: &UringDisk, path: &Path) -> DiskFile {
+    let disk: &dyn Disk = disk;
+    block_on(disk, disk.open(path, OpenHow::CreateNew)).unwrap()
+}
+
+fn write(file: &DiskFile, position: u64, bytes: &[u8]) -> Op {
+    Op::Write { file: file.clone(), position, buffers: vec![BytesMut::from(bytes)] }
+}
+
+#[test]
+fn no_more_is_in_flight_than_the_completion_queue_holds() {
+    let Some(disk) = ring(UringOptions { entries: 64, ..UringOptions::default() }) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&disk, &dir.path().join("a"));
+    let pending: Vec<Pending> = (0..1000).map(|place| disk.submit(write(&file, place * 4, b"abcd"))).collect();
+    let large = disk.submit(write(&file, 4000, &[7; 9 << 20]));
+    let held = disk.state.borrow().table.entries_in_flight;
+    assert!(held <= 128, "{held} entries in flight");
+    assert_eq!(disk.in_flight(), 1001, "the rest waits inside");
+    block_on(&disk, async {
+        for one in pending {
+            assert!(matches!(one.await.unwrap(), Done::Written { count: 4, .. }));
+        }
+        let Done::Written { count, .. } = large.await.unwrap() else { panic!("a write completes as one") };
+        assert_eq!(count, PIECES_PER_WRITE_MAX * calls::WRITE_PIECE_BYTES_MAX);
+    });
+    assert_eq!((disk.in_flight(), disk.state.borrow().table.entries_in_flight), (0, 0));
+}
+
+#[test]
+fn syncs_never_take_every_worker() {
+    let options = UringOptions { syncs_in_flight_max: 3, io_wq_workers_max: 4, ..UringOptions::default() };
+    let Some(disk) = ring(options) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&disk, &dir.path().join("a"));
+    let syncs: Vec<Pending> = (0..50).map(|_| disk.submit(Op::SyncData { file: file.clone() })).collect();
+    let under_way =
+        |state: &State| state.table.slots.iter().flatten().filter(|in_flight| in_flight.request.is_sync()).count();
+    assert_eq!(under_way(&disk.state.borrow()), 3);
+    let write = disk.submit(write(&file, 0, b"passes the waiting syncs"));
+    block_on(&disk, write).unwrap();
+    block_on(&disk, async {
+        for sync in syncs {
+            sync.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn dropping_the_disk_waits_for_what_was_submitted() {
+    let Some(disk) = ring(UringOptions { entries: 64, ..UringOptions::default() }) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let file = create(&disk, &path);
+    let mut pending: Vec<Pending> = (0..500).map(|place| disk.submit(write(&file, place * 4, b"abcd"))).collect();
+    pending.push(disk.submit(Op::SyncData { file }));
+    drop(pending.split_off(400));
+    drop(disk);
+    assert!(std::fs::read(&path).unwrap() == b"abcd".repeat(500));
+    let idle = crate::disk::PosixDisk::new(1).unwrap();
+    for one in pending {
+        // Complete already, so that nothing is waited for.
+        assert!(matches!(block_on(&idle, one).unwrap(), Done::Written { count: 4, .. }));
+    }
+}
+
+#[test]
+fn a_registered_lock_is_held_as_long_as_the_ring_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = DirLock::take(dir.path(), Duration::ZERO).unwrap();
+    let options = UringOptions { lock: Some(lock.descriptor().unwrap()), ..UringOptions::default() };
+    let Some(disk) = ring(options) else { return };
+    drop(lock);
+    assert!(DirLock::take(dir.path(), Duration::from_millis(50)).is_err(), "every descriptor of ours is closed");
+    drop(disk);
+    DirLock::take(dir.path(), crate::data_dir::LOCK_PATIENCE).unwrap();
+}
+
+#[test]
+fn small_writes_can_be_made_inline() {
+    let Some(disk) = ring(UringOptions { inline_write_bytes_max: 100, ..UringOptions::default() }) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&disk, &dir.path().join("a"));
+    let small = disk.submit(write(&file, 0, &[1; 100]));
+    assert_eq!(disk.in_flight(), 0);
+    let large = disk.submit(write(&file, 100, &[2; 101]));
+    assert_eq!(disk.in_flight(), 1);
+    block_on(&disk, async {
+        assert!(matches!(small.await.unwrap(), Done::Written { count: 100, .. }));
+        assert!(matches!(large.await.unwrap(), Done::Written { count: 101, .. }));
+    });
+}
+
+#[test]
+fn many_completions_at_once_are_all_delivered_by_one_signal() {
+    let Some(disk) = ring(UringOptions::default()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&disk, &dir.path().join("a"));
+    let pending: Vec<Pending> = (0..300).map(|place| disk.submit(write(&file, place, b"x"))).collect();
+    // More than the kernel delivers in one call, all of them deferred while nobody looks.
+    std::thread::sleep(Duration::from_millis(50));
+    disk.reap();
+    block_on(&disk, async {
+        for one in pending {
+            one.await.unwrap();
+        }
+    });
+}
