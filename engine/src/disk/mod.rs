@@ -346,6 +346,12 @@ impl dyn Disk + '_ {
     }
 }
 
+/// Where a range of a file is now, asked on a thread that has no disk: a range that is being sent.
+#[must_use]
+pub fn residency_of(file: &DiskFile, position: u64, length: u64) -> Residency {
+    calls::residency(file, position, length)
+}
+
 /// Drops the first `count` written bytes from the buffers; those wholly written go to `finished`.
 fn skip_written(buffers: Vec<BytesMut>, mut count: usize, finished: &mut Vec<BytesMut>) -> Vec<BytesMut> {
     let mut rest = Vec::with_capacity(buffers.len());
