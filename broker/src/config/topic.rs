@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use ringmill_batch::TimestampType;
+use ringmill_engine::log::LogConfig;
 
 use super::setting::{Origin, Value};
 use super::{suggest, tables};
@@ -118,6 +119,24 @@ pub struct TopicConfig {
 }
 
 impl TopicConfig {
+    /// What the engine is told of it.
+    #[must_use]
+    pub fn to_log_config(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
+            index_interval_bytes: self.index_interval_bytes,
+            timestamp_type: self.timestamp_type,
+            write_caching: self.write_caching,
+            flush_ms: self.flush_ms,
+            flush_bytes: self.flush_bytes,
+            unsynced_bytes_max: self.unsynced_bytes_max,
+            ..LogConfig::default()
+        }
+    }
+
     /// Every known setting with its value in effect, sorted by name.
     #[must_use]
     pub fn entries(&self) -> &[TopicEntry] {
