@@ -1,0 +1,74 @@
+//! DeleteTopics (key 20): removes topics, by name or by id.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringmill_net::wire::messages::delete_topics::{
+    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
+use ringmill_net::{Outcome, Request};
+
+use super::{Refusal, decode, respond, topic_refusal};
+use crate::core::Core;
+use crate::topics;
+
+/// From this version on topics come in a list of names and ids.
+const STATES_FROM: i16 = 6;
+
+/// No id.
+const NO_ID: Uuid = [0; 16];
+
+/// What became of one topic.
+struct Outlived {
+    name: Option<String>,
+    id: Uuid,
+    refusal: Option<Refusal>,
+}
+
+/// Answers for each topic on its own.
+pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
+    let asked: DeleteTopicsRequest<'_> = decode(request)?;
+    let wanted: Vec<DeleteTopicState<'_>> = if request.header.api_version >= STATES_FROM {
+        asked.topics
+    } else {
+        asked.topic_names.iter().map(|name| DeleteTopicState { name: Some(name), topic_id: NO_ID }).collect()
+    };
+    let mut results = Vec::with_capacity(wanted.len());
+    for topic in &wanted {
+        results.push(delete(core, topic).await);
+    }
+    let responses = results
+        .iter()
+        .map(|result| DeletableTopicResult {
+            name: result.name.as_deref(),
+            topic_id: result.id,
+            error_code: result.refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.code).code(),
+            error_message: result.refusal.as_ref().and_then(|refusal| refusal.why.as_deref()),
+        })
+        .collect();
+    Ok(respond(request, &DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }))
+}
+
+async fn delete(core: &Rc<Core>, asked: &DeleteTopicState<'_>) -> Outlived {
+    let image = core.metadata();
+    let refused =
+        |refusal: Refusal| Outlived { name: asked.name.map(str::to_owned), id: asked.topic_id, refusal: Some(refusal) };
+    let topic = match (asked.name, asked.topic_id) {
+        (Some(_), id) if id != NO_ID => {
+            return refused(Refusal::new(ErrorCode::InvalidRequest, "either a name or an id, not both"));
+        }
+        (Some(name), _) => match image.topic(name) {
+            Some(topic) => Arc::clone(topic),
+            None => return refused(ErrorCode::UnknownTopicOrPartition.into()),
+        },
+        (None, id) => match image.topic_by_id(&id) {
+            Some(topic) => Arc::clone(topic),
+            None => return refused(ErrorCode::UnknownTopicId.into()),
+        },
+    };
+    match topics::delete(core, Arc::clone(&topic)).await {
+        Ok(()) => Outlived { name: Some(topic.name.to_string()), id: topic.id, refusal: None },
+        Err(error) => refused(topic_refusal(&error)),
+    }
+}

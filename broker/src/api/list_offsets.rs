@@ -1,0 +1,100 @@
+//! ListOffsets (key 2): where a partition begins and ends, and which record is the first from a given time on.
+
+use std::sync::Arc;
+
+use ringmill_engine::log::{LogReader, TimestampOffset};
+use ringmill_net::wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+use ringmill_net::wire::{DecodeError, ErrorCode};
+use ringmill_net::{Outcome, Request};
+
+use super::{check_epoch, check_readable, decode, read_error_code, respond};
+use crate::core::Core;
+use crate::core::hosting::PartitionId;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// What is found.
+#[derive(Clone, Copy)]
+struct Found {
+    offset: i64,
+    timestamp_ms: i64,
+    leader_epoch: i32,
+}
+
+/// What the protocol says for "there is none", without an error.
+const NONE: Found = Found { offset: -1, timestamp_ms: -1, leader_epoch: -1 };
+
+/// Answers for each partition on its own.
+pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, DecodeError> {
+    let asked: ListOffsetsRequest<'_> = decode(request)?;
+    let mut topics = Vec::with_capacity(asked.topics.len());
+    for topic in &asked.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let found = match find_reader(core, topic.name, partition.partition_index) {
+                Ok(reader) => find(core, &reader, partition).await,
+                Err(error) => Err(error),
+            };
+            partitions.push(partition_response(partition.partition_index, found));
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+    }
+    Ok(respond(request, &ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }))
+}
+
+fn find_reader(core: &Core, topic: &str, index: i32) -> Result<Arc<LogReader>, ErrorCode> {
+    let image = core.metadata();
+    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let hosting = core.hosting();
+    let hosted = hosting.find(PartitionId { topic: topic.id, index }).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let reader = hosted.reader.clone().ok_or(ErrorCode::KafkaStorageError)?;
+    check_readable(&reader)?;
+    Ok(reader)
+}
+
+async fn find(core: &Core, reader: &LogReader, asked: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
+    check_epoch(reader, asked.current_leader_epoch)?;
+    let watermarks = reader.watermarks();
+    let edge = |offset: ringmill_batch::Offset| Found {
+        offset: offset.get(),
+        timestamp_ms: -1,
+        leader_epoch: watermarks.leader_epoch.get(),
+    };
+    let by_time = |found: Option<TimestampOffset>| {
+        found.map_or(NONE, |found| Found {
+            offset: found.offset.get(),
+            timestamp_ms: found.timestamp_ms,
+            leader_epoch: found.leader_epoch.get(),
+        })
+    };
+    match asked.timestamp {
+        LATEST => Ok(edge(watermarks.high_watermark)),
+        // Nothing is tiered, so all that there is lies here.
+        EARLIEST | EARLIEST_LOCAL => Ok(edge(watermarks.log_start)),
+        LATEST_TIERED => Ok(NONE),
+        MAX_TIMESTAMP => reader.max_timestamp(core.disk()).await.map(by_time).map_err(|error| read_error_code(&error)),
+        time if time >= 0 => {
+            reader.find_timestamp(core.disk(), time).await.map(by_time).map_err(|error| read_error_code(&error))
+        }
+        _ => Err(ErrorCode::InvalidRequest),
+    }
+}
+
+fn partition_response(partition_index: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartitionResponse {
+    let error = found.err().unwrap_or(ErrorCode::None);
+    let found = found.unwrap_or(NONE);
+    ListOffsetsPartitionResponse {
+        partition_index,
+        error_code: error.code(),
+        timestamp: found.timestamp_ms,
+        offset: found.offset,
+        leader_epoch: found.leader_epoch,
+    }
+}

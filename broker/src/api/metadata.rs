@@ -1,0 +1,117 @@
+//! Metadata (key 3): topics, their partitions and where to reach them; makes a topic that is asked for, where that is allowed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringmill_net::wire::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
+use ringmill_net::{Outcome, Request};
+
+use super::{advertised, decode, respond, topic_refusal};
+use crate::core::Core;
+use crate::core::hosting::PartitionId;
+use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
+use crate::topics::{self, TopicError};
+
+/// What is said about one topic that was asked for.
+enum Found {
+    Topic(Arc<Topic>),
+    Not { name: Option<String>, id: Uuid, error: ErrorCode },
+}
+
+/// Answers for the topics that were named, or for all.
+pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
+    let asked: MetadataRequest<'_> = decode(request)?;
+    let found = match asked.topics {
+        Some(topics) if !(topics.is_empty() && request.header.api_version == 0) => {
+            let create = asked.allow_auto_topic_creation && core.shared().config.auto_create_topics;
+            let mut found = Vec::with_capacity(topics.len());
+            for topic in topics {
+                found.push(find(core, &topic, create).await);
+            }
+            found
+        }
+        _ => core.metadata().topics().map(|topic| Found::Topic(Arc::clone(topic))).collect(),
+    };
+    let shared = core.shared();
+    let (host, port) = advertised(core, request);
+    let node_id = shared.config.node_id;
+    let broker = MetadataResponseBroker { node_id, host: &host, port: i32::from(port), rack: None };
+    let image = core.metadata();
+    let response = MetadataResponse {
+        brokers: vec![broker],
+        cluster_id: Some(image.cluster_id()),
+        controller_id: node_id,
+        topics: found.iter().map(|found| describe(core, node_id, found)).collect(),
+        ..MetadataResponse::default()
+    };
+    Ok(respond(request, &response))
+}
+
+async fn find(core: &Rc<Core>, asked: &MetadataRequestTopic<'_>, create: bool) -> Found {
+    let not = |error| Found::Not { name: asked.name.map(str::to_owned), id: asked.topic_id, error };
+    let Some(name) = asked.name else {
+        return match core.metadata().topic_by_id(&asked.topic_id) {
+            Some(topic) => Found::Topic(Arc::clone(topic)),
+            None => not(ErrorCode::UnknownTopicId),
+        };
+    };
+    if let Some(topic) = core.metadata().topic(name) {
+        return Found::Topic(Arc::clone(topic));
+    }
+    if check_topic_name(name).is_err() {
+        return not(ErrorCode::InvalidTopicException);
+    }
+    if !create {
+        return not(ErrorCode::UnknownTopicOrPartition);
+    }
+    let partition_count = core.shared().config.num_partitions;
+    let new = NewTopic { name: name.to_owned(), partition_count, settings: BTreeMap::new() };
+    match topics::create(core, new).await {
+        Ok(topic) => Found::Topic(topic),
+        // Another connection was faster.
+        Err(TopicError::Metadata(MetadataError::Exists(_))) => match core.metadata().topic(name) {
+            Some(topic) => Found::Topic(Arc::clone(topic)),
+            None => not(ErrorCode::UnknownTopicOrPartition),
+        },
+        Err(error) => {
+            tracing::warn!(topic = name, %error, "the topic that was asked for cannot be created");
+            not(topic_refusal(&error).code)
+        }
+    }
+}
+
+fn describe<'a>(core: &Core, node_id: i32, found: &'a Found) -> MetadataResponseTopic<'a> {
+    match found {
+        Found::Not { name, id, error } => MetadataResponseTopic {
+            error_code: error.code(),
+            name: name.as_deref(),
+            topic_id: *id,
+            ..MetadataResponseTopic::default()
+        },
+        Found::Topic(topic) => MetadataResponseTopic {
+            name: Some(&topic.name),
+            topic_id: topic.id,
+            partitions: (0..topic.partition_count).map(|index| partition(core, node_id, topic, index)).collect(),
+            ..MetadataResponseTopic::default()
+        },
+    }
+}
+
+/// A partition that takes no produces is still led by this broker: who asks it gets the reason.
+fn partition(core: &Core, node_id: i32, topic: &Topic, index: i32) -> MetadataResponsePartition {
+    let hosting = core.hosting();
+    let reader = hosting.find(PartitionId { topic: topic.id, index }).and_then(|hosted| hosted.reader.clone());
+    MetadataResponsePartition {
+        partition_index: index,
+        leader_id: node_id,
+        leader_epoch: reader.map_or(-1, |reader| reader.watermarks().leader_epoch.get()),
+        replica_nodes: vec![node_id],
+        isr_nodes: vec![node_id],
+        ..MetadataResponsePartition::default()
+    }
+}

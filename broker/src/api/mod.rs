@@ -1,0 +1,179 @@
+//! Requests in, answers out: which API is served by which file, and what all of them share.
+//!
+//! A handler decodes, acts through its core, and encodes; it holds no state of its own. Everything in a request comes from a stranger:
+//! what cannot be read closes the connection, what is read but wrong gets the error code that the protocol names. Connections call
+//! [`Api::start`] in the order in which requests arrive.
+
+use std::rc::Rc;
+
+use ringmill_engine::log::{LogReader, LogState, ReadError};
+use ringmill_net::wire::{self, ApiKey, DecodeError, ErrorCode, Message, Reader};
+use ringmill_net::{Answer, Handler, Outcome, Piece, Request};
+
+use crate::core::Core;
+use crate::metadata::MetadataError;
+use crate::topics::TopicError;
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod produce;
+
+/// Serves the requests of one core's connections.
+pub struct Api {
+    core: Rc<Core>,
+}
+
+impl Api {
+    /// Serves through `core`.
+    #[must_use]
+    pub fn new(core: Rc<Core>) -> Api {
+        Api { core }
+    }
+}
+
+impl Handler for Api {
+    async fn start(&self, request: Request) -> Answer {
+        if request.header.api_key == ApiKey::Produce.code() && serves(&request) {
+            // Its batches must have their place in the log's queue before the next request is looked at.
+            return produce::start(Rc::clone(&self.core), request).await;
+        }
+        Box::pin(answer(Rc::clone(&self.core), request))
+    }
+}
+
+async fn answer(core: Rc<Core>, request: Request) -> Outcome {
+    let key = ApiKey::from_code(request.header.api_key);
+    if !serves(&request) {
+        return match key {
+            Some(ApiKey::ApiVersions) => api_versions::answer_unknown_version(&request),
+            _ => not_served(&core, &request),
+        };
+    }
+    let outcome = match key {
+        Some(ApiKey::ApiVersions) => api_versions::answer(&request),
+        Some(ApiKey::Metadata) => metadata::answer(&core, &request).await,
+        Some(ApiKey::Fetch) => fetch::answer(&core, &request).await,
+        Some(ApiKey::ListOffsets) => list_offsets::answer(&core, &request).await,
+        Some(ApiKey::InitProducerId) => init_producer_id::answer(&core, &request).await,
+        Some(ApiKey::CreateTopics) => create_topics::answer(&core, &request).await,
+        Some(ApiKey::DeleteTopics) => delete_topics::answer(&core, &request).await,
+        Some(ApiKey::FindCoordinator) => find_coordinator::answer(&core, &request),
+        _ => Ok(not_served(&core, &request)),
+    };
+    outcome.unwrap_or_else(|error| unreadable(&error))
+}
+
+fn serves(request: &Request) -> bool {
+    wire::Api::served(request.header.api_key).is_some_and(|api| api.serves(request.header.api_version))
+}
+
+/// One line with the client's name, a count, and the end of the connection: the protocol has no other answer.
+fn not_served(core: &Core, request: &Request) -> Outcome {
+    let header = &request.header;
+    let refused = core.shared().unsupported_requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    let (key, version) = (header.api_key, header.api_version);
+    let api = header.api().map_or_else(|| "unknown".to_owned(), |key| format!("{key:?}"));
+    let client = header.client_id.as_deref().unwrap_or("");
+    tracing::warn!(client, peer = %request.connection.peer, api, key, version, refused, "a request of an API or version that is not served");
+    Outcome::Close(format!("{api} (key {key}) version {version} is not served"))
+}
+
+fn unreadable(error: &DecodeError) -> Outcome {
+    Outcome::Close(format!("the request cannot be read: {error}"))
+}
+
+fn decode<'a, M: Message<'a>>(request: &'a Request) -> Result<M, DecodeError> {
+    M::decode(&mut Reader::new(&request.body), request.header.api_version)
+}
+
+fn respond<'a, M: Message<'a>>(request: &Request, message: &M) -> Outcome {
+    respond_with(request, message, Vec::new())
+}
+
+fn respond_with<'a, M: Message<'a>>(request: &Request, message: &M, records: Vec<Piece>) -> Outcome {
+    let (version, correlation_id) = (request.header.api_version, request.header.correlation_id);
+    Outcome::Respond(wire::encode_response(message, version, correlation_id, records))
+}
+
+/// A refusal: the protocol's code, and words where the version has a place for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    code: ErrorCode,
+    why: Option<String>,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, why: impl Into<String>) -> Refusal {
+        Refusal { code, why: Some(why.into()) }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Refusal {
+        Refusal { code, why: None }
+    }
+}
+
+/// What a failed read is called in the protocol.
+fn read_error_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Damaged { .. } => ErrorCode::CorruptMessage,
+        ReadError::Io(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Compares the epoch that a client believes in with the partition's own (KIP-320); −1 compares nothing.
+fn check_epoch(reader: &LogReader, client_epoch: i32) -> Result<(), ErrorCode> {
+    let own = reader.watermarks().leader_epoch.get();
+    match client_epoch {
+        -1 => Ok(()),
+        older if older < own => Err(ErrorCode::FencedLeaderEpoch),
+        newer if newer > own => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a partition can be read at all.
+fn check_readable(reader: &LogReader) -> Result<(), ErrorCode> {
+    match reader.watermarks().state {
+        LogState::Serving | LogState::Sealed(_) => Ok(()),
+        LogState::Quarantined(_) => Err(ErrorCode::KafkaStorageError),
+    }
+}
+
+/// Where clients are told to come: as configured, else the address that this one dialled.
+fn advertised(core: &Core, request: &Request) -> (String, u16) {
+    match &core.shared().config.advertised {
+        Some(configured) => (configured.host.clone(), configured.port),
+        None => {
+            let dialled = request.connection.local_addr;
+            // An IPv4 client of a socket that listens on both would not know its address in the form ::ffff:a.b.c.d.
+            (dialled.ip().to_canonical().to_string(), dialled.port())
+        }
+    }
+}
+
+/// What a topic that cannot be made or removed is called in the protocol.
+fn topic_refusal(error: &TopicError) -> Refusal {
+    let code = match error {
+        TopicError::Metadata(error) => match error {
+            MetadataError::InvalidName(_) => ErrorCode::InvalidTopicException,
+            MetadataError::Exists(_) => ErrorCode::TopicAlreadyExists,
+            MetadataError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
+            MetadataError::PartitionCount(_) => ErrorCode::InvalidPartitions,
+            MetadataError::Config(_) => ErrorCode::InvalidConfig,
+            MetadataError::Refused(_) | MetadataError::Failed(_) | MetadataError::Closed => {
+                ErrorCode::KafkaStorageError
+            }
+        },
+        TopicError::Partitions(_) => ErrorCode::KafkaStorageError,
+    };
+    Refusal::new(code, error.to_string())
+}

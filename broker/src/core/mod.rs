@@ -1,0 +1,144 @@
+//! A core: one thread that owns partitions, serves connections and has its own disk.
+//!
+//! Everything here is local to its thread (in the simulation: to its task) but what [`Shared`] holds. The composition root makes the
+//! cores (`serve.rs`), the handlers use one (`api/`); neither sockets nor requests are known here beyond the hand-over.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use ringmill_engine::clock::Clock;
+use ringmill_engine::disk::Disk;
+use ringmill_engine::log::LogEnv;
+
+use crate::config::BrokerConfig;
+use crate::metadata::{Metadata, MetadataImage};
+
+pub mod hosting;
+pub mod listen;
+pub mod mailbox;
+pub mod partitions;
+pub mod run;
+
+use hosting::{CoreId, Hosting, HostingImage, View};
+use mailbox::{Mailbox, Message};
+use partitions::OwnedLog;
+
+/// What all cores of the process share. Nothing in it is locked on the way of a produce or a fetch.
+pub struct Shared {
+    /// The settings the broker was started with.
+    pub config: BrokerConfig,
+    /// Where the partitions' directories lie.
+    pub data_dir: PathBuf,
+    /// Topics and their settings.
+    pub metadata: Metadata,
+    /// The partitions of this process.
+    pub hosting: Hosting,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// One mailbox per core, by [`CoreId`].
+    pub mailboxes: Vec<Mailbox>,
+    /// Open connections per core, by [`CoreId`]: the next goes where the fewest are.
+    pub connections: Vec<AtomicUsize>,
+    /// Creations and deletions of topics happen one after the other, so that a name is never made and removed at once.
+    pub topic_changes: tokio::sync::Mutex<()>,
+    /// Requests of an API or version that is not served.
+    pub unsupported_requests: AtomicU64,
+    /// Producer ids that are taken from the metadata and not yet given.
+    pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
+}
+
+/// One core. Lives on its thread as `Rc<Core>`.
+pub struct Core {
+    id: CoreId,
+    shared: Arc<Shared>,
+    disk: Rc<dyn Disk>,
+    metadata: View<MetadataImage>,
+    hosting: View<HostingImage>,
+    logs: RefCell<BTreeMap<hosting::PartitionId, OwnedLog>>,
+    /// Whether all that was to be loaded was, and nothing has failed since: else the next start checks everything.
+    clean: Cell<bool>,
+    /// Rotates which partition of a fetch is asked first.
+    fetches: Cell<usize>,
+}
+
+impl Core {
+    /// A core that owns nothing yet; see [`run`].
+    #[must_use]
+    pub fn new(id: CoreId, shared: Arc<Shared>, disk: Rc<dyn Disk>) -> Rc<Core> {
+        let metadata = View::new(shared.metadata.watch());
+        let hosting = View::new(shared.hosting.subscribe());
+        Rc::new(Core {
+            id,
+            shared,
+            disk,
+            metadata,
+            hosting,
+            logs: RefCell::default(),
+            clean: Cell::new(true),
+            fetches: Cell::new(0),
+        })
+    }
+
+    /// Which one this is.
+    #[must_use]
+    pub fn id(&self) -> CoreId {
+        self.id
+    }
+
+    /// What it shares with the others.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Its disk; for plans of reads.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// Topics and their settings, newest.
+    #[must_use]
+    pub fn metadata(&self) -> Arc<MetadataImage> {
+        self.metadata.get()
+    }
+
+    /// The partitions of this process, newest.
+    #[must_use]
+    pub fn hosting(&self) -> Arc<HostingImage> {
+        self.hosting.get()
+    }
+
+    /// Tells when a topic comes or goes.
+    #[must_use]
+    pub fn watch_hosting(&self) -> tokio::sync::watch::Receiver<Arc<HostingImage>> {
+        self.hosting.watch()
+    }
+
+    /// A number that rises with each fetch.
+    #[must_use]
+    pub fn next_fetch(&self) -> usize {
+        let number = self.fetches.get();
+        self.fetches.set(number.wrapping_add(1));
+        number
+    }
+
+    /// How many cores there are.
+    #[must_use]
+    pub fn core_count(&self) -> usize {
+        self.shared.mailboxes.len()
+    }
+
+    /// Puts a message into a core's mailbox. One to a core that has ended is dropped, and with it the answer it would have had.
+    pub async fn tell(&self, core: CoreId, message: Message) {
+        let _ = self.shared.mailboxes[core.0].send(message).await;
+    }
+
+    fn log_env(&self) -> LogEnv {
+        LogEnv { disk: Rc::clone(&self.disk), clock: Arc::clone(&self.shared.clock) }
+    }
+}

@@ -1,0 +1,256 @@
+//! The partitions that a core owns: opened at start, made and removed with their topics, appended to through the mailbox.
+//!
+//! It decides nothing about topics; `topics.rs` does, and tells the owners. Reads do not pass here: they go by the hosting image.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ringmill_engine::checkpoint::CheckpointEntry;
+use ringmill_engine::log::{Identity, Log, LogState, RecoveryReport, StartInfo};
+use ringmill_net::Charge;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::Core;
+use super::hosting::{CoreId, Hosted, PartitionId};
+use super::mailbox::{
+    AppendRefused, AppendRequest, AppendResults, CreateFailed, Message, NewPartition, PartitionBatch,
+};
+use crate::data_dir::{deleted_name, partition_dir_name, remove_tree};
+use crate::metadata::TopicId;
+
+/// Partitions that one core opens or makes at the same time: enough to keep the disk busy, few enough for its queue.
+const OPENING_AT_ONCE_MAX: usize = 8;
+
+/// A log with the task that writes and syncs it.
+pub(super) struct OwnedLog {
+    pub(super) log: Rc<Log>,
+    drive: JoinHandle<()>,
+}
+
+impl Core {
+    /// Sends batches to their owner and tells where the answer will come. Returns once they have their place in the owner's queue,
+    /// so that the next call's batches come after them. The answer is lost only when the owner has stopped.
+    pub async fn append(
+        &self,
+        owner: CoreId,
+        batches: Vec<PartitionBatch>,
+        charge: Charge,
+    ) -> oneshot::Receiver<AppendResults> {
+        let (answer, answered) = oneshot::channel();
+        let request = AppendRequest { batches, charge, answer };
+        if owner == self.id {
+            self.append_here(request);
+        } else {
+            // An error gives the request back and drops it here: its answer is lost, as said.
+            let _ = self.shared.mailboxes[owner.0].send(Message::Append(request)).await;
+        }
+        answered
+    }
+
+    pub(super) fn append_here(&self, request: AppendRequest) {
+        let AppendRequest { batches, charge, answer } = request;
+        let logs = self.logs.borrow();
+        let waiting: Vec<_> = batches
+            .into_iter()
+            .map(|each| logs.get(&each.partition).map(|owned| owned.log.append(each.batch, each.header)))
+            .collect();
+        tokio::task::spawn_local(async move {
+            let mut results = Vec::with_capacity(waiting.len());
+            for each in waiting {
+                results.push(match each {
+                    Some(appended) => match appended.await {
+                        Ok(result) => result.map_err(AppendRefused::Log),
+                        Err(_) => Err(AppendRefused::NotServed),
+                    },
+                    None => Err(AppendRefused::NotServed),
+                });
+            }
+            // The memory of the batches is free or durable now, whether or not anybody still waits for the answer.
+            drop(charge);
+            let _ = answer.send(results);
+        });
+    }
+
+    /// Opens what this core owns, hosts it, and says what was wrong with what could not be opened.
+    pub(super) async fn open_partitions(self: &Rc<Self>, wanted: Vec<(NewPartition, StartInfo)>) {
+        let mut opening = JoinSet::new();
+        for (new, start) in wanted {
+            if opening.len() >= OPENING_AT_ONCE_MAX {
+                opening.join_next().await;
+            }
+            let core = Rc::clone(self);
+            opening.spawn_local(async move { core.open_partition(new, start).await });
+        }
+        while opening.join_next().await.is_some() {}
+    }
+
+    async fn open_partition(&self, new: NewPartition, start: StartInfo) {
+        let dir = self.partition_dir(&new);
+        let name = partition_dir_name(&new.topic_name, new.partition.index);
+        let opened = Log::open(self.log_env(), dir, identity(new.partition), new.config, start).await;
+        let reader = match opened {
+            Ok(log) => {
+                report_recovery(&name, log.recovery_report());
+                Some(self.host(new.partition, log))
+            }
+            Err(error) => {
+                self.clean.set(false);
+                tracing::error!(partition = %name, %error, "quarantined: the partition is not served and no byte of it is changed");
+                None
+            }
+        };
+        self.shared.hosting.add([(new.partition, Hosted { owner: self.id, reader })]);
+    }
+
+    /// Makes partitions durably, all or none. They are served once the topic is in the metadata image.
+    pub(super) async fn create_partitions(self: &Rc<Self>, wanted: Vec<NewPartition>) -> Result<(), CreateFailed> {
+        let mut creating = JoinSet::new();
+        let mut failed = None;
+        for new in wanted.iter().cloned() {
+            if creating.len() >= OPENING_AT_ONCE_MAX {
+                failed = failed.or(creating.join_next().await.and_then(outcome));
+            }
+            if failed.is_some() {
+                break;
+            }
+            let core = Rc::clone(self);
+            creating.spawn_local(async move { core.create_partition(new).await });
+        }
+        while let Some(created) = creating.join_next().await {
+            failed = failed.or(outcome(created));
+        }
+        let Some(failed) = failed else { return Ok(()) };
+        for new in wanted {
+            self.remove_partition(new.partition, &new.topic_name).await;
+        }
+        Err(failed)
+    }
+
+    async fn create_partition(&self, new: NewPartition) -> Result<(), CreateFailed> {
+        let dir = self.partition_dir(&new);
+        match Log::create(self.log_env(), dir, identity(new.partition), new.config).await {
+            Ok(log) => {
+                let reader = Some(self.host(new.partition, log));
+                self.shared.hosting.add([(new.partition, Hosted { owner: self.id, reader })]);
+                Ok(())
+            }
+            Err(error) => Err(CreateFailed { topic_name: new.topic_name, why: error.to_string() }),
+        }
+    }
+
+    /// Starts a log's own task and keeps it.
+    fn host(&self, partition: PartitionId, log: Rc<Log>) -> std::sync::Arc<ringmill_engine::log::LogReader> {
+        let reader = log.reader();
+        let drive = tokio::task::spawn_local(Rc::clone(&log).drive());
+        let before = self.logs.borrow_mut().insert(partition, OwnedLog { log, drive });
+        assert!(before.is_none(), "{partition:?} was opened twice");
+        reader
+    }
+
+    /// Closes and removes this core's partitions of a topic. Returns when their names are free again; the bytes go after that.
+    pub(super) async fn delete_topic(self: &Rc<Self>, topic: TopicId, topic_name: &str) {
+        let first = PartitionId { topic, index: i32::MIN };
+        let last = PartitionId { topic, index: i32::MAX };
+        let owned: Vec<PartitionId> = self.logs.borrow().range(first..=last).map(|(partition, _)| *partition).collect();
+        for partition in owned {
+            self.remove_partition(partition, topic_name).await;
+        }
+    }
+
+    async fn remove_partition(&self, partition: PartitionId, topic_name: &str) {
+        let owned = self.logs.borrow_mut().remove(&partition);
+        if let Some(owned) = owned {
+            // What cannot be written any more is to be removed anyway.
+            let _ = owned.log.close().await;
+            let _ = owned.drive.await;
+        }
+        let name = partition_dir_name(topic_name, partition.index);
+        let from = self.shared.data_dir.join(&name);
+        let aside = self.shared.data_dir.join(deleted_name(&name, partition.topic));
+        if let Err(error) = self.move_aside(&from, &aside).await {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(partition = %name, %error, "its directory stays until the next start");
+            }
+            return;
+        }
+        let disk = Rc::clone(&self.disk);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = remove_tree(&*disk, &aside).await {
+                tracing::warn!(path = %aside.display(), %error, "a deleted partition's files stay until the next start");
+            }
+        });
+    }
+
+    async fn move_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to).await?;
+        self.disk.sync_dir(&self.shared.data_dir).await
+    }
+
+    fn partition_dir(&self, new: &NewPartition) -> PathBuf {
+        self.shared.data_dir.join(partition_dir_name(&new.topic_name, new.partition.index))
+    }
+
+    /// What a restart needs to know of this core's partitions.
+    pub(super) fn checkpoint_entries(&self) -> Vec<CheckpointEntry> {
+        self.logs.borrow().values().map(|owned| owned.log.checkpoint_entry()).collect()
+    }
+
+    /// Lets every log whose time has come do its work; the next moment at which one wants to be asked.
+    pub(super) fn on_deadline(&self, now_ms: i64) -> Option<i64> {
+        self.logs.borrow().values().filter_map(|owned| owned.log.on_deadline(now_ms)).min()
+    }
+
+    /// Closes all logs: what was accepted is written and synced. Their last checkpoint entries, for those that could.
+    pub(super) async fn close_partitions(&self) -> Vec<CheckpointEntry> {
+        let logs = std::mem::take(&mut *self.logs.borrow_mut());
+        let mut closing = JoinSet::new();
+        for (partition, owned) in logs {
+            closing.spawn_local(async move {
+                let closed = owned.log.close().await;
+                let _ = owned.drive.await;
+                (partition, owned.log.state(), closed)
+            });
+        }
+        let mut entries = Vec::new();
+        while let Some(closed) = closing.join_next().await {
+            match closed {
+                Ok((_, LogState::Serving, Ok(entry))) => entries.push(entry),
+                Ok((partition, state, closed)) => {
+                    self.clean.set(false);
+                    tracing::warn!(?partition, ?state, error = ?closed.err(), "the partition did not close cleanly");
+                }
+                Err(error) => {
+                    self.clean.set(false);
+                    tracing::error!(%error, "closing a partition panicked");
+                }
+            }
+        }
+        entries
+    }
+}
+
+/// Nothing is cut or rebuilt without a word.
+fn report_recovery(partition: &str, report: &RecoveryReport) {
+    if let Some(torn) = &report.torn_tail {
+        let (segment, position, bytes, why) = (torn.segment, torn.position, torn.bytes, &torn.why);
+        let (next_offset, set_aside) = (torn.next_offset, torn.set_aside.display());
+        tracing::warn!(partition, %segment, position, bytes, %next_offset, %set_aside, why, "a torn tail was set aside and cut");
+    }
+    if report.indexes_rebuilt > 0 || report.segments_removed > 0 {
+        let (indexes_rebuilt, segments_removed) = (report.indexes_rebuilt, report.segments_removed);
+        tracing::info!(partition, indexes_rebuilt, segments_removed, "derived files were put right");
+    }
+}
+
+fn identity(partition: PartitionId) -> Identity {
+    Identity { topic_id: partition.topic, partition: partition.index }
+}
+
+fn outcome(created: Result<Result<(), CreateFailed>, tokio::task::JoinError>) -> Option<CreateFailed> {
+    match created {
+        Ok(result) => result.err(),
+        Err(panicked) => Some(CreateFailed { topic_name: "".into(), why: panicked.to_string() }),
+    }
+}

@@ -1,0 +1,180 @@
+//! The life of a core: load, answer the mailbox, keep house, drain, close.
+//!
+//! The same on a thread of its own and as a task of the simulation: who runs it gives it a disk that somebody reaps, a mailbox, and
+//! connections. It ends with [`Message::Close`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringmill_engine::checkpoint::{self, CheckpointEntry};
+use ringmill_engine::disk::Disk;
+use ringmill_engine::log::StartInfo;
+use ringmill_net::transport::Stream;
+use ringmill_net::{Connections, serve};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Core;
+use super::listen::{Handed, accept};
+use super::mailbox::{Closed, Message, NewPartition};
+use crate::api::Api;
+
+/// How often a core's recovery checkpoint is written while something changes.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a stopping core waits for the answers under way.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// The longest time between two looks at what the logs want to do by time: an append may set an earlier moment.
+const DEADLINES_LOOKED_AT: Duration = Duration::from_millis(100);
+
+/// The connections of one core and what answers them.
+pub struct Serving {
+    connections: Rc<Connections>,
+    api: Rc<Api>,
+}
+
+impl Serving {
+    /// Answers the requests of `connections` through `core`.
+    #[must_use]
+    pub fn new(core: Rc<Core>, connections: Rc<Connections>) -> Rc<Serving> {
+        Rc::new(Serving { connections, api: Rc::new(Api::new(core)) })
+    }
+
+    /// Serves one connection as a local task. `held` is dropped when it has ended.
+    pub fn serve<T: 'static>(&self, stream: impl Stream, held: T) {
+        let (api, connections) = (Rc::clone(&self.api), Rc::clone(&self.connections));
+        tokio::task::spawn_local(async move {
+            serve(stream, api, connections).await;
+            drop(held);
+        });
+    }
+}
+
+impl Core {
+    /// Opens the core's partitions. What cannot be opened is quarantined; the others are hosted when this returns.
+    pub async fn load(self: &Rc<Self>, wanted: Vec<(NewPartition, StartInfo)>) {
+        self.open_partitions(wanted).await;
+    }
+
+    /// Answers the mailbox until it is told to close. `connect` wraps an accepted socket and serves it.
+    pub async fn run(
+        self: Rc<Self>,
+        mut mailbox: mpsc::Receiver<Message>,
+        serving: Rc<Serving>,
+        connect: impl Fn(&Serving, Handed),
+    ) {
+        let housekeeping = [
+            tokio::task::spawn_local(write_checkpoints(Rc::clone(&self))),
+            tokio::task::spawn_local(keep_deadlines(Rc::clone(&self))),
+        ];
+        let mut accepting = None;
+        while let Some(message) = mailbox.recv().await {
+            match message {
+                Message::Append(request) => self.append_here(request),
+                Message::Listen(listener) => {
+                    let shared = Arc::clone(&self.shared);
+                    accepting = Some(tokio::task::spawn_local(accept(listener, shared)));
+                }
+                Message::Connection(handed) => connect(&serving, handed),
+                Message::Create(wanted, answer) => {
+                    let core = Rc::clone(&self);
+                    tokio::task::spawn_local(async move { answer.send(core.create_partitions(wanted).await) });
+                }
+                Message::Delete { topic, topic_name, answer } => {
+                    let core = Rc::clone(&self);
+                    tokio::task::spawn_local(async move {
+                        core.delete_topic(topic, &topic_name).await;
+                        answer.send(())
+                    });
+                }
+                Message::Drain(answer) => {
+                    // The port is closed with its task.
+                    accepting.take().inspect(JoinHandle::abort);
+                    let connections = Rc::clone(&serving.connections);
+                    tokio::task::spawn_local(async move {
+                        connections.drain(DRAIN_GRACE).await;
+                        answer.send(())
+                    });
+                }
+                Message::Close(answer) => {
+                    let closed = self.close(housekeeping).await;
+                    // Who asked may have given up; the files are closed all the same.
+                    let _ = answer.send(closed);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn close(&self, housekeeping: [JoinHandle<()>; 2]) -> Closed {
+        for task in housekeeping {
+            task.abort();
+            let _ = task.await;
+        }
+        let entries = self.close_partitions().await;
+        if let Err(error) = self.write_checkpoint(&entries).await {
+            // Derived data: the next start takes longer.
+            tracing::warn!(%error, "the last recovery checkpoint cannot be written");
+        }
+        Closed { core: self.id, clean: self.clean.get() }
+    }
+
+    async fn write_checkpoint(&self, entries: &[CheckpointEntry]) -> std::io::Result<()> {
+        checkpoint::write(&*self.disk, &self.shared.data_dir, self.id.0, entries).await
+    }
+}
+
+/// Writes the core's recovery checkpoint about every second, when it says something new.
+async fn write_checkpoints(core: Rc<Core>) {
+    let mut written = Vec::new();
+    let mut ticks = tokio::time::interval(CHECKPOINT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let entries = core.checkpoint_entries();
+        if entries == written {
+            continue;
+        }
+        match core.write_checkpoint(&entries).await {
+            Ok(()) => written = entries,
+            Err(error) => {
+                tracing::warn!(%error, "the recovery checkpoint cannot be written: a restart would scan more")
+            }
+        }
+    }
+}
+
+/// Lets the logs roll, flush and forget when their time has come.
+async fn keep_deadlines(core: Rc<Core>) {
+    loop {
+        let now_ms = core.shared.clock.now_ms();
+        let wait = match core.on_deadline(now_ms) {
+            Some(next_ms) => Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0)),
+            None => DEADLINES_LOOKED_AT,
+        };
+        // At least a millisecond: a deadline that stays in the past must not keep the core busy.
+        let wait = wait.clamp(Duration::from_millis(1), DEADLINES_LOOKED_AT);
+        tokio::time::sleep_until(Instant::now() + wait).await;
+    }
+}
+
+/// Takes the completions of a real disk whenever it says that there are some. Never ends; its task is dropped with the runtime.
+///
+/// # Errors
+/// When the disk's descriptor cannot be registered with the runtime.
+pub async fn reap(disk: Rc<dyn Disk>) -> std::io::Result<()> {
+    #[expect(
+        deprecated,
+        reason = "the descriptor is borrowed from the disk, which this function holds: it stays open and the same"
+    )]
+    let wake = AsyncFd::with_interest(disk.wake_fd(), tokio::io::Interest::READABLE)?;
+    loop {
+        // Cleared first: what completes while we reap makes the descriptor ready again.
+        wake.readable().await?.clear_ready();
+        disk.reap();
+    }
+}

@@ -1,0 +1,135 @@
+//! Topics come and go here: the one place that knows in which order partitions, metadata and names change, so that a crash at any step
+//! leaves either the whole topic or none of it.
+//!
+//! Creating: every owner makes its partitions durable, then the metadata commits. Deleting: the metadata commits, then every owner gives
+//! the names up. Changes happen one after the other. Called by the handlers of CreateTopics, DeleteTopics and Metadata.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::core::Core;
+use crate::core::hosting::{CoreId, PartitionId};
+use crate::core::mailbox::{Message, NewPartition};
+use crate::metadata::{MetadataError, NewTopic, PreparedTopic, Topic, TopicId};
+
+/// Why a topic was not created or deleted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The metadata's rules, or its database.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The partitions cannot be made; nothing is left of them.
+    #[error("the partitions cannot be made: {0}")]
+    Partitions(String),
+}
+
+/// Checks all that can be checked, and shows the topic as it would be, without changing anything.
+///
+/// # Errors
+/// [`TopicError::Metadata`].
+pub async fn prepare(core: &Core, new: NewTopic) -> Result<PreparedTopic, TopicError> {
+    let shared = core.shared();
+    Ok(shared.metadata.prepare_topic(new, shared.clock.now_ms()).await?)
+}
+
+/// Creates a topic; when this returns it can be produced to from every core. A change that has begun is finished even when the caller
+/// does not wait for it.
+///
+/// # Errors
+/// See [`TopicError`]; then there is nothing left of it.
+pub async fn create(core: &Rc<Core>, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
+    let core = Rc::clone(core);
+    finish(async move {
+        let _alone = core.shared().topic_changes.lock().await;
+        let prepared = prepare(&core, new).await?;
+        let (id, name) = (prepared.topic().id, Arc::clone(&prepared.topic().name));
+        if let Err(error) = make_partitions(&core, prepared.topic()).await {
+            give_up_names(&core, id, &name).await;
+            return Err(error);
+        }
+        match core.shared().metadata.commit_topic(prepared).await {
+            Ok(topic) => Ok(topic),
+            // Whether it was committed is not known, so its partitions stay: the broker stops, and the next start will see.
+            Err(error @ MetadataError::Failed(_)) => Err(error.into()),
+            Err(error) => {
+                give_up_names(&core, id, &name).await;
+                Err(error.into())
+            }
+        }
+    })
+    .await
+}
+
+/// Deletes a topic; when this returns its name is free again.
+///
+/// # Errors
+/// [`TopicError::Metadata`]; then it still exists.
+pub async fn delete(core: &Rc<Core>, topic: Arc<Topic>) -> Result<(), TopicError> {
+    let core = Rc::clone(core);
+    finish(async move {
+        let shared = Arc::clone(core.shared());
+        let _alone = shared.topic_changes.lock().await;
+        if core.metadata().topic_by_id(&topic.id).is_none() {
+            // Another request was faster; a topic of the same name may exist again, and it is not the one that was meant.
+            return Err(MetadataError::Unknown(topic.name.to_string()).into());
+        }
+        shared.metadata.delete_topic(&topic.name).await?;
+        give_up_names(&core, topic.id, &topic.name).await;
+        Ok(())
+    })
+    .await
+}
+
+/// Runs a change to its end even if whoever asked for it goes away meanwhile.
+async fn finish<T: 'static>(change: impl Future<Output = Result<T, TopicError>> + 'static) -> Result<T, TopicError> {
+    tokio::task::spawn_local(change).await.unwrap_or_else(|error| Err(TopicError::Partitions(error.to_string())))
+}
+
+/// What the owners of `topic`'s partitions have to open or make, by core.
+pub(crate) fn partitions_by_core(topic: &Topic, cores: usize) -> BTreeMap<CoreId, Vec<NewPartition>> {
+    let mut by_core: BTreeMap<CoreId, Vec<NewPartition>> = BTreeMap::new();
+    for index in 0..topic.partition_count {
+        let new = NewPartition {
+            partition: PartitionId { topic: topic.id, index },
+            topic_name: Arc::clone(&topic.name),
+            config: topic.config.to_log_config(),
+        };
+        by_core.entry(CoreId(topic.owner(index, cores))).or_default().push(new);
+    }
+    by_core
+}
+
+async fn make_partitions(core: &Core, topic: &Topic) -> Result<(), TopicError> {
+    let mut answers = Vec::new();
+    for (owner, partitions) in partitions_by_core(topic, core.core_count()) {
+        let (answer, made) = oneshot::channel();
+        core.tell(owner, Message::Create(partitions, answer)).await;
+        answers.push(made);
+    }
+    let mut failed = None;
+    for made in answers {
+        failed = failed.or(match made.await {
+            Ok(result) => result.err().map(|error| error.to_string()),
+            Err(_) => Some("the broker stops".to_owned()),
+        });
+    }
+    failed.map_or(Ok(()), |why| Err(TopicError::Partitions(why)))
+}
+
+/// Lets every core close and remove its partitions of a topic that the metadata does not know (any more).
+async fn give_up_names(core: &Core, topic: TopicId, name: &Arc<str>) {
+    core.shared().hosting.remove_topic(topic);
+    let mut answers = Vec::new();
+    for owner in (0..core.core_count()).map(CoreId) {
+        let (answer, gone) = oneshot::channel();
+        core.tell(owner, Message::Delete { topic, topic_name: Arc::clone(name), answer }).await;
+        answers.push(gone);
+    }
+    for gone in answers {
+        // A core that has stopped leaves its directories to the next start, which sweeps them aside.
+        let _ = gone.await;
+    }
+}
