@@ -8,13 +8,10 @@ use std::ops::RangeInclusive;
 use bytes::BytesMut;
 use ringmill_batch::{BatchHeader, Offset, check_stored};
 
-use crate::disk::{Disk, DiskFile, Residency};
+use crate::disk::{Disk, DiskFile};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// Pages whose residency is asked one by one.
-const PAGE_BYTES: u64 = 4096;
 
 /// While batches are looked for behind a damaged place, checksums are computed over at most so many times the bytes there, so
 /// that no input makes this search quadratic.
@@ -25,15 +22,15 @@ pub(super) struct Scan<'a> {
     disk: &'a dyn Disk,
     file: &'a DiskFile,
     length: u64,
-    /// The cache was dropped: what is still in it is read from the device instead.
-    distrusts_cache: bool,
+    /// Only what the device holds counts. Whether a page was really dropped from the cache cannot always be told.
+    past_the_cache: bool,
     buffer: BytesMut,
     buffer_position: u64,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(disk: &'a dyn Disk, file: &'a DiskFile, length: u64, distrusts_cache: bool) -> Scan<'a> {
-        Scan { disk, file, length, distrusts_cache, buffer: BytesMut::new(), buffer_position: 0 }
+    pub(super) fn new(disk: &'a dyn Disk, file: &'a DiskFile, length: u64, past_the_cache: bool) -> Scan<'a> {
+        Scan { disk, file, length, past_the_cache, buffer: BytesMut::new(), buffer_position: 0 }
     }
 
     /// The batch at `position`: whole, with the right checksum, and going neither in offset nor in epoch behind what is given.
@@ -158,22 +155,10 @@ impl<'a> Scan<'a> {
     }
 
     async fn read(&self, position: u64, length: usize) -> io::Result<BytesMut> {
-        if self.distrusts_cache && self.is_cached_anywhere(position, length as u64) {
+        if self.past_the_cache {
             return self.disk.read_direct(self.file, position, length).await;
         }
         self.disk.read_at(self.file, position, length).await
-    }
-
-    fn is_cached_anywhere(&self, position: u64, length: u64) -> bool {
-        let end = position.saturating_add(length).min(self.length);
-        let mut page = position - position % PAGE_BYTES;
-        while page < end {
-            if self.disk.residency(self.file, page, PAGE_BYTES.min(self.length - page)) == Residency::Cached {
-                return true;
-            }
-            page += PAGE_BYTES;
-        }
-        false
     }
 }
 

@@ -15,6 +15,7 @@ use crate::clock::ManualClock;
 use crate::disk::{Disk, PosixDisk, block_on};
 
 mod appending;
+mod crashes;
 mod reading;
 mod recovery;
 mod retention;

@@ -1,0 +1,341 @@
+//! Crashes and failing disks, on the simulated disk: what was acknowledged stays, offsets are dense, nothing visible is taken back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ringmill_batch::{DecompressLimit, read_records};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::disk::sim::{Fault, SimOptions, Simulation};
+use crate::log::{LogState, SealCause};
+
+/// Seeds in an ordinary run; `RINGMILL_SEEDS=100000` makes a night of it.
+const SEEDS: u64 = 60;
+
+const DIR: &str = "/t-0";
+
+/// One simulated machine, and everything that producers and consumers of it have been told.
+struct Machine {
+    simulation: Simulation,
+    clock: Arc<ManualClock>,
+    chance: Chance,
+    /// Acknowledged values by offset, and values that were visible: neither may change or go.
+    kept: BTreeMap<i64, Vec<u8>>,
+    next_value: u64,
+    checkpoint: Option<CheckpointEntry>,
+    /// The idempotent producer of this life, and its next sequence.
+    producer_id: i64,
+    sequence: i32,
+    torn_tails: u64,
+}
+
+/// The workload's own dice.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// A batch on its way, and the values in it.
+struct Sent {
+    values: Vec<Vec<u8>>,
+    answer: oneshot::Receiver<Result<Appended, AppendError>>,
+}
+
+impl Machine {
+    fn new(seed: u64, options: SimOptions) -> Machine {
+        let simulation = Simulation::new(seed, options);
+        simulation.set_now_ms(NOW_MS);
+        Machine {
+            simulation,
+            clock: Arc::new(ManualClock::new(NOW_MS)),
+            chance: Chance(seed),
+            kept: BTreeMap::new(),
+            next_value: 0,
+            checkpoint: None,
+            producer_id: 0,
+            sequence: 0,
+            torn_tails: 0,
+        }
+    }
+
+    fn start(&mut self, clean: bool) -> (Rc<dyn Disk>, Rc<Log>) {
+        let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
+        let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::<ManualClock>::clone(&self.clock) };
+        let config = LogConfig {
+            segment_bytes: 20_000,
+            index_interval_bytes: 500,
+            unsynced_bytes_max: 8000,
+            ..LogConfig::default()
+        };
+        // Any older checkpoint is a lower bound too, and so is none.
+        let checkpoint = self.checkpoint.clone().filter(|_| self.chance.below(4) > 0);
+        let start = StartInfo { clean, checkpoint };
+        let is_new = block_on(&*disk, disk.list_dir(Path::new(DIR))).is_err();
+        let log = match is_new {
+            true => block_on(&*disk, Log::create(env, DIR.into(), ID, config)),
+            false => block_on(&*disk, Log::open(env, DIR.into(), ID, config, start)),
+        };
+        let log = log.unwrap_or_else(|error| panic!("{error}"));
+        self.torn_tails += u64::from(log.recovery_report().torn_tail.is_some());
+        (disk, log)
+    }
+
+    fn send(&mut self, log: &Log) -> Sent {
+        let records = 1 + self.chance.below(4);
+        let mut builder = BatchBuilder::new(Codec::None, None);
+        if self.chance.below(2) == 0 {
+            builder.producer(self.producer_id, 0, self.sequence);
+            self.sequence += i32::try_from(records).unwrap();
+        }
+        let values: Vec<Vec<u8>> = (0..records)
+            .map(|_| {
+                self.next_value += 1;
+                let padding = usize::try_from(self.chance.below(700)).unwrap();
+                [self.next_value.to_be_bytes().to_vec(), vec![b'.'; padding]].concat()
+            })
+            .collect();
+        values.iter().for_each(|value| builder.push(NOW_MS, None, Some(value), &[]));
+        let batch = builder.finish();
+        let header = BatchHeader::parse(&batch).unwrap();
+        Sent { values, answer: log.append(batch, header) }
+    }
+
+    /// Appends with some batches in flight, until `stop_after` answers have come. Ends as soon as the log refuses.
+    async fn work(&mut self, log: &Log, stop_after: u64) {
+        let mut in_flight = std::collections::VecDeque::new();
+        for _ in 0..stop_after {
+            while in_flight.len() < 1 + usize::try_from(self.chance.below(6)).unwrap() {
+                in_flight.push_back(self.send(log));
+                // The disk goes on between two requests, so that groups meet a sync under way.
+                for _ in 0..self.chance.below(4) {
+                    crate::turn::yield_now().await;
+                }
+            }
+            let Sent { values, answer } = in_flight.pop_front().unwrap();
+            match answer.await.unwrap() {
+                Ok(appended) => {
+                    for (offset, value) in (appended.base_offset.get()..).zip(values) {
+                        self.keep(offset, value);
+                    }
+                }
+                Err(AppendError::OutOfOrderSequence | AppendError::Sealed | AppendError::NoSpace) => return,
+                Err(error) => panic!("{error}"),
+            }
+            if self.chance.below(8) == 0 {
+                self.checkpoint = Some(log.checkpoint_entry());
+            }
+        }
+    }
+
+    fn keep(&mut self, offset: i64, value: Vec<u8>) {
+        if let Some(before) = self.kept.insert(offset, value) {
+            assert!(before == self.kept[&offset], "offset {offset} changed");
+        }
+    }
+
+    /// Reads everything; what was promised must be there, and what is there now is promised from here on.
+    async fn verify(&mut self, disk: &dyn Disk, log: &Log) {
+        let reader = log.reader();
+        let end = reader.watermarks().high_watermark;
+        let mut values = Vec::new();
+        while offset(i64::try_from(values.len()).unwrap()) < end {
+            let next = offset(i64::try_from(values.len()).unwrap());
+            let plan = reader.plan(disk, next, 1, true).await.unwrap();
+            let bytes =
+                disk.read_at(plan.segment.file(), plan.position, usize::try_from(plan.length).unwrap()).await.unwrap();
+            ringmill_batch::check_stored(&bytes).unwrap();
+            for record in read_records(&bytes, DecompressLimit::default()).unwrap().iter() {
+                let record = record.unwrap();
+                assert_eq!(record.offset.get(), i64::try_from(values.len()).unwrap(), "offsets are dense");
+                values.push(record.value.unwrap().to_vec());
+            }
+        }
+        for (number, value) in (0..).zip(values) {
+            self.keep(number, value);
+        }
+        let promised = self.kept.last_key_value().map_or(0, |(&last, _)| last + 1);
+        assert_eq!(promised, end.get(), "what was acknowledged or seen is gone");
+    }
+
+    /// One life of the process; it ends by a stop, a kill or a power cut.
+    fn live(&mut self, was_clean: bool) -> bool {
+        let (disk, log) = self.start(was_clean);
+        (self.producer_id, self.sequence) = (self.producer_id + 1, 0);
+        let ending = self.chance.below(5);
+        let answers = if ending == 0 { 1 + self.chance.below(40) } else { u64::MAX };
+        // A kill strikes at any step of the disk, not only when an answer has come.
+        let fuse_polls = if ending == 0 { u64::MAX } else { 10 + self.chance.below(400) };
+        let closed = block_on(&*disk, async {
+            let drive = Rc::clone(&log).drive();
+            let work = async {
+                self.verify(&*disk, &log).await;
+                self.work(&log, answers).await;
+                if ending == 0 { Some(log.close().await) } else { None }
+            };
+            tokio::select! { biased; () = fuse(fuse_polls) => None, closed = while_driven(drive, work) => closed }
+        });
+        let clean = matches!(closed, Some(Ok(_)));
+        if let Some(Ok(entry)) = closed {
+            self.checkpoint = Some(entry);
+        }
+        drop(log);
+        match ending {
+            0 | 1 => self.simulation.crash_process(),
+            _ => self.simulation.crash_power(),
+        }
+        clean
+    }
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let count = std::env::var("RINGMILL_SEEDS").ok().and_then(|count| count.parse().ok());
+    0..count.unwrap_or(SEEDS)
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_crash() {
+    let mut torn_tails = 0;
+    for seed in seeds() {
+        let mut machine = Machine::new(seed, SimOptions::busy());
+        let mut clean = false;
+        for _ in 0..6 {
+            clean = machine.live(clean);
+        }
+        torn_tails += machine.torn_tails;
+    }
+    assert!(torn_tails > 0, "the workload reaches torn tails");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        let mut machine = Machine::new(seed, SimOptions::busy());
+        let mut clean = false;
+        for _ in 0..4 {
+            clean = machine.live(clean);
+        }
+        (machine.simulation.trace_hash(), machine.kept.len())
+    };
+    for seed in 0..5 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
+
+/// Runs `work` on a new log over a quiet simulated disk.
+fn on_quiet_disk(config: LogConfig, work: impl AsyncFnOnce(&Simulation, &Rc<dyn Disk>, &Rc<Log>)) -> Simulation {
+    let simulation = Simulation::new(1, SimOptions::default());
+    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let env = LogEnv { disk: Rc::clone(&disk), clock };
+    block_on(&*disk, async {
+        let log = Log::create(env, DIR.into(), ID, config).await.unwrap();
+        let drive = Rc::clone(&log).drive();
+        while_driven(drive, work(&simulation, &disk, &log)).await;
+    });
+    simulation
+}
+
+/// Polls `drive` until `work` is done, and then drops it where it stands, as a crash does.
+async fn while_driven<T>(drive: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+    let drive = async {
+        drive.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! { biased; result = work => result, () = drive => unreachable!("it never ends") }
+}
+
+/// Ready at the given poll; the executor polls after every step of the disk.
+async fn fuse(mut polls: u64) {
+    std::future::poll_fn(|_| {
+        polls -= 1;
+        if polls == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+fn segment_path(base: i64) -> std::path::PathBuf {
+    Path::new(DIR).join(format!("{base:020}.log"))
+}
+
+#[test]
+fn a_failed_sync_seals_and_only_what_is_durable_is_served() {
+    for (fault, cause) in [(Fault::SyncFails, SealCause::Io), (Fault::WriteFails, SealCause::Io)] {
+        on_quiet_disk(LogConfig::default(), async |simulation, disk, log| {
+            append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+            simulation.inject(&segment_path(0), fault);
+            let (first, second) = (batch(NOW_MS, 2, 10), batch(NOW_MS, 3, 10));
+            let headers = (BatchHeader::parse(&first).unwrap(), BatchHeader::parse(&second).unwrap());
+            let (first, second) = (log.append(first, headers.0), log.append(second, headers.1));
+            assert_eq!(first.await.unwrap(), Err(AppendError::Sealed));
+            assert_eq!(second.await.unwrap(), Err(AppendError::Sealed));
+            assert_eq!(append(log, batch(NOW_MS, 1, 10)).await, Err(AppendError::Sealed));
+            assert_eq!(log.state(), LogState::Sealed(cause));
+            assert_eq!(read_all(log, &**disk, 1 << 20).await, [(0, 2)]);
+            assert_eq!(log.on_deadline(NOW_MS + 100_000), None, "it waits for a restart");
+            assert!(log.close().await.is_err(), "such a stop is not clean");
+        });
+    }
+}
+
+#[test]
+fn with_caching_a_failed_sync_takes_back_what_is_not_durable() {
+    let config = LogConfig { write_caching: true, flush_ms: 10, ..LogConfig::default() };
+    on_quiet_disk(config, async |simulation, disk, log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        assert_eq!(read_all(log, &**disk, 1 << 20).await, [(0, 2)]);
+        simulation.inject(&segment_path(0), Fault::SyncFails);
+        log.on_deadline(NOW_MS + 10);
+        let mut watch = log.reader().watch();
+        watch.wait_for(|watermarks| watermarks.state != LogState::Serving).await.unwrap();
+        assert_eq!(log.reader().watermarks().high_watermark, offset(0));
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_cleanly_before_offsets_are_given() {
+    on_quiet_disk(LogConfig { segment_bytes: 3 << 20, ..LogConfig::default() }, async |simulation, disk, log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        simulation.inject(&segment_path(0), Fault::AllocateFindsNoSpace);
+        simulation.inject(&segment_path(0), Fault::AllocateFindsNoSpace);
+        let large = batch(NOW_MS, 2, 700_000);
+        assert_eq!(append(log, large.clone()).await, Err(AppendError::NoSpace));
+        assert_eq!(log.state(), LogState::Serving, "nothing has failed");
+        assert_eq!(append(log, large).await.unwrap().base_offset, offset(2), "and there is no gap");
+        assert_eq!(read_all(log, &**disk, 1 << 20).await, [(0, 2), (2, 2)]);
+    });
+}
+
+#[test]
+fn a_log_sealed_by_a_full_disk_reopens_with_a_new_segment_and_a_new_reign() {
+    for fault in [Fault::WriteFindsNoSpace, Fault::SyncFindsNoSpace] {
+        for durable_batches in [0, 1] {
+            on_quiet_disk(LogConfig::default(), async |simulation, disk, log| {
+                for _ in 0..durable_batches {
+                    append(log, produced(9, 0, 0)).await.unwrap();
+                }
+                let base = log.reader().watermarks().high_watermark;
+                simulation.inject(&segment_path(0), fault);
+                assert_eq!(append(log, produced(9, 0, durable_batches)).await, Err(AppendError::Sealed));
+                assert_eq!(log.state(), LogState::Sealed(SealCause::NoSpace));
+                assert_eq!(log.on_deadline(NOW_MS), Some(NOW_MS + 1000));
+                log.on_deadline(NOW_MS + 1000);
+                let mut watch = log.reader().watch();
+                watch.wait_for(|watermarks| watermarks.state == LogState::Serving).await.unwrap();
+                assert_eq!(log.reader().watermarks().leader_epoch.get(), 1);
+                let again = append(log, produced(9, 0, durable_batches)).await.unwrap();
+                assert_eq!((again.base_offset, again.duplicate), (base, false), "what failed is no original");
+                assert_eq!(read_all(log, &**disk, 1 << 20).await.len(), usize::try_from(durable_batches).unwrap() + 1);
+                assert_eq!(
+                    log.reader().epoch_end(ringmill_batch::LeaderEpoch::ZERO).map(|(_, end)| end),
+                    Some(base).filter(|_| durable_batches > 0)
+                );
+                log.close().await.unwrap();
+            });
+        }
+    }
+}
