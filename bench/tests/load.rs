@@ -1,0 +1,221 @@
+//! The load generator against a broker of a few lines, which keeps batches in memory and answers by the protocol's tables.
+//!
+//! It checks what is counted and reported. How a real broker fares under it is not a test's business.
+
+#![expect(clippy::unwrap_used, reason = "a test's own machinery may panic")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_produced, stamp};
+use ringmill_net::Piece;
+use ringmill_net::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
+use ringmill_net::wire::messages::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
+use ringmill_net::wire::messages::init_producer_id::InitProducerIdResponse;
+use ringmill_net::wire::messages::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+use ringmill_net::wire::messages::metadata::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use ringmill_net::wire::messages::produce::{
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
+use ringmill_net::wire::{ApiKey, ErrorCode, Message, Reader, Records, RequestHeader, encode_response};
+use serde_json::Value;
+
+/// One partition's log, shared by all connections.
+#[derive(Default)]
+struct Log {
+    bytes: Vec<u8>,
+    next_offset: i64,
+    last_sequence: i32,
+}
+
+/// Answers on a port of its own until the test's process ends.
+struct FakeBroker {
+    port: u16,
+    log: Arc<Mutex<Log>>,
+}
+
+impl FakeBroker {
+    fn start() -> FakeBroker {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let log = Arc::new(Mutex::new(Log { last_sequence: -1, ..Log::default() }));
+        let shared = Arc::clone(&log);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, log) = (stream.unwrap(), Arc::clone(&shared));
+                thread::spawn(move || serve(stream, port, &log));
+            }
+        });
+        FakeBroker { port, log }
+    }
+
+    /// Whether the command succeeded, and its report or its error.
+    fn bench(&self, arguments: &[&str]) -> (bool, String) {
+        let broker = format!("127.0.0.1:{}", self.port);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmill-bench"));
+        let output = command.args(arguments).args(["--broker", &broker, "--json"]).output().unwrap();
+        let succeeded = output.status.success();
+        (succeeded, String::from_utf8(if succeeded { output.stdout } else { output.stderr }).unwrap())
+    }
+
+    fn metric(&self, arguments: &[&str], key: &str) -> f64 {
+        let (succeeded, text) = self.bench(arguments);
+        assert!(succeeded, "{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let metric = &report["cases"][0]["metrics"][key]["median"];
+        metric.as_f64().unwrap_or_else(|| panic!("no {key} in {text}"))
+    }
+}
+
+fn serve(mut stream: TcpStream, port: u16, log: &Mutex<Log>) {
+    stream.set_nodelay(true).unwrap();
+    let mut length = [0; 4];
+    while stream.read_exact(&mut length).is_ok() {
+        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        stream.read_exact(&mut frame).unwrap();
+        let (header, body_at) = RequestHeader::parse(&frame).unwrap();
+        for piece in answer(&header, &mut frame[body_at..], port, log) {
+            let Piece::Bytes(bytes) = piece else { panic!("no files here") };
+            if stream.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn answer(header: &RequestHeader, body: &mut [u8], port: u16, log: &Mutex<Log>) -> Vec<Piece> {
+    let (version, id) = (header.api_version, header.correlation_id);
+    let mut log = log.lock().unwrap();
+    let response = match header.api().unwrap() {
+        ApiKey::ApiVersions => encode_response(&versions(), version, id, Vec::new()),
+        ApiKey::Metadata => encode_response(&metadata(port), version, id, Vec::new()),
+        ApiKey::InitProducerId => {
+            let response = InitProducerIdResponse { producer_id: 9, ..Default::default() };
+            encode_response(&response, version, id, Vec::new())
+        }
+        ApiKey::ListOffsets => encode_response(&list_offsets(&log, body, version), version, id, Vec::new()),
+        ApiKey::Produce => {
+            let error_code = append(&mut log, body, version).code();
+            let partition_responses = vec![PartitionProduceResponse { error_code, ..Default::default() }];
+            let responses = vec![TopicProduceResponse { name: "bench", partition_responses, ..Default::default() }];
+            encode_response(&ProduceResponse { responses, ..Default::default() }, version, id, Vec::new())
+        }
+        ApiKey::Fetch => {
+            let records = fetch(&log, body, version);
+            let partition = PartitionData { records: Some(Records::of_length(records.len())), ..Default::default() };
+            let topic = FetchableTopicResponse { topic: "bench", partitions: vec![partition], ..Default::default() };
+            let response = FetchResponse { responses: vec![topic], ..Default::default() };
+            encode_response(&response, version, id, vec![Piece::Bytes(records.into())])
+        }
+        other => panic!("{other:?} was not expected"),
+    };
+    response.into_pieces()
+}
+
+fn versions() -> ApiVersionsResponse<'static> {
+    let api = |(api_key, min_version, max_version)| ApiVersion { api_key, min_version, max_version };
+    let api_keys = [(0, 0, 9), (1, 4, 12), (2, 1, 6), (3, 0, 9), (18, 0, 3), (22, 0, 2)].map(api).to_vec();
+    ApiVersionsResponse { api_keys, ..Default::default() }
+}
+
+fn metadata(port: u16) -> MetadataResponse<'static> {
+    let brokers = vec![MetadataResponseBroker { node_id: 1, host: "127.0.0.1", port: port.into(), rack: None }];
+    let partitions = vec![MetadataResponsePartition { leader_id: 1, ..Default::default() }];
+    let topics = vec![MetadataResponseTopic { name: Some("bench"), partitions, ..Default::default() }];
+    MetadataResponse { brokers, topics, ..Default::default() }
+}
+
+fn list_offsets(log: &Log, body: &[u8], version: i16) -> ListOffsetsResponse<'static> {
+    let request = ListOffsetsRequest::decode(&mut Reader::new(body), version).unwrap();
+    let latest = request.topics[0].partitions[0].timestamp == -1;
+    let offset = if latest { log.next_offset } else { 0 };
+    let partitions = vec![ListOffsetsPartitionResponse { offset, ..Default::default() }];
+    let topics = vec![ListOffsetsTopicResponse { name: "bench", partitions }];
+    ListOffsetsResponse { topics, ..Default::default() }
+}
+
+/// Keeps the batch; refuses one out of sequence, as a broker does.
+fn append(log: &mut Log, body: &mut [u8], version: i16) -> ErrorCode {
+    let request = ProduceRequest::decode(&mut Reader::new(body), version).unwrap();
+    let range = request.topic_data[0].partition_data[0].records.unwrap().range();
+    let batch = &mut body[range];
+    let header = check_produced(batch).unwrap();
+    if header.has_producer() && header.base_sequence != log.last_sequence + 1 {
+        return ErrorCode::OutOfOrderSequenceNumber;
+    }
+    stamp(batch, Offset::new(log.next_offset).unwrap(), LeaderEpoch::ZERO);
+    log.bytes.extend_from_slice(batch);
+    log.next_offset += i64::from(header.record_count);
+    log.last_sequence = header.last_sequence();
+    ErrorCode::None
+}
+
+/// Bytes from the wanted batch on, cut at the limit in the middle of a batch as a broker may.
+fn fetch(log: &Log, body: &[u8], version: i16) -> Vec<u8> {
+    let request = FetchRequest::decode(&mut Reader::new(body), version).unwrap();
+    let wanted = &request.topics[0].partitions[0];
+    let mut at = 0;
+    while let Some(bytes) = log.bytes.get(at..at + BatchHeader::BYTES) {
+        let header = BatchHeader::parse(bytes).unwrap();
+        if header.next_offset().get() > wanted.fetch_offset {
+            let limit = header.total_bytes().max(usize::try_from(wanted.partition_max_bytes).unwrap());
+            return log.bytes[at..log.bytes.len().min(at + limit)].to_vec();
+        }
+        at += header.total_bytes();
+    }
+    Vec::new()
+}
+
+#[test]
+fn what_was_produced_is_consumed_whatever_the_fetches_cut() {
+    let broker = FakeBroker::start();
+    let produce =
+        ["produce", "--bytes", "300KB", "--record-bytes", "100", "--batch-records", "50", "--connections", "2"];
+    let produced = broker.metric(&produce, "records");
+    assert!(produced >= 3000.0, "{produced}");
+    // All that was answered, and what was still under way when the last byte came.
+    let stored = i32::try_from(broker.log.lock().unwrap().next_offset).unwrap();
+    assert!(f64::from(stored) >= produced);
+    for fetch_bytes in ["1", "6000", "12345", "1MB"] {
+        let consumed = broker.metric(&["consume", "--check-crc", "--fetch-bytes", fetch_bytes], "records");
+        assert!((consumed - f64::from(stored)).abs() < 0.5, "{consumed} of {stored}, fetch size {fetch_bytes}");
+    }
+}
+
+#[test]
+fn idempotent_batches_are_numbered_without_gaps() {
+    let broker = FakeBroker::start();
+    let arguments = ["produce", "--bytes", "100KB", "--batch-records", "10", "--idempotent", "--in-flight", "3"];
+    assert!(broker.metric(&arguments, "records") >= 100.0);
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate_and_says_how_late_it_was() {
+    let broker = FakeBroker::start();
+    let arguments =
+        ["produce", "--duration", "300ms", "--rate", "1MB", "--record-bytes", "100", "--batch-records", "10"];
+    let rate = broker.metric(&arguments, "rate_bytes_per_s");
+    assert!((500_000.0..1_100_000.0).contains(&rate), "{rate}");
+    assert!(broker.metric(&arguments, "sent_late_p99_us") >= 0.0);
+}
+
+#[test]
+fn a_refused_batch_ends_the_load_with_the_brokers_reason() {
+    let broker = FakeBroker::start();
+    broker.log.lock().unwrap().last_sequence = 77;
+    let (succeeded, error) = broker.bench(&["produce", "--bytes", "1MB", "--idempotent"]);
+    assert!(!succeeded && error.contains("OUT_OF_ORDER_SEQUENCE_NUMBER"), "{error}");
+}
+
+#[test]
+fn an_empty_topic_cannot_be_consumed() {
+    let (succeeded, error) = FakeBroker::start().bench(&["consume"]);
+    assert!(!succeeded && error.contains("produce to the topic first"), "{error}");
+}
