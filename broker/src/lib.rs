@@ -5,9 +5,11 @@
 //! `api` answers requests on it, `park` lets a fetch wait, `topics` makes and removes topics over all cores.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod data_dir;
+pub mod logging;
 pub mod metadata;
 pub mod park;
 pub mod serve;

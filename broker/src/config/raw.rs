@@ -318,6 +318,7 @@ mod tests {
         );
         check("", &[], &[("broker.listeners", "SSL://h:1")], "flag --set: broker.listeners");
         check("", &[], &[("broker.log.dirs", "/a,/b")], "exactly one");
+        check("", &[], &[("ringmill.log.level", "loud")], "\"loud\" is no level");
     }
 
     #[test]

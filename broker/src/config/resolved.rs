@@ -11,6 +11,7 @@ use super::raw::{self, Sources};
 use super::setting::{ConfigErrors, Problem, Section, Value};
 use super::tables;
 use super::topic::TopicDefaults;
+use crate::logging;
 
 /// How files and sockets are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,15 +118,20 @@ impl BrokerConfig {
             let place = read.value(Section::Topic, &error.name).place.clone();
             Problem { place, what: error.to_string() }
         });
-        let listen = keep(read.parsed("listeners", listen_address), &mut problems);
-        let advertised = keep(read.parsed("advertised.listeners", advertised_address), &mut problems);
-        let data_dir = keep(read.parsed("log.dirs", data_dir), &mut problems);
+        let listen = keep(read.parsed(Section::Broker, "listeners", listen_address), &mut problems);
+        let advertised = read.parsed(Section::Broker, "advertised.listeners", advertised_address);
+        let advertised = keep(advertised, &mut problems);
+        let data_dir = keep(read.parsed(Section::Broker, "log.dirs", data_dir), &mut problems);
+        keep(read.parsed(Section::Ringmill, "log.level", logging::check_level), &mut problems);
         let topic_defaults = keep(topic_defaults, &mut problems);
         let (Some(listen), Some(advertised), Some(data_dir), Some(topic_defaults)) =
             (listen, advertised, data_dir, topic_defaults)
         else {
             return Err(ConfigErrors(problems));
         };
+        if !problems.is_empty() {
+            return Err(ConfigErrors(problems));
+        }
         Ok(BrokerConfig {
             node_id: read.int(Section::Broker, "node.id"),
             listen,
@@ -185,8 +191,13 @@ impl<'a> Read<'a> {
         usize::try_from(self.value(section, name).integer()).expect("the table admits no negative number here")
     }
 
-    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Problem> {
-        let value = self.value(Section::Broker, name);
+    fn parsed<T>(
+        &self,
+        section: Section,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Problem> {
+        let value = self.value(section, name);
         parse(&value.text).map_err(|why| Problem {
             place: value.place.clone(),
             what: format!("{} = {:?} is refused: {why}", value.setting.full_name(), value.text),

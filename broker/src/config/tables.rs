@@ -78,7 +78,7 @@ pub static RINGMILL: &[Setting] = &[
     ),
     ringmill(
         "unsynced.bytes.max",
-        int(1 << 20, 1 << 40),
+        int(1 << 20, INT_MAX),
         "67108864",
         "The most bytes of one partition that may be written and not yet durable.",
     ),
@@ -113,7 +113,7 @@ pub static TOPIC: &[Setting] = &[
     known("file.delete.delay.ms", from(0), "60000", "Files are removed at once here; readers keep theirs open."),
     topic(
         "flush.bytes",
-        int(1 << 20, 1 << 40),
+        int(1 << 20, INT_MAX),
         "536870912",
         "With write.caching: the most bytes that a crash may take back.",
     ),

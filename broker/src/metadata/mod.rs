@@ -170,7 +170,12 @@ impl Metadata {
     /// Closes the database cleanly. Later writes are refused; the last image stays readable.
     pub async fn close(&self) {
         // A store that is gone is closed already.
-        let _ = self.run(|store| Ok(store.close())).await;
+        let _ = self
+            .run(|store| {
+                store.close();
+                Ok(())
+            })
+            .await;
     }
 
     async fn run<T: Send + 'static>(
