@@ -76,7 +76,8 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
             ClientError::Connect { .. } => {
-                let message = format!("{error}; is the broker running there? Another address is given with --broker HOST:PORT");
+                let message =
+                    format!("{error}; is the broker running there? Another address is given with --broker HOST:PORT");
                 Failure { exit_code: UNREACHABLE, message }
             }
             ClientError::Disconnected { .. } | ClientError::TimedOut { .. } => {

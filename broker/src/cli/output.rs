@@ -21,7 +21,8 @@ pub(super) struct Rows {
 impl Rows {
     /// As a JSON array of objects.
     pub(super) fn to_json(&self) -> Value {
-        let object = |row: &Vec<Value>| self.columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned()).collect();
+        let object =
+            |row: &Vec<Value>| self.columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned()).collect();
         Value::Array(self.rows.iter().map(|row| Value::Object(object(row))).collect())
     }
 

@@ -85,15 +85,13 @@ impl Produce {
             AcksWord::Leader => Acks::Leader,
             AcksWord::None => Acks::None,
         };
-        let options = ProducerOptions {
-            codec: self.codec,
-            acks,
-            idempotent: acks == Acks::All,
-            ..ProducerOptions::default()
-        };
+        let options =
+            ProducerOptions { codec: self.codec, acks, idempotent: acks == Acks::All, ..ProducerOptions::default() };
         let separator = self.key_separator.as_deref().map(|text| text.replace("\\t", "\t"));
         if separator.as_deref() == Some("") {
-            return Err(Failure::usage("--key-separator is empty; write the text between key and value, as '\\t' or ':'"));
+            return Err(Failure::usage(
+                "--key-separator is empty; write the text between key and value, as '\\t' or ':'",
+            ));
         }
         let producer = Producer::connect(&self.broker.broker, options).await?;
         let topic: Arc<str> = self.topic.into();
@@ -156,7 +154,8 @@ fn read_chunks(input: impl Read + Send + 'static) -> Result<mpsc::Receiver<io::R
                 Ok([]) => return,
                 // What is there now goes at once, so that a slow input is passed on line by line.
                 Ok(available) => {
-                    let whole = available.iter().rposition(|byte| *byte == b'\n').map_or(available.len(), |end| end + 1);
+                    let whole =
+                        available.iter().rposition(|byte| *byte == b'\n').map_or(available.len(), |end| end + 1);
                     chunk.extend_from_slice(&available[..whole]);
                     input.consume(whole);
                     if chunk.ends_with(b"\n") { Ok(0) } else { input.read_until(b'\n', &mut chunk) }

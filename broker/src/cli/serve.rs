@@ -63,11 +63,19 @@ impl Settings {
     pub(super) fn sources(self) -> Result<Sources, Failure> {
         let data_dir = self.data_dir.map(|path| path.into_os_string().into_string()).transpose();
         let data_dir = data_dir.map_err(|path| Failure::usage(format!("--data-dir {path:?} is not valid UTF-8")))?;
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        let mut sources = Sources { file: self.config, environment: std::env::vars_os().filter_map(text).collect(), flags: Vec::new() };
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let mut sources = Sources {
+            file: self.config,
+            environment: std::env::vars_os().filter_map(text).collect(),
+            flags: Vec::new(),
+        };
         for assignment in self.set {
             let Some((name, value)) = assignment.split_once('=') else {
-                return Err(Failure::usage(format!("--set {assignment}: expected NAME=VALUE, for example topic.retention.ms=3600000")));
+                return Err(Failure::usage(format!(
+                    "--set {assignment}: expected NAME=VALUE, for example topic.retention.ms=3600000"
+                )));
             };
             sources = sources.flag(&format!("--set {assignment}"), name.trim(), Some(value.to_owned()));
         }

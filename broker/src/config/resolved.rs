@@ -191,12 +191,7 @@ impl<'a> Read<'a> {
         usize::try_from(self.value(section, name).integer()).expect("the table admits no negative number here")
     }
 
-    fn parsed<T>(
-        &self,
-        section: Section,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<T, Problem> {
+    fn parsed<T>(&self, section: Section, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Problem> {
         let value = self.value(section, name);
         parse(&value.text).map_err(|why| Problem {
             place: value.place.clone(),

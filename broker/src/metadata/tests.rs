@@ -50,7 +50,10 @@ impl StorageBackend for TestDisk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).unwrap();
         self.with(|disk| match disk.cached.get(offset..offset + out.len()) {
-            Some(bytes) => Ok(out.copy_from_slice(bytes)),
+            Some(bytes) => {
+                out.copy_from_slice(bytes);
+                Ok(())
+            }
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         })
     }
@@ -198,8 +201,8 @@ async fn a_power_cut_at_any_sync_keeps_what_was_answered() {
     let mut answered = vec![(disk.with(|disk| disk.history.len()), Vec::new())];
     for step in 0..6 {
         create(&metadata, &format!("t{step}"), 2).await.unwrap();
-        if step % 3 == 2 {
-            metadata.delete_topic("t0").await.or_else(|_| Err(())).ok();
+        if step == 2 {
+            metadata.delete_topic("t0").await.unwrap();
         }
         answered.push((disk.with(|disk| disk.history.len()), names(&metadata)));
     }
