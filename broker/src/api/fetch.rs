@@ -24,10 +24,6 @@ use crate::core::Core;
 use crate::core::hosting::PartitionId;
 use crate::park::{Watched, Woken, park};
 
-/// The most bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes` of a broker); a first batch
-/// larger than that is still sent whole.
-const FETCH_BYTES_MAX: u64 = 55 * 1024 * 1024;
-
 /// The longest that a fetch may park, whatever the client asks for.
 const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -98,7 +94,8 @@ struct Asked {
 
 impl Fetch {
     fn new(core: &Core, request: &Request, asked: &FetchRequest<'_>) -> Fetch {
-        let bytes_max = u64::try_from(asked.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
+        // A first batch that is larger than all limits is still sent whole.
+        let bytes_max = u64::try_from(asked.max_bytes).unwrap_or(0).min(core.shared().config.fetch_bytes_max as u64);
         let partitions = asked
             .topics
             .iter()
@@ -163,7 +160,8 @@ impl Fetch {
 
     fn is_enough(&self, asked: &FetchRequest<'_>) -> bool {
         self.partitions.is_empty()
-            || self.bytes() >= u64::try_from(asked.min_bytes).unwrap_or(0)
+            // More than the most that is wanted can never come.
+            || self.bytes() >= u64::try_from(asked.min_bytes).unwrap_or(0).min(self.bytes_max)
             || self.partitions.iter().any(|partition| partition.planned.is_err())
     }
 

@@ -1,0 +1,276 @@
+//! What strangers send, and what a machine does to a broker: each gets the error that the protocol or common sense names, and
+//! everything else goes on.
+
+mod raw;
+
+use std::thread;
+
+use bytes::Bytes;
+use raw::{Produced, Raw, batch, config, config_with, start};
+use ringmill::Broker;
+use ringmill_batch::{BatchBuilder, Codec, crc32c};
+use ringmill_net::Piece;
+use ringmill_net::wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use ringmill_net::wire::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
+};
+use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use ringmill_net::wire::{ErrorCode, Records, encode_request};
+
+const OK: i16 = 0;
+
+/// A batch with some bytes overwritten and its checksum made right again.
+fn forged(changes: &[(usize, &[u8])]) -> Bytes {
+    let mut bytes = batch(3, 10).to_vec();
+    for (at, with) in changes {
+        bytes[*at..at + with.len()].copy_from_slice(with);
+    }
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
+}
+
+fn with_timestamp(timestamp_ms: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None, None);
+    builder.push(timestamp_ms, None, Some(b"v"), &[]);
+    builder.finish().freeze()
+}
+
+#[test]
+fn bad_batches_get_their_error_and_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[("max.message.bytes", "2000")]);
+    let mut wrong_crc = batch(3, 10).to_vec();
+    *wrong_crc.last_mut().unwrap() ^= 1;
+    let two = [batch(1, 1), batch(1, 1)].concat();
+    let whole = batch(3, 10);
+    let hour_ms = 3_600_000;
+    let cases: [(&str, Bytes, ErrorCode); 14] = [
+        ("wrong crc", wrong_crc.into(), ErrorCode::CorruptMessage),
+        ("magic 1", forged(&[(16, &[1])]), ErrorCode::InvalidRecord),
+        ("count 0", forged(&[(23, &(-1i32).to_be_bytes()), (57, &0i32.to_be_bytes())]), ErrorCode::InvalidRecord),
+        ("count and delta disagree", forged(&[(57, &4i32.to_be_bytes())]), ErrorCode::InvalidRecord),
+        ("length past the end", forged(&[(8, &9999i32.to_be_bytes())]), ErrorCode::InvalidRecord),
+        ("negative length", forged(&[(8, &(-1i32).to_be_bytes())]), ErrorCode::InvalidRecord),
+        ("a control batch", forged(&[(21, &0x20i16.to_be_bytes())]), ErrorCode::InvalidRecord),
+        ("LogAppendTime", forged(&[(21, &0x08i16.to_be_bytes())]), ErrorCode::InvalidTimestamp),
+        (
+            "a transaction",
+            forged(&[
+                (21, &0x10i16.to_be_bytes()),
+                (43, &1i64.to_be_bytes()),
+                (51, &0i16.to_be_bytes()),
+                (53, &0i32.to_be_bytes()),
+            ]),
+            ErrorCode::InvalidTxnState,
+        ),
+        ("a producer without sequence", forged(&[(43, &1i64.to_be_bytes())]), ErrorCode::InvalidRecord),
+        ("two batches", two.into(), ErrorCode::InvalidRecord),
+        ("half a batch", whole.slice(..whole.len() - 1), ErrorCode::InvalidRecord),
+        ("too large", batch(30, 100), ErrorCode::MessageTooLarge),
+        ("from the future", with_timestamp(raw::now_ms() + 2 * hour_ms), ErrorCode::InvalidTimestamp),
+    ];
+    for (what, bytes, expected) in cases {
+        let produced = client.produce("logs", 0, bytes);
+        assert_eq!(ErrorCode::from_code(produced.error), Some(expected), "{what}");
+    }
+    assert_eq!(client.produce("logs", 0, Bytes::new()).error, ErrorCode::InvalidRecord.code());
+    assert_eq!(client.produce("logs", 7, batch(1, 1)).error, ErrorCode::UnknownTopicOrPartition.code());
+    assert_eq!(client.produce("none", 0, batch(1, 1)).error, ErrorCode::UnknownTopicOrPartition.code());
+    client.send_produce("logs", 0, 2, batch(1, 1));
+    assert_eq!(client.receive_produced().error, ErrorCode::InvalidRequiredAcks.code());
+    assert_eq!(client.list_offset("logs", -1), (OK, 0), "a refused batch left something");
+    assert_eq!(client.produce("logs", 0, batch(1, 1)), Produced { error: OK, base_offset: 0 });
+    broker.stop();
+}
+
+#[test]
+fn a_refused_batch_does_not_spoil_its_neighbours_in_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 4, &[]);
+    let good = batch(1, 50);
+    let bad = forged(&[(16, &[0])]);
+    let part = |index, bytes: &Bytes| PartitionProduceData { index, records: Some(Records::of_length(bytes.len())) };
+    let partition_data =
+        vec![part(0, &good), part(1, &bad), part(2, &good), PartitionProduceData { index: 3, records: None }];
+    let topic_data = vec![TopicProduceData { name: "logs", partition_data, ..TopicProduceData::default() }];
+    let request = ProduceRequest { acks: 1, timeout_ms: 5000, topic_data, ..ProduceRequest::default() };
+    let records = [good.clone(), bad, good].into_iter().map(Piece::Bytes).collect();
+    let frame = client.call_with(&request, 9, records);
+    let response: ProduceResponse<'_> = frame.decode(9);
+    let errors: Vec<i16> =
+        response.responses[0].partition_responses.iter().map(|partition| partition.error_code).collect();
+    let invalid = ErrorCode::InvalidRecord.code();
+    assert_eq!(errors, [OK, invalid, OK, invalid]);
+    assert!(response.responses[0].partition_responses[1].error_message.is_some());
+    broker.stop();
+}
+
+#[test]
+fn zstd_is_refused_from_clients_too_old_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    let mut builder = BatchBuilder::new(Codec::Zstd, None);
+    builder.push(raw::now_ms(), None, Some(b"value"), &[]);
+    let bytes = builder.finish().freeze();
+    for (version, expected) in [(6, ErrorCode::UnsupportedCompressionType.code()), (7, OK)] {
+        let partition_data = vec![PartitionProduceData { index: 0, records: Some(Records::of_length(bytes.len())) }];
+        let topic_data = vec![TopicProduceData { name: "logs", partition_data, ..TopicProduceData::default() }];
+        let request = ProduceRequest { acks: 1, timeout_ms: 5000, topic_data, ..ProduceRequest::default() };
+        let frame = client.call_with(&request, version, vec![Piece::Bytes(bytes.clone())]);
+        let response: ProduceResponse<'_> = frame.decode(version);
+        assert_eq!(response.responses[0].partition_responses[0].error_code, expected, "version {version}");
+    }
+    broker.stop();
+}
+
+#[test]
+fn broken_frames_and_unknown_requests_end_their_connection_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut witness = Raw::connect(broker.address());
+    witness.create_topic("logs", 1, &[]);
+    let frame = |body: &[u8]| [&i32::try_from(body.len()).unwrap().to_be_bytes(), body].concat();
+    // Metadata 1 with an array that claims 2^31 - 1 topics; Fetch 4 with one that claims -2.
+    let huge_array = [&[0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff][..], &i32::MAX.to_be_bytes()].concat();
+    let negative_array = [&[0, 1, 0, 4, 0, 0, 0, 1, 0xff, 0xff][..], &[0; 17], &(-2i32).to_be_bytes()].concat();
+    let cases: [(&str, Vec<u8>); 9] = [
+        ("an oversized frame", i32::MAX.to_be_bytes().to_vec()),
+        ("a negative frame", (-1i32).to_be_bytes().to_vec()),
+        ("an empty frame", 0i32.to_be_bytes().to_vec()),
+        ("a frame that is no Kafka", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("an unknown API", frame(&[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff])),
+        ("an unknown version", frame(&[0, 3, 0, 99, 0, 0, 0, 1, 0xff, 0xff])),
+        ("an array of 2^31", frame(&huge_array)),
+        ("a negative array", frame(&negative_array)),
+        ("a cut body", frame(&[0, 2, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0])),
+    ];
+    for (what, bytes) in cases {
+        let mut client = Raw::connect(broker.address());
+        client.send_bytes(&bytes);
+        assert!(client.receive().is_none(), "{what} was answered");
+        assert_eq!(witness.produce("logs", 0, batch(1, 1)).error, OK, "after {what}");
+    }
+    broker.stop();
+}
+
+#[test]
+fn api_versions_of_an_unknown_version_is_answered_in_version_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    // A well-made request whose version is then raised beyond what anybody knows.
+    let mut request: Vec<u8> = Vec::new();
+    for piece in encode_request(&ApiVersionsRequest::default(), 3, 77, Some("future"), Vec::new()) {
+        let Piece::Bytes(bytes) = piece else { unreachable!() };
+        request.extend_from_slice(&bytes);
+    }
+    request[6..8].copy_from_slice(&99i16.to_be_bytes());
+    client.send_bytes(&request);
+    let frame = client.receive().expect("it is answered");
+    let response: ApiVersionsResponse<'_> = frame.decode(0);
+    assert_eq!((frame.correlation_id(), response.error_code), (77, ErrorCode::UnsupportedVersion.code()));
+    assert!(response.api_keys.len() >= 9);
+    // And the connection goes on.
+    assert_eq!(client.call(&ApiVersionsRequest::default(), 2).decode::<ApiVersionsResponse<'_>>(2).error_code, OK);
+    broker.stop();
+}
+
+#[test]
+fn fetches_are_checked_for_sessions_epochs_and_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    let mut ask = |session_id, session_epoch, current_leader_epoch, topic_id| {
+        let partitions =
+            vec![FetchPartition { current_leader_epoch, partition_max_bytes: 1000, ..FetchPartition::default() }];
+        let topics = vec![FetchTopic { topic: "logs", topic_id, partitions }];
+        let version = if topic_id == [0; 16] { 12 } else { 13 };
+        let request = FetchRequest { session_id, session_epoch, topics, ..FetchRequest::default() };
+        let frame = client.call(&request, version);
+        let response: FetchResponse<'_> = frame.decode(version);
+        let error = response.responses.first().map_or(response.error_code, |topic| topic.partitions[0].error_code);
+        ErrorCode::from_code(error).unwrap()
+    };
+    let none = [0; 16];
+    assert_eq!(ask(0, -1, -1, none), ErrorCode::None);
+    assert_eq!(ask(0, 0, -1, none), ErrorCode::None);
+    assert_eq!(ask(5, 1, -1, none), ErrorCode::FetchSessionIdNotFound);
+    assert_eq!(ask(0, 1, -1, none), ErrorCode::InvalidFetchSessionEpoch);
+    assert_eq!(ask(0, -1, 9, none), ErrorCode::UnknownLeaderEpoch);
+    assert_eq!(ask(0, -1, -1, [9; 16]), ErrorCode::UnknownTopicId);
+    broker.stop();
+}
+
+#[test]
+fn topics_that_cannot_be_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    assert_eq!(client.create_topic("a/b", 1, &[]), ErrorCode::InvalidTopicException.code());
+    assert_eq!(client.create_topic("logs", 0, &[]), ErrorCode::InvalidPartitions.code());
+    assert_eq!(client.create_topic("logs", i32::MAX, &[]), ErrorCode::InvalidPartitions.code());
+    for config in [("cleanup.policy", "compact"), ("no.such.setting", "1"), ("retention.ms", "soon")] {
+        assert_eq!(client.create_topic("logs", 1, &[config]), ErrorCode::InvalidConfig.code(), "{config:?}");
+    }
+    let mut create = |replication_factor, assignments, validate_only| {
+        let num_partitions = if Vec::is_empty(&assignments) { 1 } else { -1 };
+        let topic = CreatableTopic {
+            name: "logs",
+            num_partitions,
+            replication_factor,
+            assignments,
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], validate_only, ..CreateTopicsRequest::default() };
+        let frame = client.call(&request, 6);
+        let response: CreateTopicsResponse<'_> = frame.decode(6);
+        ErrorCode::from_code(response.topics[0].error_code).unwrap()
+    };
+    let assigned = |broker| vec![CreatableReplicaAssignment { partition_index: 0, broker_ids: vec![broker] }];
+    assert_eq!(create(3, vec![], false), ErrorCode::InvalidReplicationFactor);
+    assert_eq!(create(-1, assigned(8), false), ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(create(1, vec![], true), ErrorCode::None);
+    assert_eq!(create(-1, assigned(1), false), ErrorCode::None, "the topic that was only checked is not there yet");
+    assert_eq!(create(1, vec![], true), ErrorCode::TopicAlreadyExists);
+    broker.stop();
+}
+
+#[test]
+fn a_foreign_directory_and_one_without_permission_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("holiday.jpg"), b"mine").unwrap();
+    let error = Broker::start(config(dir.path(), "auto")).map(drop).unwrap_err().to_string();
+    assert!(error.contains("holiday.jpg"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a refused directory was changed");
+    let error =
+        Broker::start(config(std::path::Path::new("/proc/ringmill"), "auto")).map(drop).unwrap_err().to_string();
+    assert!(error.contains("/proc/ringmill"), "{error}");
+}
+
+#[test]
+fn a_second_broker_waits_for_directory_and_port_and_then_says_whose_they_are() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let broker = start(dir.path(), "auto");
+    let listener = format!("127.0.0.1:{}", broker.address().port());
+    let same_dir = config(dir.path(), "auto");
+    let same_port = config_with(other.path(), "auto", &[("broker.listeners", &listener)]);
+    // Both wait for ten seconds, so they do it together.
+    let [first, second] = [same_dir, same_port].map(|config| thread::spawn(|| Broker::start(config).map(drop)));
+    let error = first.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("in use"), "{error}");
+    let error = second.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains(&listener) && error.contains("in use"), "{error}");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    assert_eq!(client.produce("logs", 0, batch(1, 1)).error, OK, "the first broker was disturbed");
+    broker.stop();
+}
