@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ringmill_batch::Offset;
 
 use super::recover::remove_files;
+use super::seal::REOPEN_DELAY_MS;
 use super::watermarks::SealCause;
 use super::{Log, LogError};
 use crate::segment::Segment;
@@ -25,6 +26,7 @@ impl Log {
             if seal.cause == SealCause::NoSpace && next.is_due(Some(seal.retry_at_ms)) {
                 seal.retry_now = true;
                 self.wake_writer.notify_one();
+                next.at_ms = Some(now_ms.saturating_add(REOPEN_DELAY_MS));
             }
             return next.at_ms;
         }

@@ -1,8 +1,9 @@
 //! Closes the active segment and begins the next; and the last close of all.
 //!
-//! A roll waits until the old segment is durable, so that unsynced bytes lie in one segment only. The next segment exists
-//! before the old one is cut, so that a full disk refuses appends and seals nothing.
+//! A roll waits until the old segment is durable, so that unsynced bytes lie in one segment only, and cuts its secured space
+//! before the next one exists, so that only the last segment ever ends in zeros.
 
+use std::io;
 use std::sync::Arc;
 
 use super::append::is_full;
@@ -19,10 +20,12 @@ impl Log {
             return;
         }
         let (old, end, cursor) = {
-            let mut writer = self.writer.borrow_mut();
-            writer.roll_is_due = false;
+            let writer = self.writer.borrow();
             (writer.active.clone(), writer.ends.durable, writer.cursor)
         };
+        if let Err(error) = self.cut_secured_space(&old, end.position).await {
+            return self.seal(&error, "cutting a full segment");
+        }
         let segment = match self.new_segment(end.offset).await {
             Ok(segment) => segment,
             Err(error) if is_full(&error) => {
@@ -33,9 +36,9 @@ impl Log {
             }
             Err(error) => return self.seal(&error, "beginning a new segment"),
         };
-        if let Err(error) = self.close_segment(&old, end, &cursor).await {
-            return self.seal(&error, "closing a segment");
-        }
+        old.close(end.position);
+        cursor.finish(&old);
+        self.finish_indexes(&old).await;
         self.save_producers(end.offset).await;
 
         let mut segments = self.reader.snapshot().to_vec();
@@ -65,14 +68,11 @@ impl Log {
         }
     }
 
-    /// Cuts the secured space, completes the indexes and makes all of it durable.
-    async fn close_segment(&self, segment: &Segment, end: End, cursor: &IndexCursor) -> std::io::Result<()> {
-        let disk = self.disk();
-        disk.set_length(segment.file(), end.position).await?;
-        disk.sync_all(segment.file()).await?;
-        segment.close(end.position);
-        cursor.finish(segment);
-        self.finish_indexes(segment).await;
+    /// The file ends with its last batch from here on, durably.
+    async fn cut_secured_space(&self, segment: &Segment, end: u64) -> io::Result<()> {
+        self.disk().set_length(segment.file(), end).await?;
+        self.disk().sync_all(segment.file()).await?;
+        self.writer.borrow_mut().space.cut(end);
         Ok(())
     }
 
@@ -98,6 +98,7 @@ impl Log {
         writer.ends = Ends::at(end);
         writer.visible = end;
         writer.writeback_position = 0;
+        writer.roll_is_due = false;
         self.reader.publish(|watermarks| {
             watermarks.high_watermark = end.offset;
             watermarks.end_segment = base_offset;
@@ -127,8 +128,7 @@ impl Log {
             (writer.active.clone(), writer.ends.durable)
         };
         let io = |error| LogError::Io { what: "cutting the active segment", error };
-        self.disk().set_length(segment.file(), end.position).await.map_err(io)?;
-        self.disk().sync_all(segment.file()).await.map_err(io)?;
+        self.cut_secured_space(&segment, end.position).await.map_err(io)?;
         self.finish_indexes(&segment).await;
         self.save_producers(end.offset).await;
         Ok(())

@@ -74,12 +74,9 @@ impl Log {
         disk.set_length(old.file(), durable.position).await.map_err(io("cutting the sealed segment"))?;
         disk.sync_all(old.file()).await.map_err(io("syncing the cut segment"))?;
         let old_is_empty = durable.offset == old.base_offset();
-        if old_is_empty {
-            // The new segment takes its name; snapshots keep the old file as long as they need it.
-            recover::remove_files(&self.env, &self.dir, old.base_offset())
-                .await
-                .map_err(io("removing an empty segment"))?;
-        }
+        // An empty segment gives its name to the new one; else this is what an attempt before, or a roll, left unused. Snapshots
+        // keep the old file as long as they need it.
+        recover::remove_files(&self.env, &self.dir, durable.offset).await.map_err(io("removing an empty segment"))?;
         let segment = self.new_segment(durable.offset).await.map_err(io("beginning a new segment"))?;
         let epoch = self.begin_epoch(durable.offset).await?;
         let producers = producers::load(&self.env, &self.dir, &self.reader, durable.offset)

@@ -156,7 +156,8 @@ impl Writer {
 
     /// The bound to record: it may only shrink when nothing is unsynced under a larger one.
     pub(super) fn take_bound(&mut self) -> u64 {
-        if self.ends.unsynced_bytes() == 0 {
+        // A group on its way was admitted under the old bound.
+        if self.ends.durable == self.ends.assigned {
             self.bound = self.config.unsynced_bound();
         }
         self.bound

@@ -48,6 +48,11 @@ impl Space {
         self.step_bytes = (self.step_bytes * 2).min(STEP_BYTES_MAX);
     }
 
+    /// The file was cut to `length`.
+    pub(crate) fn cut(&mut self, length: u64) {
+        self.secured = length;
+    }
+
     /// The file system cannot secure space: writes find out for themselves.
     pub(crate) fn cannot_secure(&mut self) {
         self.secured = SEGMENT_BYTES_MAX;

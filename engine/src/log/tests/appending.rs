@@ -33,7 +33,7 @@ fn queued_batches_get_dense_offsets_in_call_order() {
 fn segments_roll_before_they_pass_their_size() {
     let place = Place::new();
     let disk = place.disk.clone();
-    let config = LogConfig { segment_bytes: 4096, ..LogConfig::default() };
+    let config = LogConfig { segment_bytes: 4096, index_interval_bytes: 1000, ..LogConfig::default() };
     let (batches, _) = place.run(config, async |log| {
         for _ in 0..40 {
             append(log, batch(NOW_MS, 3, 200)).await.unwrap();
@@ -42,6 +42,8 @@ fn segments_roll_before_they_pass_their_size() {
         read_all(log, &*disk, 1 << 20).await
     });
     assert_eq!(batches, (0..40).map(|n| (n * 3, 3)).collect::<Vec<_>>());
+    let report = crate::verify::verify(&place.dir(), crate::verify::VerifyOptions::default()).unwrap();
+    assert_eq!(report.problems().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
     let logs = place.files(".log");
     assert!(logs.len() > 5, "{logs:?}");
     for name in logs {

@@ -7,6 +7,7 @@ use ringmill_batch::{DecompressLimit, read_records};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::clock::Clock;
 use crate::disk::sim::{Fault, SimOptions, Simulation};
 use crate::log::{LogState, SealCause};
 
@@ -28,6 +29,9 @@ struct Machine {
     producer_id: i64,
     sequence: i32,
     torn_tails: u64,
+    reopened: u64,
+    is_created: bool,
+    is_faulty: bool,
 }
 
 /// The workload's own dice.
@@ -48,6 +52,7 @@ struct Sent {
 
 impl Machine {
     fn new(seed: u64, options: SimOptions) -> Machine {
+        let is_faulty = options.sync_error > 0.0;
         let simulation = Simulation::new(seed, options);
         simulation.set_now_ms(NOW_MS);
         Machine {
@@ -60,10 +65,13 @@ impl Machine {
             producer_id: 0,
             sequence: 0,
             torn_tails: 0,
+            reopened: 0,
+            is_created: false,
+            is_faulty,
         }
     }
 
-    fn start(&mut self, clean: bool) -> (Rc<dyn Disk>, Rc<Log>) {
+    fn start(&mut self, clean: bool) -> (Rc<dyn Disk>, Option<Rc<Log>>) {
         let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
         let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::<ManualClock>::clone(&self.clock) };
         let config = LogConfig {
@@ -75,14 +83,27 @@ impl Machine {
         // Any older checkpoint is a lower bound too, and so is none.
         let checkpoint = self.checkpoint.clone().filter(|_| self.chance.below(4) > 0);
         let start = StartInfo { clean, checkpoint };
-        let is_new = block_on(&*disk, disk.list_dir(Path::new(DIR))).is_err();
-        let log = match is_new {
-            true => block_on(&*disk, Log::create(env, DIR.into(), ID, config)),
-            false => block_on(&*disk, Log::open(env, DIR.into(), ID, config, start)),
-        };
-        let log = log.unwrap_or_else(|error| panic!("{error}"));
-        self.torn_tails += u64::from(log.recovery_report().torn_tail.is_some());
-        (disk, log)
+        let log = block_on(&*disk, async {
+            if self.is_created {
+                return Log::open(env, DIR.into(), ID, config, start).await;
+            }
+            // A creation that was cut short is swept aside before the next.
+            if let Ok(entries) = disk.list_dir(Path::new(DIR)).await {
+                for entry in entries {
+                    disk.remove_file(&Path::new(DIR).join(entry.name)).await.unwrap();
+                }
+            }
+            Log::create(env, DIR.into(), ID, config).await
+        });
+        match log {
+            Ok(log) => {
+                self.is_created = true;
+                self.torn_tails += u64::from(log.recovery_report().torn_tail.is_some());
+                (disk, Some(log))
+            }
+            Err(OpenError::Io { .. }) if self.is_faulty => (disk, None),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn send(&mut self, log: &Log) -> Sent {
@@ -123,13 +144,43 @@ impl Machine {
                         self.keep(offset, value);
                     }
                 }
-                Err(AppendError::OutOfOrderSequence | AppendError::Sealed | AppendError::NoSpace) => return,
+                Err(AppendError::OutOfOrderSequence | AppendError::NoSpace) if self.is_faulty => self.renew_producer(),
+                Err(AppendError::Sealed) if self.is_faulty => {
+                    in_flight.clear();
+                    if !self.wait_for_reopening(log).await {
+                        return;
+                    }
+                }
                 Err(error) => panic!("{error}"),
             }
             if self.chance.below(8) == 0 {
                 self.checkpoint = Some(log.checkpoint_entry());
             }
         }
+    }
+
+    /// What a producer does after a failure that leaves its sequence unknown.
+    fn renew_producer(&mut self) {
+        (self.producer_id, self.sequence) = (self.producer_id + 1, 0);
+    }
+
+    /// Whether the log serves again.
+    async fn wait_for_reopening(&mut self, log: &Log) -> bool {
+        self.renew_producer();
+        for _ in 0..100 {
+            if log.state() == LogState::Serving {
+                self.reopened += 1;
+                return true;
+            }
+            self.clock.advance(1000);
+            if log.on_deadline(self.clock.now_ms()).is_none() {
+                return false;
+            }
+            for _ in 0..20 {
+                crate::turn::yield_now().await;
+            }
+        }
+        false
     }
 
     fn keep(&mut self, offset: i64, value: Vec<u8>) {
@@ -145,14 +196,17 @@ impl Machine {
         let mut values = Vec::new();
         while offset(i64::try_from(values.len()).unwrap()) < end {
             let next = offset(i64::try_from(values.len()).unwrap());
-            let plan = reader.plan(disk, next, 1, true).await.unwrap();
-            let bytes =
-                disk.read_at(plan.segment.file(), plan.position, usize::try_from(plan.length).unwrap()).await.unwrap();
-            ringmill_batch::check_stored(&bytes).unwrap();
-            for record in read_records(&bytes, DecompressLimit::default()).unwrap().iter() {
-                let record = record.unwrap();
-                assert_eq!(record.offset.get(), i64::try_from(values.len()).unwrap(), "offsets are dense");
-                values.push(record.value.unwrap().to_vec());
+            let limit_bytes = 1 + self.chance.below(10_000);
+            let plan = reader.plan(disk, next, limit_bytes, true).await.unwrap();
+            let length = usize::try_from(plan.length).unwrap();
+            let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.unwrap();
+            for batch in whole_batches(&bytes) {
+                ringmill_batch::check_stored(batch).unwrap();
+                for record in read_records(batch, DecompressLimit::default()).unwrap().iter() {
+                    let record = record.unwrap();
+                    assert_eq!(record.offset.get(), i64::try_from(values.len()).unwrap(), "offsets are dense");
+                    values.push(record.value.unwrap().to_vec());
+                }
             }
         }
         for (number, value) in (0..).zip(values) {
@@ -165,7 +219,11 @@ impl Machine {
     /// One life of the process; it ends by a stop, a kill or a power cut.
     fn live(&mut self, was_clean: bool) -> bool {
         let (disk, log) = self.start(was_clean);
-        (self.producer_id, self.sequence) = (self.producer_id + 1, 0);
+        let Some(log) = log else {
+            self.simulation.crash_process();
+            return false;
+        };
+        self.renew_producer();
         let ending = self.chance.below(5);
         let answers = if ending == 0 { 1 + self.chance.below(40) } else { u64::MAX };
         // A kill strikes at any step of the disk, not only when an answer has come.
@@ -209,6 +267,22 @@ fn what_was_acknowledged_survives_every_crash() {
         torn_tails += machine.torn_tails;
     }
     assert!(torn_tails > 0, "the workload reaches torn tails");
+}
+
+#[test]
+fn nothing_is_lost_on_a_disk_that_fails_now_and_then() {
+    let (mut torn_tails, mut reopened) = (0, 0);
+    for seed in seeds() {
+        let options = SimOptions { sync_error: 0.005, write_error: 0.005, no_space: 0.02, ..SimOptions::busy() };
+        let mut machine = Machine::new(seed, options);
+        let mut clean = false;
+        for _ in 0..6 {
+            clean = machine.live(clean);
+        }
+        torn_tails += machine.torn_tails;
+        reopened += machine.reopened;
+    }
+    assert!(torn_tails > 0 && reopened > 0, "the workload reaches {torn_tails} torn tails, {reopened} reopenings");
 }
 
 #[test]

@@ -123,17 +123,27 @@ pub(super) async fn read_all(log: &Log, disk: &dyn Disk, limit_bytes: u64) -> Ve
         let length = usize::try_from(plan.length).unwrap();
         let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.unwrap();
         assert_eq!(bytes.len(), length, "a plan lies inside its file");
-        let mut rest = &bytes[..];
-        while let Ok(header) = BatchHeader::parse(rest) {
-            if header.total_bytes() > rest.len() {
-                break;
-            }
-            ringmill_batch::check_stored(&rest[..header.total_bytes()]).unwrap();
+        for batch in whole_batches(&bytes) {
+            let header = ringmill_batch::check_stored(batch).unwrap();
             batches.push((header.base_offset.get(), header.record_count));
             next = header.next_offset();
-            rest = &rest[header.total_bytes()..];
         }
         assert!(plan.next_offset <= next, "a plan never promises more than it holds");
+    }
+    batches
+}
+
+/// The batches of a planned range; nothing but a cut one may follow them.
+pub(super) fn whole_batches(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut batches, mut rest) = (Vec::new(), bytes);
+    while rest.len() >= BatchHeader::BYTES {
+        let header = BatchHeader::parse(rest).expect("a planned range holds batches and nothing else");
+        if header.total_bytes() > rest.len() {
+            break;
+        }
+        let (batch, behind) = rest.split_at(header.total_bytes());
+        batches.push(batch);
+        rest = behind;
     }
     batches
 }
