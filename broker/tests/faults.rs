@@ -1,0 +1,187 @@
+//! What a machine does to a broker: the process is killed, the disk is full. Nothing acknowledged is lost, and nothing needs a hand.
+
+mod raw;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raw::{IO_KINDS, Produced, Raw, batch, start};
+use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, read_records};
+use ringmill_net::wire::ErrorCode;
+
+const OK: i16 = 0;
+
+/// The real program, killed when it is dropped.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(dir: &Path, io: &str) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmill"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--io", io, "--data-dir"])
+            .arg(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| ready_at(&line)).expect("it gets ready");
+        // Whoever reads no more would one day block the writer.
+        std::thread::spawn(move || lines.for_each(drop));
+        Process { child, address }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it can be waited for");
+    }
+}
+
+fn ready_at(line: &str) -> Option<SocketAddr> {
+    if !line.contains("\"ready\"") {
+        return None;
+    }
+    let (_, rest) = line.split_once("\"address\":\"")?;
+    rest.split('"').next()?.parse().ok()
+}
+
+fn numbered(number: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None, None);
+    builder.push(raw::now_ms(), None, Some(format!("record {number}").as_bytes()), &[]);
+    builder.finish().freeze()
+}
+
+/// Reads everything and says which number stands at which offset.
+fn numbers_by_offset(client: &mut Raw) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    loop {
+        let fetched = client.fetch("logs", i64::try_from(numbers.len()).unwrap());
+        let before = numbers.len();
+        let mut rest = &fetched.records[..];
+        for header in fetched.batches() {
+            assert_eq!(usize::try_from(header.base_offset.get()).unwrap(), numbers.len(), "offsets are dense");
+            let records = read_records(rest, DecompressLimit::default()).unwrap();
+            let record = records.iter().next().unwrap().unwrap();
+            let text = std::str::from_utf8(record.value.unwrap()).unwrap();
+            numbers.push(text.strip_prefix("record ").unwrap().parse().unwrap());
+            rest = &rest[header.total_bytes()..];
+        }
+        if numbers.len() == before {
+            return numbers;
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_nine() {
+    const CYCLES: usize = 6;
+    const IN_FLIGHT: usize = 8;
+    for io in IO_KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sent = 0;
+        let mut acknowledged: Vec<(i64, usize)> = Vec::new();
+        for cycle in 0..CYCLES {
+            let process = Process::start(dir.path(), io);
+            let mut client = Raw::connect(process.address);
+            if cycle == 0 {
+                assert_eq!(client.create_topic("logs", 1, &[]), OK);
+            }
+            let found = numbers_by_offset(&mut client);
+            for (offset, number) in &acknowledged {
+                assert_eq!(
+                    found.get(usize::try_from(*offset).unwrap()),
+                    Some(number),
+                    "{io}: offset {offset} after {cycle} kills"
+                );
+            }
+            assert!(found.is_sorted(), "{io}: one producer's records are out of order");
+            let until = Instant::now() + Duration::from_millis(60);
+            let mut waiting = std::collections::VecDeque::new();
+            while Instant::now() < until {
+                while waiting.len() < IN_FLIGHT {
+                    client.send_produce("logs", 0, -1, numbered(sent));
+                    waiting.push_back(sent);
+                    sent += 1;
+                }
+                let produced = client.receive_produced();
+                assert_eq!(produced.error, OK, "{io}");
+                acknowledged.push((produced.base_offset, waiting.pop_front().unwrap()));
+            }
+            process.kill();
+        }
+        assert!(acknowledged.len() > CYCLES, "{io}: the test did hardly anything");
+    }
+}
+
+/// A small file system, or the reason why there is none.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(at: &Path, bytes: usize) -> Option<Tmpfs> {
+        let options = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
+        match mounted {
+            Ok(status) if status.success() => Some(Tmpfs(at.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_records_serves_what_it_has_and_recovers_by_itself() {
+    for io in IO_KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(_mounted) = Tmpfs::mount(dir.path(), 24 << 20) else {
+            eprintln!("SKIPPED: a full disk needs the right to mount a tmpfs");
+            return;
+        };
+        let data = dir.path().join("data");
+        let broker = start(&data, io);
+        let mut client = Raw::connect(broker.address());
+        assert_eq!(client.create_topic("ballast", 1, &[]), OK);
+        assert_eq!(client.create_topic("logs", 1, &[]), OK);
+        for _ in 0..8 {
+            assert_eq!(client.produce("ballast", 0, batch(1, 1_000_000)).error, OK, "{io}");
+        }
+        let mut acknowledged = 0;
+        let refused = loop {
+            let produced = client.produce("logs", 0, batch(1, 500_000));
+            if produced.error != OK {
+                break produced.error;
+            }
+            assert_eq!(produced, Produced { error: OK, base_offset: acknowledged });
+            acknowledged += 1;
+            assert!(acknowledged < 100, "the disk never fills");
+        };
+        assert_eq!(ErrorCode::from_code(refused), Some(ErrorCode::KafkaStorageError), "{io}");
+        assert_eq!(client.fetch_all("logs", 0).len(), usize::try_from(acknowledged).unwrap(), "{io}");
+
+        assert_eq!(client.delete_topic("ballast"), OK, "{io}");
+        let patience = Instant::now() + Duration::from_secs(20);
+        let produced = loop {
+            let produced = client.produce("logs", 0, batch(1, 500_000));
+            if produced.error == OK || Instant::now() > patience {
+                break produced;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!(
+            produced,
+            Produced { error: OK, base_offset: acknowledged },
+            "{io}: service resumes without a restart"
+        );
+        broker.stop();
+    }
+}
