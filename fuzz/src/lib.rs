@@ -1,1 +1,31 @@
-//! (being written)
+//! Fuzzing: a driver for everything that reads bytes from outside, called by libFuzzer and by seeded ordinary tests.
+//!
+//! A driver takes any bytes, must not panic whatever they are, and asserts what must hold among the things that it gets out of
+//! them. The libFuzzer targets (`fuzz_targets/`, behind the feature `libfuzzer`) and the tests are a few lines each; the list
+//! of all drivers is [`TARGETS`]. `scripts/fuzz` runs the targets.
+
+pub mod batch;
+pub mod engine;
+pub mod seeded;
+pub mod wire;
+
+/// A driver under its name: that of its libFuzzer target and of its folder in `corpus/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// As said.
+    pub name: &'static str,
+    /// Panics when something that must hold does not.
+    pub driver: fn(&[u8]),
+}
+
+/// Every driver.
+pub const TARGETS: &[Target] = &[
+    Target { name: "batch_check", driver: batch::check },
+    Target { name: "batch_records", driver: batch::records },
+    Target { name: "batch_decompress", driver: batch::decompressed },
+    Target { name: "wire_frames", driver: wire::frames },
+    Target { name: "wire_requests", driver: wire::requests },
+    Target { name: "wire_responses", driver: wire::responses },
+    Target { name: "engine_producers", driver: engine::producers },
+    Target { name: "engine_verify", driver: engine::verified },
+];

@@ -1,0 +1,162 @@
+//! Writes the corpus anew: one sound input or a few for every driver, for mutations to start from.
+//!
+//! `cargo run -p ringmill-fuzz --example write_corpus`; run it when a driver or a message is added. Inputs that once broke
+//! something have names of their own and stay.
+
+use std::fs;
+use std::io;
+
+use ringmill_batch::{BatchBuilder, Codec, LeaderEpoch, Offset, check_stored, compress, stamp};
+use ringmill_engine::producer_state::ProducerState;
+use ringmill_fuzz::seeded::corpus_directory;
+use ringmill_net::Piece;
+use ringmill_net::wire::api::SERVED;
+use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use ringmill_net::wire::messages::fetch::{FetchableTopicResponse, PartitionData};
+use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use ringmill_net::wire::{ApiKey, Message, Records, encode_request};
+
+fn main() -> io::Result<()> {
+    batches()?;
+    requests()?;
+    responses()?;
+    engine()
+}
+
+fn put(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let directory = corpus_directory(target);
+    fs::create_dir_all(&directory)?;
+    fs::write(directory.join(name), bytes)
+}
+
+/// Three records with a key, a null and a header among them.
+fn batch(codec: Codec, base_offset: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(codec, None);
+    builder.producer(7, 0, 40);
+    builder.push(1_700_000_000_000, Some(b"host"), Some(b"a line, a line, a line, a line, a line"), &[]);
+    builder.push(1_700_000_000_001, None, None, &[("name", Some(b"value")), ("name", None)]);
+    builder.push(1_699_999_999_000, Some(b""), Some(b""), &[]);
+    let mut batch = builder.finish();
+    let base_offset = Offset::new(base_offset).expect("it is positive");
+    stamp(&mut batch, base_offset, LeaderEpoch::ZERO);
+    batch.to_vec()
+}
+
+fn batches() -> io::Result<()> {
+    for (choice, codec) in (0_u8..).zip(Codec::ALL) {
+        put("batch_check", codec.name(), &batch(codec, 0))?;
+        put("batch_records", codec.name(), &batch(codec, 0))?;
+        let packed = compress(codec, None, &b"a line that comes again, ".repeat(20));
+        put("batch_decompress", codec.name(), &[&[choice], &packed[..]].concat())?;
+    }
+    let raw_snappy = [2, 12, 44, b'h', b'e', b'l', b'l', b'o', b' ', b'w', b'o', b'r', b'l', b'd', b'!'];
+    put("batch_decompress", "snappy-raw", &raw_snappy)
+}
+
+/// A request's frame, its length included.
+fn frame<'a, M: Message<'a>>(message: &M, version: i16, records: Vec<Piece>) -> Vec<u8> {
+    let bytes = |piece: Piece| match piece {
+        Piece::Bytes(bytes) => bytes,
+        Piece::File { .. } => unreachable!("no files are sent here"),
+    };
+    encode_request(message, version, 9, Some("corpus"), records).into_iter().flat_map(bytes).collect()
+}
+
+fn requests() -> io::Result<()> {
+    let mut stream = vec![100];
+    for api in SERVED {
+        for version in [api.version_min, api.version_max] {
+            let frame = request(api.key, version);
+            put("wire_requests", &format!("{:?}-{version}", api.key), &frame[4..])?;
+            stream.extend(frame);
+        }
+    }
+    put("wire_frames", "all", &stream)?;
+    stream[0] = 3;
+    put("wire_frames", "all-in-small-pieces", &stream[..400])?;
+    put("wire_frames", "negative", &[9, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0])?;
+    put("wire_frames", "too-long", &[9, 0, 0, 16, 1, 0, 0])
+}
+
+/// A request with something in it where the codec has structure, the default message elsewhere.
+fn request(key: ApiKey, version: i16) -> Vec<u8> {
+    use ringmill_net::wire::messages::*;
+    match key {
+        ApiKey::Produce => {
+            let batch = batch(Codec::None, 0);
+            let records = Some(Records::of_length(batch.len()));
+            let partition_data = vec![PartitionProduceData { index: 1, records }];
+            let topic = TopicProduceData { name: "logs", topic_id: [7; 16], partition_data };
+            let message = ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() };
+            frame(&message, version, vec![Piece::Bytes(batch.into())])
+        }
+        ApiKey::Fetch => {
+            let partitions = vec![FetchPartition { partition: 1, partition_max_bytes: 1 << 20, ..Default::default() }];
+            let topics = vec![FetchTopic { topic: "logs", topic_id: [7; 16], partitions }];
+            frame(&FetchRequest { max_wait_ms: 100, topics, rack_id: "r", ..Default::default() }, version, vec![])
+        }
+        ApiKey::Metadata => {
+            let topics = Some(vec![MetadataRequestTopic { name: Some("logs"), ..Default::default() }]);
+            frame(&MetadataRequest { topics, ..Default::default() }, version, vec![])
+        }
+        ApiKey::ListOffsets => frame(&list_offsets::ListOffsetsRequest::default(), version, vec![]),
+        ApiKey::FindCoordinator => frame(&find_coordinator::FindCoordinatorRequest::default(), version, vec![]),
+        ApiKey::ApiVersions => frame(&api_versions::ApiVersionsRequest::default(), version, vec![]),
+        ApiKey::CreateTopics => frame(&create_topics::CreateTopicsRequest::default(), version, vec![]),
+        ApiKey::DeleteTopics => frame(&delete_topics::DeleteTopicsRequest::default(), version, vec![]),
+        ApiKey::InitProducerId => frame(&init_producer_id::InitProducerIdRequest::default(), version, vec![]),
+        other => unreachable!("{other:?} is not served yet"),
+    }
+}
+
+fn responses() -> io::Result<()> {
+    // Zeros are a sound answer of most versions: no error, nothing in the arrays.
+    for choice in 0..9_u8 {
+        put("wire_responses", &format!("zeros-{choice}"), &[&[choice, 3][..], &[0; 60]].concat())?;
+    }
+    let batch = batch(Codec::None, 0);
+    let records = Some(Records::of_length(batch.len()));
+    let partitions = vec![PartitionData { partition_index: 1, records, ..Default::default() }];
+    let topic = FetchableTopicResponse { topic: "logs", topic_id: [7; 16], partitions };
+    let message = FetchResponse { responses: vec![topic], ..Default::default() };
+    for version in [4_u8, 18] {
+        // Length, correlation id and, where flexible, an empty tagged section stand before the body.
+        let header_bytes = if version < 12 { 8 } else { 9 };
+        let response =
+            ringmill_net::wire::encode_response(&message, version.into(), 0, vec![Piece::Bytes(batch.clone().into())]);
+        let frame: Vec<u8> = response
+            .into_pieces()
+            .into_iter()
+            .flat_map(|piece| match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::File { .. } => unreachable!("no files are sent here"),
+            })
+            .collect();
+        put("wire_responses", &format!("fetch-{version}"), &[&[1, version - 4], &frame[header_bytes..]].concat())?;
+    }
+    Ok(())
+}
+
+fn engine() -> io::Result<()> {
+    let mut producers = ProducerState::new();
+    let (mut log, mut offset_index) = (Vec::new(), Vec::new());
+    for (index, codec) in (0_u8..).zip(Codec::ALL) {
+        let batch = batch(codec, i64::from(index) * 3);
+        let header = check_stored(&batch).expect("it is sound");
+        producers.advance(&header, 1_700_000_000_000);
+        if index > 0 {
+            offset_index.extend((u32::from(index) * 3 + 2).to_be_bytes());
+            offset_index.extend(u32::try_from(log.len()).expect("it is short").to_be_bytes());
+        }
+        log.extend(batch);
+    }
+    let time_index = [&1_700_000_000_001_i64.to_be_bytes()[..], &2_u32.to_be_bytes()].concat();
+    put("engine_producers", "one", &producers.encode(Offset::new(100).expect("it is positive")))?;
+    put("engine_producers", "none", &[0; 4])?;
+    let lengths =
+        [offset_index.len(), time_index.len()].map(|length| u16::try_from(length).expect("it is short").to_be_bytes());
+    let files = [lengths.concat(), offset_index, time_index, log.clone()].concat();
+    put("engine_verify", "segment", &files)?;
+    put("engine_verify", "with-zeros", &[&[0; 4][..], &log, &[0; 500]].concat())
+}

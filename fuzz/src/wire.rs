@@ -1,0 +1,174 @@
+//! Drivers for the wire: the stream into frames, requests and responses into messages.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringmill_net::transport::{Stream, memory};
+use ringmill_net::wire::api::SERVED;
+use ringmill_net::wire::frame::{LENGTH_BYTES, REQUEST_BYTES_MIN};
+use ringmill_net::wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use ringmill_net::wire::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use ringmill_net::wire::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use ringmill_net::wire::messages::fetch::{FetchRequest, FetchResponse};
+use ringmill_net::wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use ringmill_net::wire::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataResponse};
+use ringmill_net::wire::messages::produce::{ProduceRequest, ProduceResponse};
+use ringmill_net::wire::writer::Writer;
+use ringmill_net::wire::{ApiKey, Message, Reader, Records, RequestHeader};
+use ringmill_net::{Answer, Budget, Connections, Handler, Limits, Outcome, Piece, Request, serve};
+
+/// The largest frame of these connections: small, so that inputs reach it.
+const FRAME_BYTES_MAX: usize = 4096;
+
+/// A whole connection: the first byte says in how large pieces the rest arrives. The handler must get exactly the requests that
+/// a plain reading of the bytes gives, up to the first that breaks the protocol.
+pub fn frames(data: &[u8]) {
+    let Some((&pace, stream)) = data.split_first() else { return };
+    let handler = Rc::new(Collect::default());
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime takes no resources");
+    let collect = Rc::clone(&handler);
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let options = memory::Options {
+            seed: pace.into(),
+            delay_max: Duration::ZERO,
+            chunk_bytes_max: usize::from(pace) + 1,
+            capacity_bytes: stream.len() + 1,
+            cut_after_bytes: None,
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
+        let (client, server) = memory::connection(address, address, options);
+        let sent = client.send(&mut vec![Piece::Bytes(Bytes::copy_from_slice(stream))]).await;
+        sent.expect("the pipe holds the whole stream");
+        client.shutdown();
+        let limits = Limits { request_bytes_max: FRAME_BYTES_MAX, ..Limits::default() };
+        serve(server, collect, Connections::new(limits, Budget::new(1 << 20))).await;
+    });
+    assert_eq!(*handler.0.borrow(), plainly_split(stream));
+}
+
+/// Header and body of every request so far.
+type Requests = Vec<(RequestHeader, Vec<u8>)>;
+
+#[derive(Default)]
+struct Collect(RefCell<Requests>);
+
+impl Handler for Collect {
+    async fn start(&self, request: Request) -> Answer {
+        self.0.borrow_mut().push((request.header, request.body.to_vec()));
+        Box::pin(std::future::ready(Outcome::Silent))
+    }
+}
+
+fn plainly_split(mut stream: &[u8]) -> Requests {
+    let mut requests = Vec::new();
+    while let Some((announced, rest)) = stream.split_first_chunk::<LENGTH_BYTES>() {
+        let length = usize::try_from(i32::from_be_bytes(*announced)).ok();
+        let length = length.filter(|length| (REQUEST_BYTES_MIN..=FRAME_BYTES_MAX).contains(length));
+        let Some((frame, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
+        let Ok((header, header_bytes)) = RequestHeader::parse(frame) else { break };
+        requests.push((header, frame[header_bytes..].to_vec()));
+        stream = behind;
+    }
+    requests
+}
+
+/// A request's frame without its length, as the broker reads it. What decodes is encoded, and that decodes to the same.
+pub fn requests(data: &[u8]) {
+    let Ok((header, header_bytes)) = RequestHeader::parse(data) else { return };
+    let Some(api) = header.api().and_then(|key| SERVED.iter().find(|api| api.key == key)) else { return };
+    if api.serves(header.api_version) {
+        let canonical =
+            REQUESTS.iter().find(|(key, _)| *key == api.key).expect("every API that is served is listed here").1;
+        twice(canonical, &data[header_bytes..], header.api_version);
+    }
+}
+
+/// A response's body, as the client reads it: the first two bytes choose API and version, the rest is decoded.
+pub fn responses(data: &[u8]) {
+    let Some((&[choice, version], body)) = data.split_first_chunk() else { return };
+    let (key, canonical) = RESPONSES[usize::from(choice) % RESPONSES.len()];
+    let api = SERVED.iter().find(|api| api.key == key).expect("only served APIs are listed here");
+    let versions = api.version_max - api.version_min + 1;
+    twice(canonical, body, api.version_min + i16::from(version) % versions);
+}
+
+/// Decodes a body and writes it as we write it; `None` when it is no message of this version.
+type Canonical = fn(&[u8], i16) -> Option<Vec<u8>>;
+
+const REQUESTS: &[(ApiKey, Canonical)] = &[
+    (ApiKey::Produce, |body, version| canonical::<ProduceRequest<'_>>(body, version, produced)),
+    (ApiKey::Fetch, |body, version| canonical::<FetchRequest<'_>>(body, version, none)),
+    (ApiKey::ListOffsets, |body, version| canonical::<ListOffsetsRequest<'_>>(body, version, none)),
+    (ApiKey::Metadata, |body, version| canonical::<MetadataRequest<'_>>(body, version, none)),
+    (ApiKey::FindCoordinator, |body, version| canonical::<FindCoordinatorRequest<'_>>(body, version, none)),
+    (ApiKey::ApiVersions, |body, version| canonical::<ApiVersionsRequest<'_>>(body, version, none)),
+    (ApiKey::CreateTopics, |body, version| canonical::<CreateTopicsRequest<'_>>(body, version, none)),
+    (ApiKey::DeleteTopics, |body, version| canonical::<DeleteTopicsRequest<'_>>(body, version, none)),
+    (ApiKey::InitProducerId, |body, version| canonical::<InitProducerIdRequest<'_>>(body, version, none)),
+];
+
+const RESPONSES: &[(ApiKey, Canonical)] = &[
+    (ApiKey::Produce, |body, version| canonical::<ProduceResponse<'_>>(body, version, none)),
+    (ApiKey::Fetch, |body, version| canonical::<FetchResponse<'_>>(body, version, fetched)),
+    (ApiKey::ListOffsets, |body, version| canonical::<ListOffsetsResponse<'_>>(body, version, none)),
+    (ApiKey::Metadata, |body, version| canonical::<MetadataResponse<'_>>(body, version, none)),
+    (ApiKey::FindCoordinator, |body, version| canonical::<FindCoordinatorResponse<'_>>(body, version, none)),
+    (ApiKey::ApiVersions, |body, version| canonical::<ApiVersionsResponse<'_>>(body, version, none)),
+    (ApiKey::CreateTopics, |body, version| canonical::<CreateTopicsResponse<'_>>(body, version, none)),
+    (ApiKey::DeleteTopics, |body, version| canonical::<DeleteTopicsResponse<'_>>(body, version, none)),
+    (ApiKey::InitProducerId, |body, version| canonical::<InitProducerIdResponse>(body, version, none)),
+];
+
+/// What we write must be read as it was meant: writing it once more changes no byte.
+fn twice(canonical: Canonical, body: &[u8], version: i16) {
+    let Some(written) = canonical(body, version) else { return };
+    let again = canonical(&written, version).expect("what was written can be read");
+    assert_eq!(again, written);
+}
+
+fn canonical<'a, M: Message<'a>>(
+    body: &'a [u8],
+    version: i16,
+    places: impl Fn(&M) -> Vec<Range<usize>>,
+) -> Option<Vec<u8>> {
+    let message = M::decode(&mut Reader::new(body), version).ok()?;
+    let places = places(&message);
+    assert!(places.iter().all(|place| place.start <= place.end && place.end <= body.len()), "records lie in the body");
+    let size = message.size(version);
+    let mut writer = Writer::default();
+    message.encode(&mut writer, version);
+    assert_eq!(writer.bytes.len(), size.own_bytes, "a message is as long as it was counted");
+
+    let mut written = Vec::with_capacity(body.len());
+    let (mut taken, mut places) = (0, places.into_iter().filter(|place| !place.is_empty()));
+    for splice in writer.splices {
+        written.extend_from_slice(&writer.bytes[taken..splice.at]);
+        let place = places.next().expect("a splice stands for records");
+        assert_eq!(place.len(), splice.length);
+        written.extend_from_slice(&body[place]);
+        taken = splice.at;
+    }
+    written.extend_from_slice(&writer.bytes[taken..]);
+    Some(written)
+}
+
+fn none<M>(_: &M) -> Vec<Range<usize>> {
+    Vec::new()
+}
+
+fn produced(request: &ProduceRequest<'_>) -> Vec<Range<usize>> {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.filter_map(|partition| partition.records.map(Records::range)).collect()
+}
+
+fn fetched(response: &FetchResponse<'_>) -> Vec<Range<usize>> {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.filter_map(|partition| partition.records.map(Records::range)).collect()
+}

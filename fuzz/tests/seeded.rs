@@ -1,0 +1,64 @@
+//! Every driver over its corpus and a few thousand seeded mutations; the libFuzzer targets go on where these stop.
+
+use std::fs;
+
+use ringmill_fuzz::{TARGETS, seeded};
+
+fn run(name: &str, iterations: u64) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("the target is listed");
+    seeded::run(target, iterations, 1);
+}
+
+#[test]
+fn batch_checks_hold_on_any_bytes() {
+    run("batch_check", 20_000);
+}
+
+#[test]
+fn the_record_walk_holds_on_any_bytes() {
+    run("batch_records", 20_000);
+}
+
+#[test]
+fn decompression_holds_on_any_bytes() {
+    run("batch_decompress", 5_000);
+}
+
+#[test]
+fn the_frame_splitter_gives_the_handler_what_was_sent() {
+    run("wire_frames", 5_000);
+}
+
+#[test]
+fn every_request_decoder_holds_on_any_bytes() {
+    run("wire_requests", 30_000);
+}
+
+#[test]
+fn every_response_decoder_holds_on_any_bytes() {
+    run("wire_responses", 30_000);
+}
+
+#[test]
+fn producer_snapshots_hold_on_any_bytes() {
+    run("engine_producers", 20_000);
+}
+
+#[test]
+fn the_offline_checks_change_nothing_and_never_panic() {
+    run("engine_verify", 2_000);
+}
+
+#[test]
+fn every_driver_has_a_target_and_a_corpus() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(directory.join("Cargo.toml")).expect("the manifest can be read");
+    for target in TARGETS {
+        let source = format!("fuzz_targets/{}.rs", target.name);
+        assert!(directory.join(&source).is_file(), "{source} is missing");
+        assert!(manifest.contains(&format!("path = \"{source}\"")), "Cargo.toml does not list {source}");
+        assert!(seeded::corpus_directory(target.name).is_dir(), "{} has no corpus", target.name);
+    }
+    let sources = fs::read_dir(directory.join("fuzz_targets")).expect("the targets can be listed").count();
+    assert_eq!(sources, TARGETS.len(), "every file in fuzz_targets/ has its driver");
+}
