@@ -178,14 +178,16 @@ impl Broker {
             cores.push(thread);
         }
         drop(ready);
-        await_cores(&shared, &readiness, &mut cores)?;
+        let fell_back = await_cores(&shared, &readiness, &mut cores)?;
         // The last step: whoever connected before waits in the socket's queue until now.
         let _ = shared.mailboxes[0].blocking_send(Message::Listen(listener));
         let (partitions, start_ms) = (
             shared.metadata.image().topics().map(|topic| i64::from(topic.partition_count)).sum::<i64>(),
             began.elapsed().as_millis(),
         );
-        tracing::info!(%address, data_dir = %shared.data_dir.display(), cores = cores.len(), partitions, clean, start_ms, "ready");
+        let io = if fell_back || kind == IoKind::Tokio { "posix" } else { "uring" };
+        let data_dir_path = shared.data_dir.display();
+        tracing::info!(%address, data_dir = %data_dir_path, cores = cores.len(), io, partitions, clean, start_ms, "ready");
         Ok(Broker { address, shared, data_dir, cores, waiting, _lock: lock })
     }
 
@@ -267,12 +269,12 @@ impl Seat {
     }
 }
 
-/// Waits until every core has loaded; one warning if the ring was refused, however many cores there are.
+/// Waits until every core has loaded; one warning if the ring was refused, however many cores there are. Tells whether it was.
 fn await_cores(
     shared: &Arc<Shared>,
     readiness: &std_mpsc::Receiver<Readiness>,
     cores: &mut Vec<JoinHandle<()>>,
-) -> Result<(), ServeError> {
+) -> Result<bool, ServeError> {
     let mut warned = None;
     let mut failed = None;
     for _ in 0..cores.len() {
@@ -291,10 +293,10 @@ fn await_cores(
         cores.drain(..).for_each(|core| drop(core.join()));
         return Err(error);
     }
-    if let Some(warning) = warned {
+    if let Some(warning) = &warned {
         tracing::warn!("plain system calls instead of io_uring: {warning}");
     }
-    Ok(())
+    Ok(warned.is_some())
 }
 
 /// Sends every core a message that it answers.

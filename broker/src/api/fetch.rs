@@ -95,7 +95,7 @@ struct Asked {
 impl Fetch {
     fn new(core: &Core, request: &Request, asked: &FetchRequest<'_>) -> Fetch {
         // A first batch that is larger than all limits is still sent whole.
-        let bytes_max = u64::try_from(asked.max_bytes).unwrap_or(0).min(core.shared().config.fetch_bytes_max as u64);
+        let bytes_max = u64::try_from(asked.max_bytes).unwrap_or(0).min(core.shared().config.fetch_bytes_max);
         let partitions = asked
             .topics
             .iter()

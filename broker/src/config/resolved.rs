@@ -63,7 +63,7 @@ pub struct BrokerConfig {
     /// `socket.request.max.bytes`: a frame's largest length.
     pub request_bytes_max: usize,
     /// `fetch.max.bytes`: the most bytes of records in one answer.
-    pub fetch_bytes_max: usize,
+    pub fetch_bytes_max: u64,
     /// `cores`, the processors' number filled in for 0; at least 1.
     pub cores: usize,
     /// `io`.
@@ -140,7 +140,7 @@ impl BrokerConfig {
             num_partitions: read.int(Section::Broker, "num.partitions"),
             auto_create_topics: read.value(Section::Broker, "auto.create.topics.enable").boolean(),
             request_bytes_max: read.bytes(Section::Broker, "socket.request.max.bytes"),
-            fetch_bytes_max: read.bytes(Section::Broker, "fetch.max.bytes"),
+            fetch_bytes_max: read.bytes(Section::Broker, "fetch.max.bytes") as u64,
             cores: match read.bytes(Section::Ringmill, "cores") {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 cores => cores,
