@@ -7,6 +7,7 @@
 
 mod image;
 mod name;
+mod simulated;
 mod store;
 
 use std::ops::Range;
@@ -14,14 +15,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use ringmill_engine::disk::Disk;
+use ringmill_engine::disk::sim::Simulation;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use image::{MetadataImage, Topic, TopicId};
 pub use name::{TOPIC_NAME_BYTES_MAX, check_topic_name};
-pub use store::{OpenError, OpenStorage, Options, PRODUCER_ID_BLOCK, PreparedTopic};
+pub use store::{OpenError, Options, PRODUCER_ID_BLOCK, PreparedTopic};
 
 use crate::config::topic::TopicConfigError;
-use store::Store;
+use store::{OpenStorage, Store};
 
 /// Writes that wait for the metadata thread; a further one waits for its turn to queue.
 const QUEUE_MAX: usize = 64;
@@ -103,12 +106,23 @@ impl Metadata {
         Ok(Metadata { image, failure, way: Way::Thread(work) })
     }
 
-    /// The same on storage that `open_storage` gives, without a thread: every write happens in the caller's place. For the simulation.
+    /// The same on a simulated machine and without a thread: every write happens in the caller's place. `disk` is one of the machine's.
     ///
     /// # Errors
     /// As [`Metadata::open`].
-    pub fn open_in_place(open_storage: OpenStorage, options: Options) -> Result<Metadata, OpenError> {
-        let (store, image, failure) = Store::open(open_storage, options)?;
+    pub fn open_simulated(
+        machine: &Simulation,
+        disk: &dyn Disk,
+        path: &Path,
+        options: Options,
+    ) -> Result<Metadata, OpenError> {
+        simulated::make_if_absent(machine, disk, path, &options.cluster_id)
+            .map_err(|source| OpenError::Io { path: path.display().to_string(), source })?;
+        Metadata::in_place(path, simulated::open_storage(machine, path), options)
+    }
+
+    fn in_place(path: &Path, open_storage: OpenStorage, options: Options) -> Result<Metadata, OpenError> {
+        let (store, image, failure) = Store::open_at(&path.display().to_string(), open_storage, options)?;
         Ok(Metadata { image, failure, way: Way::InPlace(Arc::new(Mutex::new(store))) })
     }
 

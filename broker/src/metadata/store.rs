@@ -43,7 +43,7 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TOPICS: TableDefinition<'_, &str, &str> = TableDefinition::new("topics");
 
 /// Gives the database's storage, again after each failed write.
-pub type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBackend>> + Send>;
+pub(super) type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBackend>> + Send>;
 
 /// What the store is told from outside.
 pub struct Options {
@@ -166,11 +166,7 @@ impl Store {
         let name_error = |source| OpenError::Io { path: path.display().to_string(), source };
         if !path.try_exists().map_err(name_error)? {
             let unfinished = PathBuf::from(format!("{}.new", path.display()));
-            let mut storage = open_file_storage(unfinished.clone(), true);
-            let sync_failed = Arc::new(AtomicBool::new(false));
-            let database = open_database(&mut storage, &sync_failed).map_err(name_error)?;
-            initialise(&database, &options.cluster_id).map_err(|error| name_error(io::Error::other(error)))?;
-            drop(database);
+            make(open_file_storage(unfinished.clone(), true), &options.cluster_id).map_err(name_error)?;
             std::fs::rename(&unfinished, path).map_err(name_error)?;
             let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             // A rename alone may not survive power loss.
@@ -179,12 +175,8 @@ impl Store {
         Store::open_at(&path.display().to_string(), open_file_storage(path.to_owned(), false), options)
     }
 
-    /// Opens a database on any storage, and makes it there if the storage is empty.
-    pub(super) fn open(open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
-        Store::open_at("(in place)", open_storage, options)
-    }
-
-    fn open_at(path: &str, mut open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
+    /// Opens a database on any storage, and makes it there if the storage is empty. `path` is for messages.
+    pub(super) fn open_at(path: &str, mut open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
         let sync_failed = Arc::new(AtomicBool::new(false));
         let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
         let mut database = open_database(&mut open_storage, &sync_failed).map_err(|source| match source.kind() {
@@ -388,6 +380,12 @@ fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
         next_placement: number("next placement")?,
         topics,
     }))
+}
+
+/// Makes a new database and closes it.
+pub(super) fn make(mut open_storage: OpenStorage, cluster_id: &str) -> io::Result<()> {
+    let database = open_database(&mut open_storage, &Arc::new(AtomicBool::new(false)))?;
+    initialise(&database, cluster_id).map_err(io::Error::other)
 }
 
 fn initialise(database: &Database, cluster_id: &str) -> Result<(), redb::Error> {
