@@ -39,6 +39,7 @@ impl Rows {
             }));
         }
         for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
             if self.rows.iter().any(|row| row[index].is_number()) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

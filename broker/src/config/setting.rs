@@ -92,7 +92,7 @@ impl Setting {
         let normal = self.kind.check(value)?;
         if self.effect == Effect::DefaultOnly && normal != self.default {
             let default = if self.default.is_empty() { "empty" } else { self.default };
-            return Err(format!("it has no effect in Ringmill and is accepted only at its default, {default}"));
+            return Err(format!("only its default, {default}, is accepted: {}", self.doc.trim_end_matches('.')));
         }
         Ok(normal)
     }

@@ -98,18 +98,13 @@ pub static RINGMILL: &[Setting] = &[
 
 /// `[topic]`: defaults of every topic, and what may be set on one topic. Sorted by name.
 pub static TOPIC: &[Setting] = &[
-    known("cleanup.policy", ANY, "delete", "What happens to old records; compaction does not exist yet."),
-    known("compression.gzip.level", int(-1, 9), "-1", "Level for compression.type=gzip."),
-    known("compression.lz4.level", int(1, 17), "9", "Level for compression.type=lz4."),
+    known("cleanup.policy", ANY, "delete", "Old records are deleted; compaction does not exist yet."),
+    known("compression.gzip.level", int(-1, 9), "-1", "Batches are not compressed anew by the broker."),
+    known("compression.lz4.level", int(1, 17), "9", "Batches are not compressed anew by the broker."),
     known("compression.type", ANY, "producer", "Batches stay as the producer compressed them."),
-    known("compression.zstd.level", int(-131_072, 22), "3", "Level for compression.type=zstd."),
-    known("delete.retention.ms", from(0), "86400000", "How long compaction keeps tombstones."),
-    known(
-        "errors.deadletterqueue.group.enable",
-        BOOL,
-        "false",
-        "Whether share groups may use the topic for dead letters.",
-    ),
+    known("compression.zstd.level", int(-131_072, 22), "3", "Batches are not compressed anew by the broker."),
+    known("delete.retention.ms", from(0), "86400000", "Compaction does not exist yet."),
+    known("errors.deadletterqueue.group.enable", BOOL, "false", "Share groups do not exist yet."),
     known("file.delete.delay.ms", from(0), "60000", "Files are removed at once here; readers keep theirs open."),
     topic(
         "flush.bytes",
@@ -280,13 +275,13 @@ mod tests {
         check("message.timestamp.type", "LogAppendTime", Ok("LogAppendTime"));
         check("message.timestamp.type", "logappendtime", Err("CreateTime, LogAppendTime"));
         check("cleanup.policy", "delete", Ok("delete"));
-        check("cleanup.policy", "compact", Err("only at its default, delete"));
-        check("cleanup.policy", "compact,delete", Err("no effect"));
-        check("compression.type", "zstd", Err("only at its default, producer"));
+        check("cleanup.policy", "compact", Err("only its default, delete, is accepted"));
+        check("cleanup.policy", "compact,delete", Err("compaction does not exist yet"));
+        check("compression.type", "zstd", Err("only its default, producer, is accepted"));
         check("min.cleanable.dirty.ratio", "0.50", Ok("0.5"));
         check("min.cleanable.dirty.ratio", "NaN", Err("from 0 to 1"));
-        check("min.insync.replicas", "2", Err("only at its default, 1"));
-        check("follower.replication.throttled.replicas", "0:1", Err("only at its default, empty"));
-        check("preallocate", "true", Err("no effect"));
+        check("min.insync.replicas", "2", Err("There is one replica"));
+        check("follower.replication.throttled.replicas", "0:1", Err("only its default, empty, is accepted"));
+        check("preallocate", "true", Err("allocated ahead"));
     }
 }

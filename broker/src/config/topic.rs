@@ -237,7 +237,10 @@ mod tests {
         check(&[("retention.msx", "1")], "retention.msx: no such setting; did you mean retention.ms?");
         check(&[("quite.unknown", "1")], "quite.unknown: no such setting; `ringmill config print`");
         check(&[("retention.ms", "soon")], "\"soon\" is refused: expected a whole number of at least -1");
-        check(&[("cleanup.policy", "compact")], "cleanup.policy: \"compact\" is refused: it has no effect");
+        check(
+            &[("cleanup.policy", "compact")],
+            "cleanup.policy: \"compact\" is refused: only its default, delete, is accepted",
+        );
         check(&[("max.message.bytes", "67108865")], "more than ringmill.unsynced.bytes.max (67108864)");
         check(&[("write.caching", "true"), ("flush.bytes", "1048576")], "more than flush.bytes (1048576)");
     }

@@ -1,0 +1,247 @@
+//! The binary as people and scripts meet it: what it says, how it exits, and one whole way through broker and client.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helper functions too")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use assert_cmd::cargo::cargo_bin;
+use tempfile::TempDir;
+
+/// A command with a clean environment, so that the machine's settings do not matter.
+fn ringmill(arguments: &[&str]) -> Command {
+    let mut command = Command::new(cargo_bin!("ringmill"));
+    command.args(arguments).env_remove("RINGMILL_ADDRESS").stdin(Stdio::null());
+    command
+}
+
+/// What came of a command: exit code, standard output, standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    finish(&mut ringmill(arguments))
+}
+
+fn finish(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A broker on a directory and a port of its own; ended with the test.
+struct Broker {
+    process: Child,
+    address: String,
+    dir: TempDir,
+}
+
+impl Broker {
+    fn start() -> Broker {
+        Broker::start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(dir: TempDir) -> Broker {
+        let data_dir = dir.path().join("data");
+        let flags = ["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--log-format", "json", "--data-dir"];
+        let mut process = ringmill(&flags).arg(&data_dir).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("the broker says that it is ready before it ends").unwrap();
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            if line["message"] == "ready" {
+                break line["address"].as_str().unwrap().to_owned();
+            }
+        };
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Broker { process, address, dir }
+    }
+
+    /// A client command against this broker.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        finish(ringmill(arguments).env("RINGMILL_ADDRESS", &self.address))
+    }
+
+    /// The same, with something on standard input; must succeed.
+    fn pipe(&self, arguments: &[&str], input: &[u8]) {
+        let mut command = ringmill(arguments);
+        let mut child = command.env("RINGMILL_ADDRESS", &self.address).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn signal(&mut self, signal: rustix::process::Signal) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line_name_the_flag_and_exit_with_2() {
+    for (arguments, expected) in [
+        (&["serv"][..], "similar subcommand exists: 'serve'"),
+        (&["topic", "create"], "<TOPIC>"),
+        (&["topic", "create", "t", "--partitions", "0"], "0"),
+        (&["produce", "t", "-z", "brotli"], "brotli"),
+        (&["produce", "t", "--acks", "2"], "possible values: all, 1, 0"),
+        (&["consume", "t", "--from", "yesterday"], "earliest, latest or an offset"),
+        (&["topic", "create", "t", "--set", "retention.ms"], "expected NAME=VALUE"),
+        (&["serve", "--set", "topic"], "expected NAME=VALUE"),
+    ] {
+        let (code, out, error) = run(arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn help_teaches_by_example_and_lists_the_exit_codes() {
+    let (code, out, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("Exit codes:"), "{out}");
+    for command in ["serve", "topic", "produce", "consume", "log", "config"] {
+        let (code, out, _) = run(&[command, "--help"]);
+        assert_eq!(code, 0);
+        assert!(out.contains("Examples:") && out.contains(&format!("ringmill {command}")), "{command}: {out}");
+    }
+}
+
+#[test]
+fn configuration_mistakes_exit_with_3_and_come_all_at_once() {
+    let mut command = ringmill(&["config", "check", "--io", "fast", "--set", "topic.retention.msx=1"]);
+    let (code, out, error) = finish(command.env("RINGMILL__BROKER__NUM_PARTITIONS", "many"));
+    assert_eq!((code, out.as_str()), (3, ""), "{error}");
+    for expected in [
+        "environment variable RINGMILL__BROKER__NUM_PARTITIONS: broker.num.partitions = \"many\" is refused",
+        "flag --io: ringmill.io = \"fast\" is refused: expected one of auto, uring, posix",
+        "no such setting: \"retention.msx\" under [topic]; did you mean \"retention.ms\"?",
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(run(&["serve", "--config", "/nonexistent.toml"]).0, 3);
+}
+
+#[test]
+fn config_print_shows_origins_and_feeds_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringmill.toml");
+    std::fs::write(&file, "[topic]\n\"retention.ms\" = 1000\n").unwrap();
+    let mut command = ringmill(&["config", "print", "--origin", "--cores", "3", "--config", file.to_str().unwrap()]);
+    let (code, out, _) = finish(command.env("RINGMILL__BROKER__NODE_ID", "7"));
+    assert_eq!(code, 0);
+    let row = |name: &str| out.lines().find(|line| line.starts_with(&format!("\"{name}\""))).unwrap().to_owned();
+    assert!(row("retention.ms").contains("= 1000 ") && row("retention.ms").contains("# file: "), "{out}");
+    assert!(row("retention.ms").ends_with("ringmill.toml:2"), "{out}");
+    assert!(row("node.id").ends_with("# environment: environment variable RINGMILL__BROKER__NODE_ID"), "{out}");
+    assert!(row("cores").ends_with("# flag: flag --cores"), "{out}");
+    std::fs::write(&file, run(&["config", "print"]).1).unwrap();
+    assert_eq!(run(&["config", "check", "--config", file.to_str().unwrap()]).0, 0);
+}
+
+#[test]
+fn a_broker_that_is_not_there_exits_with_4() {
+    for arguments in [&["topic", "list"][..], &["consume", "t"], &["produce", "t"]] {
+        let (code, _, error) = finish(ringmill(arguments).args(["--broker", "127.0.0.1:1"]));
+        assert_eq!(code, 4, "{error}");
+        assert!(error.contains("cannot connect to 127.0.0.1:1") && error.contains("--broker"), "{error}");
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_not_ours_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("diary.txt"), "dear diary").unwrap();
+    let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()]);
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains(dir.path().to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn topics_are_made_shown_and_removed() {
+    let broker = Broker::start();
+    assert_eq!(broker.run(&["topic", "create", "logs", "-p", "3", "-s", "retention.ms=5000"]).0, 0);
+    let (code, _, error) = broker.run(&["topic", "create", "logs"]);
+    assert!(code == 5 && error.contains("TOPIC_ALREADY_EXISTS"), "{code} {error}");
+    let (code, _, error) = broker.run(&["topic", "create", "x", "-s", "cleanup.policy=compact"]);
+    assert!(code == 5 && error.contains("compaction does not exist yet"), "{code} {error}");
+    let (_, out, _) = broker.run(&["topic", "list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(listed, serde_json::json!([{"topic": "logs", "partitions": 3}]));
+    let (_, out, _) = broker.run(&["topic", "describe", "logs", "-o", "json"]);
+    let described: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(described["partitions"].as_array().unwrap().len(), 3, "{out}");
+    assert_eq!(broker.run(&["topic", "delete", "logs"]).0, 0);
+    assert_eq!(broker.run(&["topic", "delete", "logs"]).0, 5);
+    assert_eq!(broker.run(&["topic", "list"]).1, "TOPIC  PARTITIONS\n");
+}
+
+#[test]
+fn lines_go_in_and_come_out_and_lie_on_disk_as_they_were() {
+    let mut broker = Broker::start();
+    let lines: String = (0..5000).map(|number| format!("line {number} of a log\n")).collect();
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        broker.pipe(&["produce", codec, "-z", codec], lines.as_bytes());
+        let (code, out, error) = broker.run(&["consume", codec]);
+        assert_eq!((code, error.as_str()), (0, ""));
+        assert!(out == lines, "{codec}: {} bytes came back", out.len());
+    }
+    broker.pipe(&["produce", "keyed", "-K", ":", "--acks", "1"], b"a:1\nplain");
+    let (_, out, _) = broker.run(&["consume", "keyed", "-o", "json"]);
+    let records: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = records.iter().map(|record| (&record["key"], &record["value"], &record["offset"])).collect();
+    assert_eq!(seen, [(&"a".into(), &"1".into(), &0.into()), (&serde_json::Value::Null, &"plain".into(), &1.into())]);
+    let (_, out, _) = broker.run(&["consume", "zstd", "--from", "4990", "--max", "2"]);
+    assert_eq!(out, "line 4990 of a log\nline 4991 of a log\n");
+    let (code, out, error) = broker.run(&["consume", "zstd", "--partition", "7"]);
+    assert!(code == 5 && out.is_empty() && error.contains("has no partition 7; it has 1"), "{error}");
+    assert_eq!(broker.run(&["consume", "no-such-topic"]).0, 5);
+
+    assert_eq!(broker.signal(rustix::process::Signal::TERM), Some(0));
+    let data_dir = broker.dir.path().join("data");
+    let (code, out, error) = run(&["log", "verify", data_dir.to_str().unwrap(), "--records"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let segment = data_dir.join("zstd-0").join("00000000000000000000.log");
+    let (code, out, _) = run(&["log", "dump", segment.to_str().unwrap(), "--records"]);
+    assert!(code == 0 && out.contains("codec=zstd") && out.contains("line 4999 of a log"), "{out}");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let (code, out, _) = run(&["log", "verify", segment.to_str().unwrap()]);
+    assert!(code == 6 && out.contains("damage: "), "{code} {out}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let broker = Broker::start();
+    let lines: String = (0..50_000).map(|number| format!("{number}\n")).collect();
+    broker.pipe(&["produce", "t"], lines.as_bytes());
+    let mut command = ringmill(&["consume", "t"]);
+    command.env("RINGMILL_ADDRESS", &broker.address).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(16, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "0\n");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn records_live_across_a_clean_stop_and_a_kill() {
+    let mut broker = Broker::start();
+    broker.pipe(&["produce", "t"], b"one\n");
+    for (signal, line) in [(rustix::process::Signal::INT, "two\n"), (rustix::process::Signal::KILL, "three\n")] {
+        let code = broker.signal(signal);
+        assert_eq!(code, (signal == rustix::process::Signal::INT).then_some(0));
+        let dir = std::mem::replace(&mut broker.dir, tempfile::tempdir().unwrap());
+        broker = Broker::start_in(dir);
+        broker.pipe(&["produce", "t"], line.as_bytes());
+    }
+    assert_eq!(broker.run(&["consume", "t"]).1, "one\ntwo\nthree\n");
+}
