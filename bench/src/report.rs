@@ -114,8 +114,11 @@ impl Report {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let conditions =
-            self.conditions.iter().map(|(key, value)| format!("{}: {value}\n", heading(key))).collect::<String>();
+        let conditions = self
+            .conditions
+            .iter()
+            .map(|(key, value)| format!("{}: {value}\n", key.replace('_', " ")))
+            .collect::<String>();
         let warnings = self.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect::<String>();
         format!("{conditions}{table}{warnings}")
     }
@@ -208,7 +211,7 @@ fn median(values: &[f64]) -> f64 {
 
 /// A column's title: the key without its unit, which every cell shows.
 fn heading(key: &str) -> String {
-    const UNIT_ENDINGS: [&str; 5] = ["_bytes_per_s", "_s_per_gb", "_us", "_bytes", "_s"];
+    const UNIT_ENDINGS: [&str; 6] = ["_bytes_per_s", "_per_s", "_s_per_gb", "_us", "_bytes", "_s"];
     let short = UNIT_ENDINGS.iter().find_map(|ending| key.strip_suffix(ending)).unwrap_or(key);
     short.replace('_', " ")
 }

@@ -142,7 +142,7 @@ fn metrics(measured: &Measured) -> Run {
         run.push(cpu_per_gb("server_cpu_s_per_gb", server.cpu, *bytes));
         run.push(Metric { key: "server_memory_bytes", unit: Unit::Bytes, value: server.anonymous_bytes_max as f64 });
     }
-    run.push(Metric { key: "records", unit: Unit::Records, value: *records as f64 });
+    run.push(Metric { key: "records_total", unit: Unit::Records, value: *records as f64 });
     run.push(Metric { key: "elapsed_s", unit: Unit::Seconds, value: seconds });
     run
 }

@@ -21,7 +21,7 @@ use super::incoming::Incoming;
 use super::schedule::Schedule;
 use super::session::{Phase, Session, Tally};
 use super::topic::{ProducerId, Share, error_name};
-use super::{batch, connect};
+use super::{batch, connect, topic};
 
 /// What librdkafka 2.0 speaks, so that every broker in use knows it; topics still go by name.
 const PRODUCE_VERSION: i16 = 7;
@@ -45,6 +45,9 @@ pub(super) struct Plan {
     acks: i16,
     in_flight_max: usize,
     rate_bytes_per_s: Option<u64>,
+    idempotent: bool,
+    /// The topic's, if this load creates it.
+    settings: String,
 }
 
 /// One connection at work.
@@ -116,19 +119,22 @@ impl Plan {
             acks: options.acks,
             in_flight_max: options.in_flight as usize,
             rate_bytes_per_s: options.rate,
+            idempotent: options.idempotent,
+            settings: topic::settings(options).iter().map(|(name, value)| format!("{name}={value} ")).collect(),
         })
     }
 
     /// For the report.
     pub(super) fn conditions(&self) -> Vec<(&'static str, String)> {
-        let values =
-            format!("{} records of {} B, {:?} bytes", self.records, self.value_bytes, self.payload).to_lowercase();
+        let payload = format!("{:?}", self.payload).to_lowercase();
+        let values = format!("{} records of {} bytes of {payload}", self.records, self.value_bytes);
         let rate = self
             .rate_bytes_per_s
             .map_or_else(|| "as fast as answered".to_owned(), |rate| format!("{rate} B/s by the clock"));
         vec![
-            ("batch", format!("{values}, codec {}, {} B sent", self.codec, self.build_batch(0).len())),
-            ("acks", self.acks.to_string()),
+            ("batch", format!("{values}, codec {}, {} bytes as sent", self.codec, self.build_batch(0).len())),
+            ("acks", if self.idempotent { "-1, idempotent".to_owned() } else { self.acks.to_string() }),
+            ("settings_if_created", self.settings.clone()),
             ("in_flight", self.in_flight_max.to_string()),
             ("pace", rate),
         ]

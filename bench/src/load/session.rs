@@ -259,10 +259,8 @@ mod tests {
         let ending = Ending { duration: Some(Duration::from_millis(20)), bytes: None };
         let session = Session::new(Duration::from_millis(60), ending, None);
         let measured = session.run("test", vec![answer_until_stopped]).unwrap();
-        assert!(
-            measured.elapsed >= Duration::from_millis(20) && measured.elapsed < Duration::from_millis(55),
-            "{measured:?}"
-        );
+        // Each answer takes at least 100 µs, so more of them would be those of the warm-up.
+        assert!(u128::from(measured.tally.records) <= measured.elapsed.as_micros() / 100 + 1, "{measured:?}");
     }
 
     #[test]

@@ -140,17 +140,22 @@ impl TopicClient {
     }
 }
 
-fn new_topic(options: &ProduceOptions) -> NewTopic {
-    let mut configs = options.configs.clone();
+/// What a new topic is created with.
+pub(super) fn settings(options: &ProduceOptions) -> Vec<(String, String)> {
+    let mut settings = options.configs.clone();
     if options.write_caching {
-        configs.push(("write.caching".to_owned(), "true".to_owned()));
+        settings.push(("write.caching".to_owned(), "true".to_owned()));
     }
+    settings
+}
+
+fn new_topic(options: &ProduceOptions) -> NewTopic {
     let partitions = options.partitions.unwrap_or(options.load.connections);
     NewTopic {
         name: options.load.topic.clone(),
         partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         replication_factor: 1,
-        configs,
+        configs: settings(options),
     }
 }
 
