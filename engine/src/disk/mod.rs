@@ -85,10 +85,10 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether it makes something durable: such operations take long, fail for good, and are capped by every disk.
-    #[must_use]
-    pub fn is_sync(&self) -> bool {
-        matches!(self, Op::SyncData { .. } | Op::SyncAll { .. })
+    /// Whether it may wait long for the device while holding a worker: syncs, and starts of writeback when the device's queue is
+    /// full. Every disk caps how many of them run at once.
+    fn waits_for_device(&self) -> bool {
+        matches!(self, Op::SyncData { .. } | Op::SyncAll { .. } | Op::StartWriteback { .. })
     }
 }
 

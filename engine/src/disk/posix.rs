@@ -49,7 +49,7 @@ impl PosixDisk {
     pub fn new(threads: usize) -> io::Result<PosixDisk> {
         assert!(threads > 0, "a pool without threads would never complete anything");
         let shared = Arc::new(Shared {
-            // One worker is kept free of syncs, if there is more than one.
+            // One worker is kept free of those that wait for the device, if there is more than one.
             queue: Mutex::new(Queue { ops: OpQueue::new((threads - 1).max(1)), closing: false }),
             work: Condvar::new(),
             finished: Mutex::default(),
@@ -73,7 +73,7 @@ impl Disk for PosixDisk {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
         self.waiting.borrow_mut().insert(number, handle);
-        locked(&self.shared.queue).ops.push(op.is_sync(), (number, op));
+        locked(&self.shared.queue).ops.push(op.waits_for_device(), (number, op));
         self.shared.work.notify_one();
         pending
     }
@@ -122,10 +122,10 @@ impl Shared {
     /// A worker's life: take, run, report; until the disk closes and nothing is left.
     fn work(&self) {
         while let Some((number, op)) = self.next() {
-            let is_sync = op.is_sync();
+            let waits_for_device = op.waits_for_device();
             let result = calls::perform(op);
-            if is_sync {
-                locked(&self.queue).ops.sync_finished();
+            if waits_for_device {
+                locked(&self.queue).ops.capped_finished();
                 self.work.notify_all();
             }
             locked(&self.finished).push((number, result));

@@ -32,7 +32,7 @@ pub struct UringOptions {
     pub entries: u32,
     /// Kernel workers that this thread's rings may use for file operations.
     pub io_wq_workers_max: u32,
-    /// Syncs under way at once; less than `io_wq_workers_max`, so that writes always find a worker.
+    /// Syncs and starts of writeback under way at once; less than `io_wq_workers_max`, so that writes always find a worker.
     pub syncs_in_flight_max: usize,
     /// Writes up to this many bytes are made by a plain `pwritev(2)` inside `submit`. Faster than the ring, but it blocks the core
     /// when writeback lags; 0 turns it off.
@@ -172,7 +172,7 @@ impl Disk for UringDisk {
         match Request::new(op, self.ring_sets_lengths) {
             Ok(request) => {
                 let mut state = self.state.borrow_mut();
-                state.waiting.push(request.is_sync(), (request, handle));
+                state.waiting.push(request.waits_for_device(), (request, handle));
                 state.start_waiting();
                 if state.enter() == Entered::Stalled {
                     self.signal();
@@ -194,7 +194,7 @@ impl Disk for UringDisk {
             // Before the completion queue is read: deferred completions are delivered inside this call only.
             let mut entered = state.enter();
             state.collect();
-            if state.start_waiting() {
+            if state.start_waiting() || !state.again.is_empty() {
                 entered = state.enter();
             }
             // The kernel delivers at most a few dozen completions per call and does not signal the rest again.
@@ -336,8 +336,8 @@ impl State {
                 Completed::Part => {}
                 Completed::TryAgain => again.push_back(completion.user_data()),
                 Completed::Whole(in_flight) => {
-                    if in_flight.request.is_sync() {
-                        waiting.sync_finished();
+                    if in_flight.request.waits_for_device() {
+                        waiting.capped_finished();
                     }
                     finished.push((in_flight.handle, in_flight.request.finish(&in_flight.results, adopt)));
                 }

@@ -132,8 +132,14 @@ impl Request {
         }
     }
 
+    /// Such a request is never tried again, whatever its error.
     pub(super) fn is_sync(&self) -> bool {
         matches!(self, Request::Sync { .. })
+    }
+
+    /// As [`Op::waits_for_device`].
+    pub(super) fn waits_for_device(&self) -> bool {
+        matches!(self, Request::Sync { .. } | Request::StartWriteback { .. })
     }
 
     /// Describes one entry to the kernel. Its pointers lead into `self`, which therefore has to outlive the completion.

@@ -115,6 +115,24 @@ fn small_writes_can_be_made_inline() {
 }
 
 #[test]
+fn an_interrupted_entry_is_tried_again_unless_it_is_a_sync() {
+    let file = DiskFile::new(std::fs::File::open("/dev/null").unwrap().into());
+    let mut table = Table::default();
+    let mut insert = |op| {
+        let slot = table.insert(Request::new(op, true).unwrap(), Pending::new().1);
+        user_data(slot, 0)
+    };
+    let read = insert(Op::Read { file: file.clone(), position: 0, length: 10 });
+    let sync = insert(Op::SyncData { file });
+    for _ in 0..RETRIES_MAX {
+        assert!(matches!(table.complete(read, -libc::EAGAIN), Completed::TryAgain));
+    }
+    assert!(matches!(table.complete(read, -libc::EAGAIN), Completed::Whole(read) if read.results == [-libc::EAGAIN]));
+    assert!(matches!(table.complete(sync, -libc::EINTR), Completed::Whole(sync) if sync.results == [-libc::EINTR]));
+    assert_eq!((table.requests_in_flight, table.entries_in_flight), (0, 0));
+}
+
+#[test]
 fn many_completions_at_once_are_all_delivered_by_one_signal() {
     let Some(disk) = ring(UringOptions::default()) else { return };
     let dir = tempfile::tempdir().unwrap();
