@@ -25,7 +25,7 @@ broker_start() {
     "$RINGMILL" serve --data-dir "$work/data" --listen "${address:-127.0.0.1:0}" --log-format json "$@" >> "$broker_log" 2>&1 &
     broker_pid=$!
     for _ in $(seq 200); do
-        address=$(tail -n +$((lines_before + 1)) "$broker_log" | sed -nE 's/.*"listen":"(127\.0\.0\.1:[0-9]+)".*/\1/p' | tail -n 1)
+        address=$(tail -n +$((lines_before + 1)) "$broker_log" | sed -nE 's/.*"address":"(127\.0\.0\.1:[0-9]+)".*/\1/p' | tail -n 1)
         [ -n "$address" ] && return 0
         kill -0 "$broker_pid" 2> /dev/null || fail "the broker ended while it started"
         sleep 0.05
@@ -35,7 +35,8 @@ broker_start() {
 
 # broker_kill: what a power button does to a process.
 broker_kill() {
-    kill -KILL "$broker_pid" && wait "$broker_pid" 2> /dev/null
+    kill -KILL "$broker_pid"
+    wait "$broker_pid" 2> /dev/null || true
     broker_pid=
 }
 
