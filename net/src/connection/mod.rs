@@ -233,8 +233,8 @@ pub async fn serve<S: Stream, H: Handler>(stream: S, handler: Rc<H>, connections
     let link = Rc::new(Link {
         info: Rc::new(ConnectionInfo {
             id: connections.counters().connections,
-            peer: stream.peer_addr(),
-            local_addr: stream.local_addr(),
+            peer: canonical(stream.peer_addr()),
+            local_addr: canonical(stream.local_addr()),
             client_id: RefCell::default(),
         }),
         stream,
@@ -332,6 +332,11 @@ impl<S: Stream> Link<S> {
             End::Stopped => tracing::debug!(id, %peer, client, "closed: the broker stops"),
         }
     }
+}
+
+/// An IPv4 peer of a socket that listens on both is an IPv4 peer.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Counts a connection as open while it lives.

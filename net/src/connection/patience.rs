@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Link;
 use crate::transport::Stream;
 
+/// What "for ever" is taken for: a point in time that can be counted to.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// What the timer of a connection watches.
 pub(super) struct Patience {
     idle: Duration,
@@ -28,7 +31,7 @@ impl Patience {
     pub(super) fn new(idle: Duration) -> Patience {
         let now = Instant::now();
         Patience {
-            idle,
+            idle: idle.min(FOR_EVER),
             frame_due: Cell::new(None),
             quiet_since: Cell::new(now),
             sending: Cell::new(false),
@@ -45,7 +48,7 @@ impl Patience {
 
     /// The rest of a frame must arrive within this time.
     pub(super) fn expect_frame(&self, within: Duration) {
-        let due = Instant::now() + within;
+        let due = Instant::now() + within.min(FOR_EVER);
         self.frame_due.set(Some(due));
         if due < self.armed_for.get() {
             self.sooner.notify_one();

@@ -110,3 +110,49 @@ impl Listener {
         Some(Accepted { socket: socket.into(), peer, ticket })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::transport::{IoKind, run_core};
+
+    #[test]
+    fn connections_above_the_limit_are_closed_at_once_and_room_is_used_again() {
+        let listener = Listener::bind("127.0.0.1:0", 2).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients = std::thread::spawn(move || {
+            let mut held: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let refused = TcpStream::connect(address).unwrap().read(&mut [0; 8]).unwrap();
+            // The server drops its end when it sees this one gone.
+            held.pop();
+            std::thread::sleep(Duration::from_millis(50));
+            let mut third = TcpStream::connect(address).unwrap();
+            third.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            let waits = third.read(&mut [0; 8]).unwrap_err().kind() == io::ErrorKind::WouldBlock;
+            (refused, waits)
+        });
+        run_core(IoKind::Tokio, || async {
+            let accepting = listener.accept(|accepted| {
+                tokio::task::spawn_local(async move {
+                    let socket = tokio::net::TcpStream::from_std(accepted.socket.into()).unwrap();
+                    socket.readable().await.unwrap();
+                    drop(accepted.ticket);
+                });
+            });
+            let done = async {
+                while !clients.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                error = accepting => error.unwrap(),
+                () = done => {}
+            }
+        })
+        .unwrap();
+        assert_eq!(clients.join().unwrap(), (0, true));
+    }
+}

@@ -20,6 +20,9 @@ use crate::{FileRange, Piece};
 /// the other connections of the core wait some 40 µs.
 const SLICE_BYTES: usize = 256 * 1024;
 
+/// Bytes given to a helper at once: a job costs two changes of thread.
+const COLD_SLICE_BYTES: usize = 1024 * 1024;
+
 /// Byte pieces given to one `sendmsg(2)`.
 const SLICES_PER_CALL_MAX: usize = 32;
 
@@ -141,11 +144,12 @@ async fn send_file(
     mut length: u64,
 ) -> io::Result<()> {
     while length > 0 {
-        let slice = usize::try_from(length).unwrap_or(usize::MAX).min(SLICE_BYTES);
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+        let slice = wanted.min(SLICE_BYTES);
         let result = if file.is_cached(position, slice as u64) {
             socket.when_writable(|| send_file_slice(socket.fd(), file, position, slice)).await
         } else {
-            send_cold_slice(socket, sends, file, position, slice).await
+            send_cold_slice(socket, sends, file, position, wanted.min(COLD_SLICE_BYTES)).await
         };
         let count = match result {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the range does")),
