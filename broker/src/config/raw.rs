@@ -318,6 +318,12 @@ mod tests {
         );
         check("", &[], &[("broker.listeners", "SSL://h:1")], "flag --set: broker.listeners");
         check("", &[], &[("broker.log.dirs", "/a,/b")], "exactly one");
+        check(
+            "",
+            &[],
+            &[("ringmill.request.memory.bytes", "67108864")],
+            "(broker.socket.request.max.bytes = 104857600) does not fit",
+        );
         check("", &[], &[("ringmill.log.level", "loud")], "\"loud\" is no level");
     }
 

@@ -13,6 +13,9 @@ use super::tables;
 use super::topic::TopicDefaults;
 use crate::logging;
 
+/// Bytes of the memory for requests that large frames never get.
+const SMALL_FRAMES_BYTES: i64 = 1 << 20;
+
 /// How files and sockets are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoKind {
@@ -124,6 +127,7 @@ impl BrokerConfig {
         let data_dir = keep(read.parsed(Section::Broker, "log.dirs", data_dir), &mut problems);
         keep(read.parsed(Section::Ringmill, "log.level", logging::check_level), &mut problems);
         let topic_defaults = keep(topic_defaults, &mut problems);
+        keep(read.check_request_memory(), &mut problems);
         let (Some(listen), Some(advertised), Some(data_dir), Some(topic_defaults)) =
             (listen, advertised, data_dir, topic_defaults)
         else {
@@ -189,6 +193,22 @@ impl<'a> Read<'a> {
 
     fn bytes(&self, section: Section, name: &str) -> usize {
         usize::try_from(self.value(section, name).integer()).expect("the table admits no negative number here")
+    }
+
+    /// The largest request must fit into the memory for requests, or it would wait for ever.
+    fn check_request_memory(&self) -> Result<(), Problem> {
+        let memory = self.value(Section::Ringmill, "request.memory.bytes");
+        let request_bytes_max = self.value(Section::Broker, "socket.request.max.bytes").integer();
+        if memory.integer() - SMALL_FRAMES_BYTES >= request_bytes_max {
+            return Ok(());
+        }
+        let what = format!(
+            "{} = {} is refused: the largest request (broker.socket.request.max.bytes = {request_bytes_max}) does not fit into it \
+             beside the {SMALL_FRAMES_BYTES} kept for small ones; raise the one or lower the other",
+            memory.setting.full_name(),
+            memory.text,
+        );
+        Err(Problem { place: memory.place.clone(), what })
     }
 
     fn parsed<T>(&self, section: Section, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Problem> {

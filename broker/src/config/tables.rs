@@ -247,6 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_lists_every_setting_with_an_effect() {
+        let readme = include_str!("../../../README.md");
+        for setting in Section::ALL.into_iter().flat_map(of).filter(|setting| setting.effect == Effect::Real) {
+            let default = if setting.default.is_empty() { "not set" } else { &format!("`{}`", setting.default) };
+            let row = format!("| `{}` | {default} | {} |", setting.name, setting.doc);
+            assert!(readme.contains(&row), "README.md has no row {row}");
+        }
+    }
+
+    #[test]
     fn the_recognised_broker_names_point_at_topic_settings() {
         for (broker_name, topic_name) in BROKER_NAMES_OF_TOPIC_SETTINGS {
             assert!(find(Section::Topic, topic_name).is_some(), "{broker_name} → {topic_name}");
