@@ -183,7 +183,7 @@ impl Broker {
         let _ = shared.mailboxes[0].blocking_send(Message::Listen(listener));
         let (partitions, start_ms) = (
             shared.metadata.image().topics().map(|topic| i64::from(topic.partition_count)).sum::<i64>(),
-            began.elapsed().as_millis(),
+            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         );
         let io = if fell_back || kind == IoKind::Tokio { "posix" } else { "uring" };
         let data_dir_path = shared.data_dir.display();

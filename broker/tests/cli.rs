@@ -39,9 +39,13 @@ impl Broker {
     }
 
     fn start_in(dir: TempDir) -> Broker {
+        Broker::start_with(dir, &[])
+    }
+
+    fn start_with(dir: TempDir, more: &[&str]) -> Broker {
         let data_dir = dir.path().join("data");
         let flags = ["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--log-format", "json", "--data-dir"];
-        let mut process = ringmill(&flags).arg(&data_dir).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process = ringmill(&flags).arg(&data_dir).args(more).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = loop {
             let line = lines.next().expect("the broker says that it is ready before it ends").unwrap();
@@ -161,6 +165,14 @@ fn a_data_directory_that_is_not_ours_is_refused() {
     let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()]);
     assert_eq!(code, 1, "{error}");
     assert!(error.contains(dir.path().to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_topic_that_nobody_creates_is_refused_soon() {
+    let broker = Broker::start_with(tempfile::tempdir().unwrap(), &["--set", "broker.auto.create.topics.enable=false"]);
+    let (code, _, error) = broker.run(&["produce", "nope"]);
+    assert!(code == 5 && error.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{code} {error}");
+    assert_eq!(broker.run(&["topic", "list", "-o", "json"]).1, "[]\n");
 }
 
 #[test]

@@ -104,7 +104,11 @@ fn kind_name(kind: ProblemKind) -> &'static str {
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    Failure::other(format!("cannot read {}: {error}", path.display()))
+    match error.raw_os_error() {
+        Some(_) => Failure::other(format!("cannot read {}: {error}", path.display())),
+        // The engine's own words, which name the path.
+        None => Failure::other(error.to_string()),
+    }
 }
 
 fn segment_rows(report: &Report) -> Rows {

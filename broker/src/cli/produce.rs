@@ -8,18 +8,24 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use ringmill_batch::Codec;
-use ringmill_net::client::{Acks, ClientError, Producer, ProducerOptions, ProducerRecord};
+use ringmill_net::client::{Acks, ClientError, Cluster, ConnectOptions, Producer, ProducerOptions, ProducerRecord};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
 use super::{BrokerAddress, on_client_runtime};
 
 /// Bytes read from the input at once.
 const READ_BYTES: usize = 256 << 10;
+
+/// How long a topic is waited for that is just being created, and how often it is asked for.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(3);
+const TOPIC_RETRY: Duration = Duration::from_millis(100);
 
 /// Chunks of lines that may wait between the reading thread and the client.
 const CHUNKS_MAX: usize = 4;
@@ -93,6 +99,7 @@ impl Produce {
                 "--key-separator is empty; write the text between key and value, as '\\t' or ':'",
             ));
         }
+        self.find_topic().await?;
         let producer = Producer::connect(&self.broker.broker, options).await?;
         let topic: Arc<str> = self.topic.into();
         let outcome = Arc::new(Outcome::default());
@@ -123,6 +130,20 @@ impl Produce {
             eprintln!("{delivered} records delivered");
         }
         Ok(())
+    }
+}
+
+impl Produce {
+    /// Lets the topic be created, where the broker does so; a producer would wait two minutes for one that never comes.
+    async fn find_topic(&self) -> Result<(), ClientError> {
+        let cluster = Cluster::connect(&self.broker.broker, ConnectOptions::default()).await?;
+        let deadline = Instant::now() + TOPIC_PATIENCE;
+        loop {
+            match cluster.topic(&self.topic, true).await {
+                Err(error) if error.is_retriable() && Instant::now() < deadline => sleep(TOPIC_RETRY).await,
+                found => return found.map(drop),
+            }
+        }
     }
 }
 
