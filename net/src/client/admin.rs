@@ -55,6 +55,13 @@ pub struct PartitionInfo {
     pub replicas: Vec<i32>,
 }
 
+impl TopicInfo {
+    /// The leader's epoch of a partition, −1 if not known.
+    pub(super) fn leader_epoch_of(&self, partition: i32) -> i32 {
+        self.partitions.iter().find(|each| each.index == partition).map_or(-1, |each| each.leader_epoch)
+    }
+}
+
 /// What a metadata answer says: brokers as (node id, `host:port`), topics, and what was wrong with those that are missing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overview {

@@ -427,9 +427,14 @@ async fn read_answers(mut half: OwnedReadHalf, shared: Arc<Shared>, answer_bytes
                 // Who no longer waits does not mind.
                 let _ = waiting.answer.send(Ok(frame));
             }
-            Some(_) | None => {
+            stranger => {
                 let error = io::Error::new(io::ErrorKind::InvalidData, "an answer came that belongs to no request");
-                return shared.break_with(&ClientError::disconnected(&shared.address, &error));
+                let error = ClientError::disconnected(&shared.address, &error);
+                shared.break_with(&error);
+                if let Some(Waiting { answer, .. }) = stranger {
+                    let _ = answer.send(Err(error));
+                }
+                return;
             }
         }
     }

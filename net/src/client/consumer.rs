@@ -16,6 +16,9 @@ use super::{ClientError, Cluster, ConnectOptions, Connection};
 use crate::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
 use crate::wire::{ErrorCode, Uuid};
 
+/// From the next version on a fetch names topics by their ids, which not every broker has.
+const LAST_VERSION_BY_NAME: i16 = 12;
+
 /// How a consumer fetches.
 #[derive(Clone, Debug)]
 pub struct ConsumerOptions {
@@ -119,6 +122,8 @@ struct Asked {
     place: Place,
     offset: i64,
     topic_id: Uuid,
+    /// −1 when it is not known.
+    leader_epoch: i32,
 }
 
 #[derive(Debug)]
@@ -176,10 +181,15 @@ impl Consumer {
     pub async fn assign(&mut self, topic: &str, partition: i32, start: Start) -> Result<(), ClientError> {
         let offset = self.resolve(topic, partition, start).await?;
         let topic: Arc<str> = Arc::from(topic);
+        let arrived = self.arrived.len();
         self.arrived.retain(|fetched| !(fetched.topic == topic && fetched.partition == partition));
         let entry = self.positions.entry((topic, partition));
         let position = entry.or_insert(Position { offset, in_flight: false, resume_at: None });
         position.offset = offset;
+        if self.arrived.len() < arrived {
+            // What had arrived would have made the partition free again when it was handed out.
+            position.in_flight = false;
+        }
         Ok(())
     }
 
@@ -225,7 +235,12 @@ impl Consumer {
         let deadline = Instant::now() + wait;
         loop {
             if let Some(fetched) = self.arrived.pop_front() {
-                return self.hand_out(fetched).map(Some);
+                let fetched = self.hand_out(fetched)?;
+                // The next fetch is under way while the caller works.
+                if self.arrived.is_empty() {
+                    self.send_fetches().await;
+                }
+                return Ok(Some(fetched));
             }
             self.send_fetches().await;
             let retry_at = Instant::now() + Duration::from_millis(self.options.retry_backoff_ms);
@@ -286,9 +301,12 @@ impl Consumer {
             if position.in_flight {
                 busy.push(leader.0);
             } else if position.resume_at.is_none_or(|at| at <= now) {
-                let id = self.cluster.topic(&place.0, false).await.map(|info| info.id).unwrap_or_default();
+                let (topic_id, leader_epoch) = match self.cluster.topic(&place.0, false).await {
+                    Ok(info) => (info.id, info.leader_epoch_of(place.1)),
+                    Err(_) => (Uuid::default(), -1),
+                };
                 let entry = by_leader.entry(leader.0).or_insert_with(|| (leader.1, Vec::new()));
-                entry.1.push(Asked { place: place.clone(), offset: position.offset, topic_id: id });
+                entry.1.push(Asked { place: place.clone(), offset: position.offset, topic_id, leader_epoch });
             }
         }
         for (leader, (connection, asked)) in by_leader {
@@ -395,9 +413,10 @@ async fn fetch(
         max_bytes: signed(options.max_bytes),
         ..Default::default()
     };
-    for Asked { place: (topic, partition), offset, topic_id } in asked {
+    for Asked { place: (topic, partition), offset, topic_id, leader_epoch } in asked {
         let partition = FetchPartition {
             partition: *partition,
+            current_leader_epoch: *leader_epoch,
             fetch_offset: *offset,
             partition_max_bytes: signed(options.partition_max_bytes),
             ..Default::default()
@@ -409,7 +428,10 @@ async fn fetch(
             }
         }
     }
-    let version = connection.version_of::<FetchRequest<'_>>()?;
+    let mut version = connection.version_of::<FetchRequest<'_>>()?;
+    if asked.iter().any(|asked| asked.topic_id == Uuid::default()) {
+        version = version.min(LAST_VERSION_BY_NAME);
+    }
     connection.send(&request, version, Vec::new(), u64::from(options.max_wait_ms)).await?.answer().await
 }
 

@@ -11,6 +11,10 @@ mod consumer;
 mod error;
 mod partitioner;
 mod producer;
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{NewTopic, PartitionInfo, TopicInfo};
 pub use cluster::Cluster;

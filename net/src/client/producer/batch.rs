@@ -5,13 +5,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use ringmill_batch::{BatchBuilder, sequence_after};
+use bytes::{Bytes, BytesMut};
+use ringmill_batch::{BatchBuilder, BatchHeader, crc32c, sequence_after};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::{Delivered, Identity, ProducerOptions, Queued, Report};
 use crate::client::ClientError;
+
+/// Where the bytes begin that a batch's CRC covers.
+const CRC_COVERS_FROM: usize = 21;
 
 /// A batch that is closed and only waits to be sent, for the first time or again.
 pub(super) struct ReadyBatch {
@@ -29,6 +32,19 @@ impl ReadyBatch {
             drop(space);
             report.tell(Ok(Delivered { topic: Arc::clone(topic), partition, offset }));
         }
+    }
+
+    /// Writes another producer and sequence number into it. Returns the number that comes after it.
+    fn renumber(&mut self, Identity { id, epoch }: Identity, sequence: i32) -> i32 {
+        // Unless an earlier request still holds the bytes, this takes them as they are.
+        let mut bytes = BytesMut::from(std::mem::take(&mut self.bytes));
+        let mut header = BatchHeader::parse(&bytes).expect("the builder makes sound batches");
+        (header.producer_id, header.producer_epoch, header.base_sequence) = (id, epoch, sequence);
+        header.write(&mut bytes);
+        header.crc = crc32c(&bytes[CRC_COVERS_FROM..]);
+        header.write(&mut bytes);
+        self.bytes = bytes.freeze();
+        sequence_after(sequence, header.record_count)
     }
 
     /// Tells every record's sender why it was given up.
@@ -54,11 +70,15 @@ pub(super) struct Partition {
     pub(super) failed: Vec<(u64, ReadyBatch)>,
     /// Nothing is sent before this; the sender clears it when the time has come.
     pub(super) resume_at: Option<Instant>,
+    /// Whose numbers the batches bear, if the producer is idempotent.
+    identity: Option<Identity>,
     next_sequence: i32,
+    /// The broker's numbers and ours differ, because a batch was given up: only a new identity helps.
+    pub(super) out_of_step: bool,
 }
 
 impl Partition {
-    pub(super) fn new(options: &ProducerOptions) -> Partition {
+    pub(super) fn new(options: &ProducerOptions, identity: Option<Identity>) -> Partition {
         Partition {
             builder: BatchBuilder::new(options.codec, options.level),
             reports: Vec::new(),
@@ -67,23 +87,18 @@ impl Partition {
             in_flight: 0,
             failed: Vec::new(),
             resume_at: None,
+            identity,
             next_sequence: 0,
+            out_of_step: false,
         }
     }
 
     /// Adds a record; a batch that is full is closed. Says whether that happened.
-    pub(super) fn push(
-        &mut self,
-        queued: Queued,
-        now: Instant,
-        now_ms: i64,
-        options: &ProducerOptions,
-        identity: Option<Identity>,
-    ) -> bool {
+    pub(super) fn push(&mut self, queued: Queued, now: Instant, now_ms: i64, options: &ProducerOptions) -> bool {
         let Queued { record, report, deadline, space, .. } = queued;
         let full = self.builder.len_bytes() + record.buffered_bytes() > options.batch_bytes && !self.builder.is_empty();
         if full {
-            self.close(identity);
+            self.close();
         }
         let headers: Vec<(&str, Option<&[u8]>)> =
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
@@ -93,16 +108,16 @@ impl Partition {
         let (begun, earliest) = self.open.unwrap_or((now, deadline));
         self.open = Some((begun, earliest.min(deadline)));
         if self.builder.len_bytes() >= options.batch_bytes {
-            self.close(identity);
+            self.close();
             return true;
         }
         full
     }
 
     /// Closes the batch being filled, if any: it gets its sequence number and is ready.
-    pub(super) fn close(&mut self, identity: Option<Identity>) {
+    pub(super) fn close(&mut self) {
         let Some((_, deadline)) = self.open.take() else { return };
-        if let Some(Identity { id, epoch }) = identity {
+        if let Some(Identity { id, epoch }) = self.identity {
             self.builder.producer(id, epoch, self.next_sequence);
             self.next_sequence = sequence_after(self.next_sequence, self.builder.count());
         }
@@ -129,18 +144,30 @@ impl Partition {
 
     /// Whether a batch may be sent now.
     pub(super) fn may_send(&self) -> bool {
-        !self.ready.is_empty() && self.failed.is_empty() && self.resume_at.is_none()
+        !self.ready.is_empty() && self.failed.is_empty() && self.resume_at.is_none() && !self.out_of_step
+    }
+
+    /// Whether all that keeps it from being sent is its identity. Nothing may be in flight then, for that bears the old one.
+    pub(super) fn wants_identity(&self) -> bool {
+        self.out_of_step && self.in_flight == 0 && !self.ready.is_empty() && self.resume_at.is_none()
+    }
+
+    /// Numbers everything that waits anew, from 0.
+    pub(super) fn take_identity(&mut self, identity: Identity) {
+        assert!(self.in_flight == 0 && self.failed.is_empty(), "what is in flight bears the old numbers");
+        let renumber = |sequence, batch: &mut ReadyBatch| batch.renumber(identity, sequence);
+        self.next_sequence = self.ready.iter_mut().fold(0, renumber);
+        self.identity = Some(identity);
+        self.out_of_step = false;
+    }
+
+    /// A batch was given up: an idempotent producer's numbers have a gap from here on.
+    pub(super) fn gave_up(&mut self) {
+        self.out_of_step = self.identity.is_some();
     }
 
     /// Whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_none() && self.ready.is_empty() && self.failed.is_empty() && self.in_flight == 0
-    }
-
-    /// Gives up everything.
-    pub(super) fn fail_all(&mut self, error: &ClientError, identity: Option<Identity>) {
-        self.close(identity);
-        let failed = std::mem::take(&mut self.failed).into_iter().map(|(_, batch)| batch);
-        failed.chain(std::mem::take(&mut self.ready)).for_each(|batch| batch.failed(error));
     }
 }

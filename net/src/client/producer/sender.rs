@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Partition, ReadyBatch};
-use super::{Acks, Command, Identity, ProducerOptions, Queued};
+use super::{Acks, Command, Identity, ProducerOptions, Queued, new_identity};
 use crate::client::partitioner;
 use crate::client::{ClientError, Cluster, Connection};
 use crate::piece::Piece;
@@ -20,6 +20,8 @@ use crate::wire::{ErrorCode, Records, Uuid};
 
 /// Batches of different partitions share a request up to this size; a single larger batch goes alone.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// From the next version on a produce names topics by their ids, which not every broker has.
+const LAST_VERSION_BY_NAME: i16 = 12;
 /// Records taken in a row before ready batches are looked for.
 const COMMANDS_IN_A_ROW_MAX: usize = 1_000;
 
@@ -59,8 +61,6 @@ struct Sender {
     next_order: u64,
     completions: mpsc::UnboundedSender<Completion>,
     flushes: Vec<oneshot::Sender<()>>,
-    /// After an error that leaves sequence numbers in doubt nothing more can be sent.
-    fatal: Option<ClientError>,
 }
 
 /// Runs until the producer is gone and everything is reported.
@@ -82,7 +82,6 @@ pub(super) async fn run(
         next_order: 0,
         completions,
         flushes: Vec::new(),
-        fatal: None,
     };
     let mut open = true;
     while open || !sender.is_idle() {
@@ -116,13 +115,9 @@ impl Sender {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Send(queued) => match &self.fatal {
-                Some(error) => queued.report.tell(Err(error.clone())),
-                None => self.add(queued),
-            },
+            Command::Send(queued) => self.add(queued),
             Command::Flush(done) => {
-                let identity = self.identity;
-                self.partitions.values_mut().for_each(|partition| partition.close(identity));
+                self.partitions.values_mut().for_each(Partition::close);
                 self.flushes.push(done);
             }
         }
@@ -136,10 +131,10 @@ impl Sender {
             (None, None) => *self.sticky.entry(Arc::clone(&topic)).or_insert(0) % queued.partitions.max(1),
         };
         let spread = queued.record.partition.is_none() && queued.record.key.is_none();
-        let options = &self.options;
+        let (options, identity) = (&self.options, self.identity);
         let entry = self.partitions.entry((Arc::clone(&topic), partition));
-        let entry = entry.or_insert_with(|| Partition::new(options));
-        let closed = entry.push(queued, Instant::now(), wall_clock_ms(), options, self.identity);
+        let entry = entry.or_insert_with(|| Partition::new(options, identity));
+        let closed = entry.push(queued, Instant::now(), wall_clock_ms(), options);
         if closed && spread {
             self.sticky.insert(topic, partition.wrapping_add(1) & i32::MAX);
         }
@@ -157,7 +152,13 @@ impl Sender {
             partition.requeue_failed();
             let lingered = partition.open_since().is_some_and(|since| flushing || since + linger <= now);
             if lingered && partition.ready.is_empty() {
-                partition.close(self.identity);
+                partition.close();
+            }
+            if partition.wants_identity() {
+                match new_identity(&self.cluster).await {
+                    Ok(identity) => partition.take_identity(identity),
+                    Err(error) => unreachable.push((place.clone(), error)),
+                }
             }
             if !partition.may_send() {
                 continue;
@@ -228,25 +229,18 @@ impl Sender {
             partition.in_flight -= 1;
             match fate {
                 Ok(base_offset) => batch.delivered(&place.0, place.1, base_offset),
-                Err(error) if error.is_retriable() && now < batch.deadline => {
+                Err(error) if now < batch.deadline && (error.is_retriable() || is_out_of_step(&error)) => {
+                    // Behind a batch that failed before it, a batch is out of step only until that one has gone again.
+                    partition.out_of_step |= is_out_of_step(&error) && partition.failed.is_empty();
                     partition.failed.push((order, batch));
                     partition.resume_at = Some(now + Duration::from_millis(self.options.retry_backoff_ms));
                     self.cluster.forget(&place.0);
                 }
                 Err(error) => {
                     batch.failed(&error);
-                    self.give_up(&error);
+                    partition.gave_up();
                 }
             }
-        }
-    }
-
-    /// A batch that was given up leaves a gap in an idempotent producer's sequence numbers: nothing after it can be sent.
-    fn give_up(&mut self, error: &ClientError) {
-        if self.identity.is_some() {
-            self.fatal = Some(error.clone());
-            let identity = self.identity;
-            self.partitions.values_mut().for_each(|partition| partition.fail_all(error, identity));
         }
     }
 
@@ -256,12 +250,10 @@ impl Sender {
         let partition = self.partitions.get_mut(place).expect("partitions are never removed");
         partition.resume_at = Some(now + backoff);
         self.cluster.forget(&place.0);
-        let expired = partition.ready.front().is_some_and(|batch| batch.deadline <= now);
-        if expired || !error.is_retriable() {
-            if let Some(batch) = partition.ready.pop_front() {
-                batch.failed(error);
-            }
-            self.give_up(error);
+        let may_pass = error.is_retriable();
+        while let Some(batch) = partition.ready.pop_front_if(|batch| batch.deadline <= now || !may_pass) {
+            batch.failed(error);
+            partition.gave_up();
         }
     }
 
@@ -292,7 +284,10 @@ async fn start(
     options: &ProducerOptions,
     addressed: &[Addressed],
 ) -> Result<Option<crate::client::InFlight>, ClientError> {
-    let version = connection.version_of::<ProduceRequest<'_>>()?;
+    let mut version = connection.version_of::<ProduceRequest<'_>>()?;
+    if addressed.iter().any(|addressed| addressed.id == Uuid::default()) {
+        version = version.min(LAST_VERSION_BY_NAME);
+    }
     let timeout_ms = i32::try_from(options.connect.request_timeout_ms).unwrap_or(i32::MAX);
     let mut request = ProduceRequest { acks: options.acks.code(), timeout_ms, ..Default::default() };
     let mut records = Vec::with_capacity(addressed.len());
@@ -320,6 +315,8 @@ fn fates_of(response: &ProduceResponse<'_>, addressed: &[Addressed]) -> Vec<Resu
         let named = topics.find(|each| if each.name.is_empty() { each.topic_id == *id } else { each.name == &**topic });
         let found = named.and_then(|each| each.partition_responses.iter().find(|each| each.index == *partition));
         match found {
+            // The broker has the batch from an earlier try and has forgotten where.
+            Some(found) if found.error_code == ErrorCode::DuplicateSequenceNumber.code() => Ok(-1),
             Some(found) => {
                 let what = || format!("a batch for {topic}-{partition}");
                 ClientError::check(found.error_code, found.error_message, what).map(|()| found.base_offset)
@@ -332,6 +329,17 @@ fn fates_of(response: &ProduceResponse<'_>, addressed: &[Addressed]) -> Vec<Resu
         }
     };
     addressed.iter().map(fate).collect()
+}
+
+/// Whether the broker's sequence numbers and the producer's differ.
+fn is_out_of_step(error: &ClientError) -> bool {
+    let codes = [
+        ErrorCode::OutOfOrderSequenceNumber,
+        ErrorCode::UnknownProducerId,
+        ErrorCode::InvalidProducerEpoch,
+        ErrorCode::ProducerFenced,
+    ];
+    matches!(error, ClientError::Refused { code, .. } if codes.contains(code))
 }
 
 fn wall_clock_ms() -> i64 {
