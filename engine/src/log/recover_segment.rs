@@ -14,6 +14,7 @@ use crate::checkpoint::SegmentTimes;
 use crate::disk::{Disk, DiskFile, FileInfo, OpenHow};
 use crate::segment::file::{self, FileKind};
 use crate::segment::headers::{HeaderFault, HeaderWalk};
+use crate::segment::offset_index::lies_in_segment;
 use crate::segment::rebuild::{into_io, rebuild};
 use crate::segment::{IndexCursor, SEGMENT_BYTES_MAX, Segment};
 
@@ -246,6 +247,9 @@ impl SegmentRecovery<'_> {
         while progress.end.position < length {
             let epochs = progress.last_epoch..=*self.epochs.end();
             match scan.batch(progress.end.position, progress.end.offset, &epochs).await? {
+                Ok(header) if !lies_in_segment(self.base, header.last_offset()) => {
+                    return Ok(Some(format!("offset {} is too far from the segment's first", header.last_offset())));
+                }
                 Ok(header) => progress.pass(segment, &header, self),
                 Err(why) => return Ok(Some(why)),
             }
@@ -277,6 +281,9 @@ impl SegmentRecovery<'_> {
             Some("the last stop was clean".to_owned())
         } else if self.next_base.is_some() {
             Some("the segment was durable before the next one was begun".to_owned())
+        } else if progress.end.offset < self.recovery_point {
+            // A damaged header may claim offsets past the recovery point; where it stands is what counts.
+            Some(format!("everything below the recovery point {} was durable", self.recovery_point))
         } else if valid_end - bad > self.unsynced_bytes_max {
             Some(format!(
                 "{} bytes lie up to the last valid batch, {} at most were unsynced",

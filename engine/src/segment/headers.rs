@@ -7,6 +7,7 @@ use std::io;
 use ringmill_batch::{BatchHeader, Offset};
 
 use super::Segment;
+use super::offset_index::lies_in_segment;
 use crate::disk::{Disk, DiskFile};
 
 /// Bytes read at once: some small batches share a window, and the header of a large one costs no more than a system call.
@@ -28,6 +29,7 @@ pub(crate) enum HeaderFault {
 pub(crate) struct HeaderWalk<'a> {
     disk: &'a dyn Disk,
     file: &'a DiskFile,
+    base: Offset,
     /// Where the readable bytes end.
     end: u64,
     window: Vec<u8>,
@@ -37,7 +39,14 @@ pub(crate) struct HeaderWalk<'a> {
 impl<'a> HeaderWalk<'a> {
     /// Over the bytes of `segment` before `end`.
     pub(crate) fn new(disk: &'a dyn Disk, segment: &'a Segment, end: u64) -> HeaderWalk<'a> {
-        HeaderWalk { disk, file: segment.file(), end, window: Vec::new(), window_position: 0 }
+        HeaderWalk {
+            disk,
+            file: segment.file(),
+            base: segment.base_offset(),
+            end,
+            window: Vec::new(),
+            window_position: 0,
+        }
     }
 
     /// The header at `position`, whose batch must end within the range and must not begin before `at_least`.
@@ -60,6 +69,9 @@ impl<'a> HeaderWalk<'a> {
         }
         if header.base_offset < at_least {
             return Err(damaged(format!("offset {} where {at_least} is next", header.base_offset)));
+        }
+        if !lies_in_segment(self.base, header.last_offset()) {
+            return Err(damaged(format!("offset {} is too far from the segment's first", header.last_offset())));
         }
         Ok(header)
     }

@@ -27,11 +27,22 @@ impl OffsetEntry {
     }
 }
 
+/// The largest distance of an offset from its segment's base that an index can hold.
+const RELATIVE_OFFSET_MAX: u64 = i32::MAX as u64;
+
+/// Whether `offset` can lie in the segment that begins at `base`. The checksum does not cover a batch's offset, so a damaged one
+/// may be anywhere.
+pub(crate) fn lies_in_segment(base: Offset, offset: Offset) -> bool {
+    offset >= base && offset.since(base) <= RELATIVE_OFFSET_MAX
+}
+
 /// The distance from a segment's base, as both indexes store it.
 pub(super) fn relative(base: Offset, offset: Offset) -> u32 {
-    assert!(offset >= base, "{offset} lies before its segment {base}");
-    let relative = u32::try_from(offset.since(base)).ok().filter(|&r| r <= i32::MAX as u32);
-    relative.expect("a segment rolls before its offsets pass i32::MAX")
+    assert!(
+        lies_in_segment(base, offset),
+        "{offset} does not lie in the segment {base}: it rolls before, or refuses it"
+    );
+    u32::try_from(offset.since(base)).expect("within the largest distance")
 }
 
 impl IndexEntry for OffsetEntry {
