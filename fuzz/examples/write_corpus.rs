@@ -158,5 +158,37 @@ fn engine() -> io::Result<()> {
         [offset_index.len(), time_index.len()].map(|length| u16::try_from(length).expect("it is short").to_be_bytes());
     let files = [lengths.concat(), offset_index, time_index, log.clone()].concat();
     put("engine_verify", "segment", &files)?;
-    put("engine_verify", "with-zeros", &[&[0; 4][..], &log, &[0; 500]].concat())
+    put("engine_verify", "with-zeros", &[&[0; 4][..], &log, &[0; 500]].concat())?;
+    recovery(&log)?;
+    let meta = [&[7; 16][..], &[0; 4], &[0; 8], &[0, 0, 0, 1], &[0; 12]].concat();
+    put("engine_small_files", "meta", &[&[1, 1][..], &meta].concat())?;
+    let superblock = [&[1; 16][..], &[2; 16], &[0, 0, 0, 1], &[0; 17]].concat();
+    put("engine_small_files", "superblock", &[&[0, 1][..], &superblock].concat())?;
+    let entry =
+        [&[7; 16][..], &[0; 4], &[0, 0, 0, 0, 0, 0, 0, 9], &[0, 0, 0, 0, 4, 0, 0, 0], &[0, 0, 0, 1], &[0; 24]].concat();
+    put("engine_small_files", "checkpoint", &[&[2, 1, 0, 0, 0, 1][..], &entry].concat())
+}
+
+/// A file in an input of the recovery driver.
+fn file(kind: u8, base: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(contents.len()).expect("it is short").to_be_bytes();
+    [&[kind, base, length[0], length[1]], contents].concat()
+}
+
+fn recovery(log: &[u8]) -> io::Result<()> {
+    const CLEAN: u8 = 1;
+    const CHECKPOINT: u8 = 2;
+    // Five batches of three records, then one more segment of the same.
+    let second = [batch(Codec::None, 15), batch(Codec::Lz4, 18)].concat();
+    let both = [file(0, 0, log), file(0, 15, &second)].concat();
+    put("engine_recovery", "clean", &[&[CLEAN, 0][..], &both].concat())?;
+    put("engine_recovery", "crashed", &[&[0, 0][..], &both].concat())?;
+    put("engine_recovery", "clean-with-checkpoint", &[&[CLEAN | CHECKPOINT, 21][..], &both].concat())?;
+    put("engine_recovery", "crashed-with-checkpoint", &[&[CHECKPOINT, 18][..], &both].concat())?;
+    let zeros = [log, &[0; 300]].concat();
+    put("engine_recovery", "secured-space", &[&[CHECKPOINT, 6][..], &file(0, 0, &zeros)].concat())?;
+    let mut torn = log.to_vec();
+    let end = torn.len();
+    torn[end - 150..end - 100].fill(0);
+    put("engine_recovery", "torn", &[&[CHECKPOINT, 6][..], &file(0, 0, &torn)].concat())
 }

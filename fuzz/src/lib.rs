@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod engine;
+pub mod recovery;
 pub mod seeded;
 pub mod wire;
 
@@ -27,5 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wire_requests", driver: wire::requests },
     Target { name: "wire_responses", driver: wire::responses },
     Target { name: "engine_producers", driver: engine::producers },
+    Target { name: "engine_small_files", driver: engine::small_files },
+    Target { name: "engine_recovery", driver: recovery::recovery },
     Target { name: "engine_verify", driver: engine::verified },
 ];

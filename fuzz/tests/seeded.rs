@@ -45,6 +45,16 @@ fn producer_snapshots_hold_on_any_bytes() {
 }
 
 #[test]
+fn small_files_hold_on_any_bytes() {
+    run("engine_small_files", 5_000);
+}
+
+#[test]
+fn recovery_serves_or_quarantines_and_loses_nothing() {
+    run("engine_recovery", 1_500);
+}
+
+#[test]
 fn the_offline_checks_change_nothing_and_never_panic() {
     run("engine_verify", 2_000);
 }

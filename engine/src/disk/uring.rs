@@ -7,10 +7,11 @@
 //! Called by whoever runs the core, through the `Disk` trait. It does not retry syncs, and it starts no thread: buffered writes
 //! and syncs run on the kernel's own io-wq workers, whose number it caps.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode};
 use rustix::event::EventfdFlags;
@@ -34,8 +35,8 @@ pub struct UringOptions {
     pub io_wq_workers_max: u32,
     /// Syncs and starts of writeback under way at once; less than `io_wq_workers_max`, so that writes always find a worker.
     pub syncs_in_flight_max: usize,
-    /// Writes up to this many bytes are made by a plain `pwritev(2)` inside `submit`. Faster than the ring, but it blocks the core
-    /// when writeback lags; 0 turns it off.
+    /// Writes up to this many bytes are made by a plain `pwritev(2)` inside `submit`, as long as these are quick. Saves the way
+    /// through a kernel worker, but a call that meets lagging writeback blocks the core; 0 turns it off.
     pub inline_write_bytes_max: usize,
     /// The data directory's lock. Registered in the ring, it stays locked until the last write has landed, even after `kill -9`.
     pub lock: Option<OwnedFd>,
@@ -56,12 +57,20 @@ impl Default for UringOptions {
 /// An entry is tried again this often after EAGAIN or EINTR before the error is passed on. Never a sync.
 const RETRIES_MAX: u32 = 64;
 
+/// An inline write that took longer has waited for the device, or for memory that it has yet to free.
+const INLINE_WRITE_TIME_MAX: Duration = Duration::from_millis(2);
+
+/// So many writes go through the ring after a slow inline one, before the next is tried.
+const RING_WRITES_AFTER_SLOW: u32 = 64;
+
 /// See the module's page.
 #[derive(Debug)]
 pub struct UringDisk {
     state: RefCell<State>,
     wake: OwnedFd,
     inline_write_bytes_max: usize,
+    /// Writes that still have to take the ring because an inline one was slow.
+    ring_writes_owed: Cell<u32>,
     /// Since 6.9 the ring can do `ftruncate`; before, it is a plain call.
     ring_sets_lengths: bool,
 }
@@ -125,6 +134,7 @@ impl UringDisk {
             }),
             wake,
             inline_write_bytes_max: options.inline_write_bytes_max,
+            ring_writes_owed: Cell::new(0),
             ring_sets_lengths: offered.sets_lengths,
         };
         disk.try_out()?;
@@ -141,12 +151,23 @@ impl UringDisk {
         if completed && self.take_signal() { Ok(()) } else { Err(broken(io::ErrorKind::TimedOut.into())) }
     }
 
-    /// Whether a write is made right here instead of on the ring. By size alone so far; a measure of the device's pressure belongs
-    /// here as well before this is turned on by default.
+    /// Whether an operation is a write to be made right here instead of on the ring: by its size, and by how long the last one took.
     fn writes_inline(&self, op: &Op) -> bool {
         let Op::Write { buffers, .. } = op else { return false };
-        self.inline_write_bytes_max > 0
+        let owed = self.ring_writes_owed.get();
+        self.ring_writes_owed.set(owed.saturating_sub(1));
+        owed == 0
+            && self.inline_write_bytes_max > 0
             && buffers.iter().map(bytes::BytesMut::len).sum::<usize>() <= self.inline_write_bytes_max
+    }
+
+    fn write_inline(&self, op: Op) -> io::Result<Done> {
+        let begun = Instant::now();
+        let result = calls::perform(op);
+        if begun.elapsed() > INLINE_WRITE_TIME_MAX {
+            self.ring_writes_owed.set(RING_WRITES_AFTER_SLOW);
+        }
+        result
     }
 
     /// Resets the eventfd; whether it was set.
@@ -166,7 +187,7 @@ impl Disk for UringDisk {
     fn submit(&self, op: Op) -> Pending {
         let (pending, handle) = Pending::new();
         if self.writes_inline(&op) {
-            handle.complete(calls::perform(op));
+            handle.complete(self.write_inline(op));
             return pending;
         }
         match Request::new(op, self.ring_sets_lengths) {
