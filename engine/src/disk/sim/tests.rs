@@ -136,6 +136,63 @@ fn a_sync_covers_what_was_complete_when_it_was_submitted() {
     assert!(later_write_lost);
 }
 
+/// What a file has been since its last successful sync, the newest last. A crash may leave any mixture of them and nothing else.
+struct Versions(Vec<Vec<u8>>);
+
+impl Versions {
+    fn check(&self, seed: u64, found: &[u8]) {
+        let lengths = || self.0.iter().map(Vec::len);
+        assert!(lengths().min() <= Some(found.len()) && Some(found.len()) <= lengths().max(), "seed {seed}");
+        for (place, byte) in found.iter().enumerate() {
+            // Beyond a version's end there are the zeros of a hole.
+            let possible = |version: &Vec<u8>| version.get(place).copied().unwrap_or(0) == *byte;
+            assert!(self.0.iter().any(possible), "seed {seed}: byte {place} is {byte}");
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_leaves_a_mixture_of_what_was_there_since_the_last_sync() {
+    for seed in 0..150 {
+        let mut prng = prng::Prng::new(seed);
+        let simulation = with_ones(seed, SimOptions { short_write: 0.2, ..SimOptions::default() });
+        let mut versions = Versions(vec![vec![1; 2048]]);
+        for _ in 0..3 {
+            with_disk(&simulation, async |disk| {
+                let file = disk.open(Path::new(FILE), OpenHow::ReadWrite).await.unwrap();
+                for _ in 0..prng.below(12) {
+                    let mut now = versions.0.last().unwrap().clone();
+                    match prng.below(5) {
+                        0 => {
+                            disk.sync_data(&file).await.unwrap();
+                            versions.0 = vec![now];
+                            continue;
+                        }
+                        1 => {
+                            let length = prng.below_usize(4000);
+                            disk.set_length(&file, length as u64).await.unwrap();
+                            now.resize(length, 0);
+                        }
+                        _ => {
+                            let (start, length) = (prng.below_usize(4000), 1 + prng.below_usize(1500));
+                            let byte = u8::try_from(prng.below(256)).unwrap();
+                            write(disk, &file, start as u64, &vec![byte; length]).await;
+                            now.resize(now.len().max(start + length), 0);
+                            now[start..start + length].fill(byte);
+                        }
+                    }
+                    assert!(disk.read_at(&file, 0, 1 << 20).await.unwrap() == now, "seed {seed}");
+                    versions.0.push(now);
+                }
+            });
+            simulation.crash_power();
+            let found = content(&simulation).unwrap();
+            versions.check(seed, &found);
+            versions.0 = vec![found];
+        }
+    }
+}
+
 #[test]
 fn names_survive_a_power_cut_only_after_their_directory_was_synced() {
     let mut seen = BTreeSet::new();
