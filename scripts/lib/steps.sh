@@ -26,8 +26,15 @@ step() {
         *) step_failed "$name" "$log" "$code" ;;
     esac
     printf ' %5d s\n' $((SECONDS - start_s))
-    [ $code != 0 ] && [ $code != 77 ] && tail -n 40 "$log" | sed 's/^/    | /'
+    [ $code != 0 ] && [ $code != 77 ] && excerpt "$log" | sed 's/^/    | /'
     return 0
+}
+
+# What a reader wants of a failed step's log: what failed, wherever it stands, and how it ended.
+excerpt() {
+    grep -E '^test .* FAILED$|^error|panicked at|^FAILED' "$1" | head -n 20
+    echo '...'
+    tail -n 15 "$1"
 }
 
 step_passed() {

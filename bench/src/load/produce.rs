@@ -131,13 +131,16 @@ impl Plan {
         let rate = self
             .rate_bytes_per_s
             .map_or_else(|| "as fast as answered".to_owned(), |rate| format!("{rate} B/s by the clock"));
-        vec![
+        let mut conditions = vec![
             ("batch", format!("{values}, codec {}, {} bytes as sent", self.codec, self.build_batch(0).len())),
             ("acks", if self.idempotent { "-1, idempotent".to_owned() } else { self.acks.to_string() }),
-            ("settings_if_created", self.settings.clone()),
             ("in_flight", self.in_flight_max.to_string()),
             ("pace", rate),
-        ]
+        ];
+        if !self.settings.is_empty() {
+            conditions.push(("settings_if_created", self.settings.clone()));
+        }
+        conditions
     }
 
     fn build_batch(&self, seed: u32) -> BytesMut {
