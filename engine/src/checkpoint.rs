@@ -176,6 +176,38 @@ mod tests {
     }
 
     #[test]
+    fn the_payload_is_what_the_page_draws() {
+        let mut expected = vec![0, 0, 0, 1];
+        expected.extend_from_slice(&[1; 16]);
+        expected.extend_from_slice(&[0, 0, 0, 3]);
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 12]);
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 64]);
+        expected.extend_from_slice(&[0, 0, 0, 2]);
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 5]);
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 9]);
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 10]);
+        expected.extend_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(encode(&[entry(3, 12)]), expected);
+    }
+
+    #[test]
+    fn checkpoints_of_all_cores_are_read_and_a_damaged_one_is_passed_over() {
+        use crate::disk::{PosixDisk, block_on};
+        let dir = tempfile::tempdir().unwrap();
+        let disk = PosixDisk::new(1).unwrap();
+        block_on(&disk, async {
+            let disk: &dyn Disk = &disk;
+            write(disk, dir.path(), 0, &[entry(0, 5), entry(1, 7)]).await.unwrap();
+            write(disk, dir.path(), 3, &[entry(0, 9)]).await.unwrap();
+            assert_eq!(read_all(disk, dir.path()).await.unwrap(), [entry(0, 9), entry(1, 7)]);
+            std::fs::write(path(dir.path(), 3), b"rubbish").unwrap();
+            assert_eq!(read_all(disk, dir.path()).await.unwrap(), [entry(0, 5), entry(1, 7)]);
+        });
+    }
+
+    #[test]
     fn entries_are_read_back_and_every_cut_is_refused() {
         let entries = vec![entry(0, 12), entry(1, 0)];
         let bytes = encode(&entries);

@@ -13,11 +13,13 @@ use super::config::LogConfig;
 use super::watermarks::{End, Ends, SealCause};
 use super::{AppendError, Appended, LogError, QUEUED_BATCHES_MAX};
 use crate::producer_state::ProducerState;
+use crate::segment::index::TAIL_ENTRIES_MAX;
 use crate::segment::space::Space;
 use crate::segment::{IndexCursor, Segment};
 
-/// Batches in one vectored write: the kernel takes no more pieces at once (IOV_MAX).
-pub(super) const GROUP_BATCHES_MAX: usize = 1024;
+/// Batches in one group: what an index's tail in memory takes before it spills, and well below the pieces that the kernel takes
+/// at once (IOV_MAX, 1024).
+pub(super) const GROUP_BATCHES_MAX: usize = TAIL_ENTRIES_MAX / 2;
 
 /// Bytes in one vectored write, unless a single batch is larger: enough to hide the cost of a call, little enough that the
 /// next sync does not wait long for it.

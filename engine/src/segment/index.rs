@@ -12,11 +12,14 @@ use bytes::BytesMut;
 
 use crate::disk::{Disk, DiskFile, OpenHow};
 
-/// Entries of one index kept in memory.
+/// Entries of one index in memory, at most.
 pub(crate) const TAIL_ENTRIES_MAX: usize = 512;
 
+/// From so many on the tail spills: a group of appends adds no more than the other half.
+const SPILL_ENTRIES: usize = TAIL_ENTRIES_MAX / 2;
+
 /// Entries that stay in memory when the tail spills: the newest, which readers at the end ask for.
-const TAIL_ENTRIES_KEPT: usize = 256;
+const TAIL_ENTRIES_KEPT: usize = 128;
 
 /// What an index file holds.
 pub(crate) trait IndexEntry: Copy {
@@ -65,6 +68,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         assert!(tail.last.is_none_or(|last| entry.may_follow(&last)), "an index entry goes back in {:?}", self.path);
         tail.entries.push(entry);
         tail.last = Some(entry);
+        assert!(tail.entries.len() <= TAIL_ENTRIES_MAX, "{} entries wait to be spilled", tail.entries.len());
     }
 
     /// The newest entry pushed by this process.
@@ -72,9 +76,15 @@ impl<E: IndexEntry> SparseIndex<E> {
         self.lock().last
     }
 
+    /// Entries that are not in the file yet.
+    #[cfg(test)]
+    pub(crate) fn entries_in_memory(&self) -> usize {
+        self.lock().entries.len()
+    }
+
     /// Whether [`SparseIndex::spill`] has something to do.
     pub(crate) fn must_spill(&self) -> bool {
-        self.lock().entries.len() >= TAIL_ENTRIES_MAX
+        self.lock().entries.len() >= SPILL_ENTRIES
     }
 
     /// Moves the older half of the tail into the file, unsynced. When that fails the entries are dropped: lookups then start

@@ -201,3 +201,42 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn an_index_keeps_a_short_tail_in_memory_and_the_rest_in_its_file() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let config = LogConfig { index_interval_bytes: 0, ..LogConfig::default() };
+    let check_lookups = async |log: &Rc<Log>| {
+        let reader = log.reader();
+        let size = reader.bytes() / 1500;
+        for wanted in (0..3000).step_by(7) {
+            let plan = reader.plan(&*disk, offset(wanted), 1, true).await.unwrap();
+            assert_eq!(plan.position, size * u64::try_from(wanted / 2).unwrap(), "looking for {wanted}");
+        }
+    };
+    let (_, entry) = place.run(config.clone(), async |log| {
+        let answers: Vec<_> = (0..1500)
+            .map(|number| {
+                let batch = batch(NOW_MS + number, 2, 10);
+                let header = BatchHeader::parse(&batch).unwrap();
+                log.append(batch, header)
+            })
+            .collect();
+        for answer in answers {
+            answer.await.unwrap().unwrap();
+        }
+        let in_memory = log.reader().snapshot()[0].offset_index.entries_in_memory();
+        assert!(in_memory < crate::segment::index::TAIL_ENTRIES_MAX, "{in_memory} entries");
+        check_lookups(log).await;
+    });
+    let index = place.dir().join("00000000000000000000.index");
+    let whole = std::fs::read(&index).unwrap();
+    assert_eq!(whole.len(), 1499 * 8, "every batch but the first");
+    // Half of what was spilled is lost with the power: the rest is taken over, and what is missing is walked.
+    std::fs::write(&index, [&whole[..6000], &[0; 2000]].concat()).unwrap();
+    let middle = CheckpointEntry { recovery_point: offset(2800), ..entry };
+    let log = place.open(config, StartInfo { clean: false, checkpoint: Some(middle) }).unwrap();
+    place.drive(&log, check_lookups(&log));
+    assert_eq!(std::fs::read(&index).unwrap(), whole);
+}
