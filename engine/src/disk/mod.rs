@@ -234,7 +234,7 @@ impl dyn Disk + '_ {
     /// fsync of a file with its metadata.
     ///
     /// # Errors
-    /// As [`sync_data`](Self::sync_data).
+    /// As `sync_data`.
     pub async fn sync_all(&self, file: &DiskFile) -> io::Result<()> {
         self.submit(Op::SyncAll { file: file.clone() }).await.map(drop)
     }
@@ -242,7 +242,7 @@ impl dyn Disk + '_ {
     /// Makes creations, renames and removals inside a directory durable.
     ///
     /// # Errors
-    /// As [`sync_data`](Self::sync_data).
+    /// As `sync_data`.
     pub async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let dir = self.open(path, OpenHow::Directory).await?;
         self.sync_all(&dir).await
@@ -321,7 +321,7 @@ impl dyn Disk + '_ {
         self.submit(Op::CreateDir { path: path.to_owned() }).await.map(drop)
     }
 
-    /// Renames; call [`sync_dir`](Self::sync_dir) after it.
+    /// Renames; call `sync_dir` after it.
     ///
     /// # Errors
     /// What the system says.

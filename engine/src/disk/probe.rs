@@ -174,6 +174,14 @@ mod tests {
     }
 
     #[test]
+    fn findings_agree_with_what_a_disk_gets() {
+        let found = findings();
+        assert!(found.kernel > KernelVersion { major: 4, minor: 0 }, "{found:?}");
+        let opened = crate::disk::open(crate::disk::DiskChoice::Auto, UringOptions::default(), 1).unwrap();
+        assert_eq!(found.ring.err(), opened.warning);
+    }
+
+    #[test]
     fn refusals_name_cause_and_fix() {
         let new = KernelVersion { major: 6, minor: 8 };
         let old = KernelVersion { major: 5, minor: 10 };
