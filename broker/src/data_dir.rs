@@ -35,6 +35,14 @@ fn is_partition_dir_name(name: &str) -> bool {
     })
 }
 
+/// Whether any partition's directory lies in the data directory.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub async fn holds_partitions(disk: &dyn Disk, data_dir: &Path) -> io::Result<bool> {
+    Ok(disk.list_dir(data_dir).await?.iter().any(|entry| entry.is_dir && is_partition_dir_name(&entry.name)))
+}
+
 /// Moves partition directories that are not `claimed` aside and removes what deletions have left. Names what was moved.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -31,7 +32,7 @@ use crate::core::mailbox::{Closed, MAILBOX_MESSAGES_MAX, Message, NewPartition};
 use crate::core::run::{Serving, reap};
 use crate::core::{Core, Shared};
 use crate::metadata::{Metadata, Options};
-use crate::startup;
+use crate::{data_dir, startup};
 
 /// How long a busy port is waited for: the last process's sockets outlive it by a moment.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +69,13 @@ pub enum ServeError {
     /// `--io uring`, and it is refused.
     #[error(transparent)]
     NoDisk(#[from] NoDisk),
+    /// The metadata store's file is gone, and partitions are there.
+    #[error(
+        "the metadata database {} is missing, but partitions lie beside it; restore it from a backup, or, to start without \
+         these topics, move their directories away",
+        .0.display()
+    )]
+    MetadataLost(PathBuf),
     /// The metadata store.
     #[error(transparent)]
     Metadata(#[from] crate::metadata::OpenError),
@@ -136,7 +144,15 @@ impl Broker {
         let data_dir = block_on(&disk, DataDir::open(&disk, &config.data_dir, config.node_id, fresh))?;
         let cluster_id = uuid::Uuid::from_bytes(data_dir.superblock().cluster_id).to_string();
         let options = Options::new(&cluster_id, Arc::clone(&config.topic_defaults));
-        let metadata = Metadata::open(&config.data_dir.join(METADATA_FILE), options)?;
+        let metadata_path = config.data_dir.join(METADATA_FILE);
+        // An empty database in its place would make orphans of all that is there.
+        if !metadata_path.exists()
+            && block_on(&disk, data_dir::holds_partitions(&disk, &config.data_dir))
+                .map_err(io_error("the data directory cannot be listed"))?
+        {
+            return Err(ServeError::MetadataLost(metadata_path));
+        }
+        let metadata = Metadata::open(&metadata_path, options)?;
         let clean = data_dir.last_stop_was_clean();
         let image = metadata.image();
         let plan = block_on(&disk, startup::plan(&disk, &config.data_dir, &image, config.cores, clean))

@@ -230,6 +230,18 @@ fn lines_go_in_and_come_out_and_lie_on_disk_as_they_were() {
 }
 
 #[test]
+fn a_lost_metadata_database_is_no_new_beginning() {
+    let mut broker = Broker::start();
+    broker.pipe(&["produce", "t"], b"one\n");
+    broker.signal(rustix::process::Signal::TERM);
+    let data_dir = broker.dir.path().join("data");
+    std::fs::remove_file(data_dir.join("metadata.redb")).unwrap();
+    let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(code == 1 && error.contains("metadata.redb is missing"), "{code} {error}");
+    assert!(data_dir.join("t-0").exists());
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let broker = Broker::start();
     let lines: String = (0..50_000).map(|number| format!("{number}\n")).collect();

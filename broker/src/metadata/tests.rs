@@ -290,6 +290,11 @@ async fn flipped_bytes_never_change_a_topic() {
         }
     }
     assert!(same > 0 && refused > 0, "{same} the same, {refused} refused");
+    for length in [1, 8, 64, 511, 4096, whole.len() / 2, whole.len() - 1] {
+        if let Ok(opened) = TestDisk::of(&whole[..length]).open() {
+            assert_eq!(opened.image().topic("logs"), Some(&made), "cut at {length}");
+        }
+    }
 }
 
 /// Seeds of power cuts at any moment of a history: what was answered is there afterwards, what was never asked for is not.
