@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use self::frames::FramePool;
 use self::patience::Patience;
@@ -135,7 +135,9 @@ pub struct Connections {
     budget: Budget,
     frames: Rc<FramePool>,
     counters: Cell<Counters>,
-    stop: watch::Sender<Stop>,
+    // No `watch`: it wakes its receivers in an order of chance, and the simulation wants the same one each time.
+    stop: Cell<Stop>,
+    told_to_stop: Notify,
     open: Cell<usize>,
     ended: Notify,
 }
@@ -158,7 +160,8 @@ impl Connections {
             budget,
             frames: Rc::default(),
             counters: Cell::default(),
-            stop: watch::Sender::new(Stop::No),
+            stop: Cell::new(Stop::No),
+            told_to_stop: Notify::new(),
             open: Cell::new(0),
             ended: Notify::new(),
         })
@@ -179,11 +182,27 @@ impl Connections {
     /// Ends all connections: nothing more is read, what was started is answered within `grace`, then the rest is cut. When
     /// this returns no read is in flight on this core. Connections served from now on end at once.
     pub async fn drain(&self, grace: Duration) {
-        self.stop.send_replace(Stop::Gently);
+        self.tell(Stop::Gently);
         // Only the wait is cut short here, no operation.
         if tokio::time::timeout(grace, self.all_ended()).await.is_err() {
-            self.stop.send_replace(Stop::AtOnce);
+            self.tell(Stop::AtOnce);
             self.all_ended().await;
+        }
+    }
+
+    fn tell(&self, stop: Stop) {
+        self.stop.set(stop);
+        self.told_to_stop.notify_waiters();
+    }
+
+    /// Waits until the connections are told something else than `heard`.
+    async fn told_after(&self, heard: Stop) -> Stop {
+        loop {
+            let told = self.told_to_stop.notified();
+            if self.stop.get() != heard {
+                return self.stop.get();
+            }
+            told.await;
         }
     }
 
@@ -266,14 +285,13 @@ async fn write_and_watch<S: Stream>(
 ) -> End {
     let mut writer = pin!(write::write_answers(link));
     let mut limit_passed = pin!(link.patience.limit_passed(link));
-    let mut stop = link.shared.stop.subscribe();
-    stop.mark_changed();
+    let mut heard = Stop::No;
     loop {
         tokio::select! {
             biased;
-            changed = stop.changed() => {
-                changed.expect("the connections outlive each of them");
-                match *stop.borrow_and_update() {
+            told = link.shared.told_after(heard) => {
+                heard = told;
+                match told {
                     Stop::No => {}
                     Stop::Gently => link.stop_reading(),
                     Stop::AtOnce => return End::Stopped,
