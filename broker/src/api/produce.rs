@@ -159,7 +159,7 @@ impl Produce {
         for answer in sent {
             results.push(match tokio::time::timeout_at(self.deadline, answer).await {
                 Ok(Ok(results)) => Ok(results),
-                Ok(Err(_)) => Err(Refusal::from(ErrorCode::NotLeaderOrFollower)),
+                Ok(Err(_)) => Err(append_refusal(&AppendRefused::Lost)),
                 Err(_) => Err(Refusal::new(ErrorCode::RequestTimedOut, "not durable in time; it may become so yet")),
             });
         }
@@ -332,6 +332,8 @@ fn append_refusal(error: &AppendRefused) -> Refusal {
         AppendRefused::Log(AppendError::QueueFull | AppendError::Closed) | AppendRefused::NotServed => {
             ErrorCode::NotLeaderOrFollower
         }
+        // A client takes this code, like a timeout, for "it may have happened".
+        AppendRefused::Lost => ErrorCode::KafkaStorageError,
     };
     Refusal::new(code, error.to_string())
 }

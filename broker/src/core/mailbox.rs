@@ -28,9 +28,12 @@ pub enum AppendRefused {
     /// The log's own reason.
     #[error(transparent)]
     Log(#[from] AppendError),
-    /// The partition went (deleted, or the broker stops), or it never opened.
+    /// The partition is gone, or it never opened: nothing was appended.
     #[error("the partition is not served")]
     NotServed,
+    /// The log ended without a word: whether the batch was appended is not known.
+    #[error("the log ended while the batch was under way")]
+    Lost,
 }
 
 /// One result per batch, in the order of the request.

@@ -62,7 +62,7 @@ impl Core {
                 results.push(match each {
                     Some(appended) => match appended.await {
                         Ok(result) => result.map_err(AppendRefused::Log),
-                        Err(_) => Err(AppendRefused::NotServed),
+                        Err(_) => Err(AppendRefused::Lost),
                     },
                     None => Err(AppendRefused::NotServed),
                 });
