@@ -1,5 +1,7 @@
 //! What a machine does to a broker: the process is killed, the disk is full. Nothing acknowledged is lost, and nothing needs a hand.
 
+#![expect(clippy::unwrap_used, reason = "all of it is a test: a panic is its failure")]
+
 mod raw;
 
 use std::io::{BufRead, BufReader};

@@ -2,6 +2,8 @@
 //!
 //! `RINGMILL_SIM_SEEDS=1000` runs the seeds 0 to 999, `RINGMILL_SIM_SEEDS=42..43` one of them. The same seed gives the same trace.
 
+#![expect(clippy::unwrap_used, reason = "all of it is a test: a panic is its failure")]
+
 mod simulated;
 
 use std::cell::Cell;
