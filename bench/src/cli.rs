@@ -74,6 +74,10 @@ pub(crate) struct LoadOptions {
     /// Repeats the run and shows medians and spreads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
+    /// Measures the machine's own limit with a file in this directory before each run, and shows the run's share of it:
+    /// for produce an O_DIRECT write at depth 4, for consume a bare sendfile over one connection.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) limit: Option<PathBuf>,
     /// Process id of a broker on this machine: reports its CPU time and memory.
     #[arg(long)]
     pub(crate) pid: Option<u32>,

@@ -27,6 +27,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Records.
     Records,
+    /// Percent.
+    Percent,
 }
 
 impl Unit {
@@ -39,6 +41,7 @@ impl Unit {
             Unit::Seconds => format!("{} s", units::three_digits(value)),
             Unit::Bytes => units::decimal(value, "B"),
             Unit::Records => units::decimal(value, ""),
+            Unit::Percent => format!("{} %", units::three_digits(value)),
         }
     }
 }
@@ -211,7 +214,7 @@ fn median(values: &[f64]) -> f64 {
 
 /// A column's title: the key without its unit, which every cell shows.
 fn heading(key: &str) -> String {
-    const UNIT_ENDINGS: [&str; 6] = ["_bytes_per_s", "_per_s", "_s_per_gb", "_us", "_bytes", "_s"];
+    const UNIT_ENDINGS: [&str; 7] = ["_bytes_per_s", "_per_s", "_s_per_gb", "_us", "_bytes", "_s", "_percent"];
     let short = UNIT_ENDINGS.iter().find_map(|ending| key.strip_suffix(ending)).unwrap_or(key);
     short.replace('_', " ")
 }

@@ -3,6 +3,7 @@
 //! A load's figures mean something only as a share of these, taken in the same hour on the same machine.
 
 use std::io;
+use std::path::Path;
 
 use crate::cli::LimitsOptions;
 use crate::progress;
@@ -69,6 +70,20 @@ pub(crate) fn run(options: &LimitsOptions) -> Result<Report, String> {
     cases.retain(|case| !case.runs.is_empty());
     warnings.extend(unbacked_memory(&cases));
     Ok(Report { command: "limits", conditions, cases, warnings })
+}
+
+/// A bare sendfile in slices of 256 KiB: what a consumer's rate is to be compared with.
+pub(crate) fn bare_sendfile(dir: &Path) -> Result<Run, String> {
+    sendfile::run(&quick(dir), 256 * 1024).map_err(|error| format!("bare sendfile: {error}"))
+}
+
+/// An O_DIRECT write at depth 4: what a producer's rate is to be compared with.
+pub(crate) fn direct_write(dir: &Path) -> Result<Run, String> {
+    disk_write::direct(&quick(dir), 4).map_err(|error| format!("O_DIRECT write: {error}"))
+}
+
+fn quick(dir: &Path) -> LimitsOptions {
+    LimitsOptions { dir: dir.to_owned(), bytes: 1_000_000_000, appends: 1, runs: 1, only: None }
 }
 
 /// A virtual machine that has to fetch memory from its host while it writes measures the host, not the disk.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
+use crate::limits;
 use crate::process_usage::ServerProcess;
 use crate::report::{self, Case, Metric, Report, Run, Unit, cpu_per_gb, rate};
 use crate::sockets;
@@ -46,10 +47,11 @@ pub(crate) fn produce(options: &ProduceOptions) -> Result<Report, String> {
             workers.push(produce::Worker::new(&plan, &share, index, producer)?);
         }
         let ending = Ending { duration: load.duration.or(produce_default(load)), bytes: load.bytes };
+        let limit = load.limit.as_deref().map(limits::direct_write).transpose()?;
         let session = Session::new(load.warm_up, ending, server(load));
         let measured = session
             .run("produce", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
-        runs.push(metrics(&measured));
+        runs.push(metrics(&measured, limit));
     }
     let mut conditions = conditions(load, partition_count);
     conditions.extend(plan.conditions());
@@ -78,10 +80,11 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
         }
         let workers =
             shares.iter().map(|share| consume::Worker::new(options, share, again)).collect::<Result<Vec<_>, _>>()?;
+        let limit = load.limit.as_deref().map(limits::bare_sendfile).transpose()?;
         let session = Session::new(load.warm_up, Ending { duration: load.duration, bytes: load.bytes }, server(load));
         let measured = session
             .run("consume", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
-        runs.push(metrics(&measured));
+        runs.push(metrics(&measured, limit));
     }
     let mut conditions = conditions(load, partitions.len());
     conditions.push(("fetch_bytes", options.fetch_bytes.to_string()));
@@ -124,13 +127,19 @@ fn slow_sockets() -> Option<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "records and bytes of a run stay far below 2^53")]
-fn metrics(measured: &Measured) -> Run {
+fn metrics(measured: &Measured, limit: Option<Run>) -> Run {
     let Tally { records, bytes, latency, lateness } = &measured.tally;
     let seconds = measured.elapsed.as_secs_f64();
     let mut run = vec![
         Metric { key: "records_per_s", unit: Unit::RecordsPerSecond, value: *records as f64 / seconds },
         rate(*bytes, measured.elapsed),
     ];
+    // The rate is the first metric of every limit.
+    if let Some(Metric { value: limit, .. }) = limit.and_then(|limit| limit.into_iter().next()) {
+        let share = 100.0 * *bytes as f64 / seconds / limit;
+        run.push(Metric { key: "limit_bytes_per_s", unit: Unit::BytesPerSecond, value: limit });
+        run.push(Metric { key: "share_of_limit_percent", unit: Unit::Percent, value: share });
+    }
     if !latency.is_empty() {
         run.extend(latency.metrics(&[("p50_us", 0.5), ("p99_us", 0.99), ("p99.9_us", 0.999), ("max_us", 1.0)]));
     }
