@@ -209,7 +209,6 @@ impl Disk for UringDisk {
     }
 
     fn reap(&self) {
-        self.take_signal();
         loop {
             let mut state = self.state.borrow_mut();
             // Before the completion queue is read: deferred completions are delivered inside this call only.
@@ -218,7 +217,9 @@ impl Disk for UringDisk {
             if state.start_waiting() || !state.again.is_empty() {
                 entered = state.enter();
             }
-            // The kernel delivers at most a few dozen completions per call and does not signal the rest again.
+            // Reset only now, for our own calls above signal what they deliver. What another processor adds from here on
+            // signals anew; what it added before is seen by the next line. The kernel delivers a few dozen per call.
+            self.take_signal();
             let more = state.more_to_collect();
             let mut finished = std::mem::take(&mut state.finished);
             drop(state);
@@ -331,7 +332,7 @@ impl State {
     fn enter(&mut self) -> Entered {
         self.refill_again();
         // With TASKRUN_FLAG the crate adds GETEVENTS whenever deferred completions wait.
-        while !self.ring.submission().is_empty() || self.more_to_collect() {
+        while !self.ring.submission().is_empty() || self.has_deferred() {
             match self.ring.submit() {
                 Ok(_) if self.ring.submission().is_empty() => break,
                 Ok(_) => {}
@@ -343,8 +344,12 @@ impl State {
         if self.again.is_empty() { Entered::Clear } else { Entered::Stalled }
     }
 
-    /// Whether completions wait for another call into the kernel.
     fn more_to_collect(&mut self) -> bool {
+        self.has_deferred() || !self.ring.completion().is_empty()
+    }
+
+    /// Whether completions wait for another call into the kernel.
+    fn has_deferred(&mut self) -> bool {
         let queue = self.ring.submission();
         queue.taskrun() || queue.cq_overflow()
     }
