@@ -42,7 +42,7 @@ pub enum LockError {
     #[expect(missing_docs, reason = "the message names the fields")]
     Held { path: PathBuf, holder: String },
     /// The directory or the file cannot be made or opened.
-    #[error("the data directory {} cannot be used: {source}", path.display())]
+    #[error("the data directory {} cannot be used: {source}; let this user write there, or choose another one", path.display())]
     #[expect(missing_docs, reason = "the message names the fields")]
     Io { path: PathBuf, source: io::Error },
 }

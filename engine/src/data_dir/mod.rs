@@ -67,7 +67,7 @@ pub enum DataDirError {
     )]
     OtherNode { path: PathBuf, found: i32, configured: i32 },
     /// The disk failed.
-    #[error("the data directory {} cannot be used: {source}", path.display())]
+    #[error("the data directory {} cannot be used: {source}; let this user write there, or choose another one", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
