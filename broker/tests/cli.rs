@@ -176,6 +176,13 @@ fn a_topic_that_nobody_creates_is_refused_soon() {
 }
 
 #[test]
+fn a_data_directory_that_cannot_be_made_says_what_to_do() {
+    let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "/dev/null/data"]);
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("/dev/null/data cannot be used") && error.contains("choose another"), "{error}");
+}
+
+#[test]
 fn topics_are_made_shown_and_removed() {
     let broker = Broker::start();
     assert_eq!(broker.run(&["topic", "create", "logs", "-p", "3", "-s", "retention.ms=5000"]).0, 0);
@@ -254,6 +261,18 @@ fn a_reader_that_leaves_early_is_no_failure() {
     assert_eq!(first, "0\n");
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_second_signal_ends_the_broker_at_once() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let mut broker = Broker::start();
+    let pid = Pid::from_child(&broker.process);
+    // Held still, it finds both signals waiting when it goes on.
+    for signal in [Signal::STOP, Signal::TERM, Signal::INT] {
+        kill_process(pid, signal).unwrap();
+    }
+    assert_eq!(broker.signal(Signal::CONT), Some(130));
 }
 
 #[test]
