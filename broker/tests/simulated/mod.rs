@@ -9,14 +9,12 @@ pub mod history;
 pub mod workload;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
-use redb::StorageBackend;
 use ringmill::config::BrokerConfig;
 use ringmill::core::hosting::{CoreId, Hosting};
 use ringmill::core::mailbox::{Closed, MAILBOX_MESSAGES_MAX, Message};
@@ -26,7 +24,6 @@ use ringmill::metadata::{Metadata, Options};
 use ringmill::startup;
 use ringmill_engine::clock::Clock;
 use ringmill_engine::data_dir::{DataDir, Fresh};
-use ringmill_engine::disk::sim::SimFile;
 use ringmill_engine::disk::{Disk, Simulation};
 use ringmill_net::transport::memory::{self, MemoryStream};
 use ringmill_net::{Budget, Connections, Limits};
@@ -52,28 +49,6 @@ struct SimClock {
 impl Clock for SimClock {
     fn now_ms(&self) -> i64 {
         self.booted_ms + i64::try_from(self.booted.elapsed().as_millis()).expect("a run takes seconds")
-    }
-}
-
-/// redb's face of a simulated file.
-#[derive(Debug)]
-struct Backend(SimFile);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
     }
 }
 
@@ -113,7 +88,7 @@ impl Machine {
         let fresh = Fresh { cluster_id: [1; 16], directory_id: [2; 16] };
         let data_dir = DataDir::open(&*disk, dir, config.node_id, fresh).await.expect("the data directory opens");
         let clean = data_dir.last_stop_was_clean();
-        let metadata = self.open_metadata(&config);
+        let metadata = self.open_metadata(&*disk, &config);
         let image = metadata.image();
         let plan = startup::plan(&*disk, dir, &image, CORES, clean).await.expect("the data directory can be tidied");
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..CORES).map(|_| mpsc::channel(MAILBOX_MESSAGES_MAX)).unzip();
@@ -158,19 +133,14 @@ impl Machine {
         disk
     }
 
-    fn open_metadata(&self, config: &BrokerConfig) -> Metadata {
-        let simulation = self.simulation.clone();
-        let open_storage = Box::new(move || {
-            let file = simulation.file(&Path::new(DATA_DIR).join("metadata.redb"))?;
-            simulation.sync_dir(Path::new(DATA_DIR))?;
-            Ok(Box::new(Backend(file)) as Box<dyn StorageBackend>)
-        });
+    fn open_metadata(&self, disk: &dyn Disk, config: &BrokerConfig) -> Metadata {
         let ids = Random::new(self.random.next());
         let new_topic_id = Box::new(move || u128::from(ids.next()).to_be_bytes());
         let cluster_id = "simulated".to_owned();
         let topic_defaults = Arc::clone(&config.topic_defaults);
-        Metadata::open_in_place(open_storage, Options { cluster_id, topic_defaults, new_topic_id })
-            .expect("the metadata opens after every crash")
+        let options = Options { cluster_id, topic_defaults, new_topic_id };
+        let path = Path::new(DATA_DIR).join("metadata.redb");
+        Metadata::open_simulated(&self.simulation, disk, &path, options).expect("the metadata opens after every crash")
     }
 }
 
