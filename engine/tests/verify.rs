@@ -4,8 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, LeaderEpoch, Offset, stamp};
+use ringmill_batch::{BatchBuilder, BatchHeader, Codec, DecompressLimit, LeaderEpoch, Offset, stamp};
+use ringmill_engine::clock::SystemClock;
+use ringmill_engine::disk::{Disk, PosixDisk, block_on};
+use ringmill_engine::log::{Identity, Log, LogConfig, LogEnv};
 use ringmill_engine::verify::{ProblemKind, SegmentBatches, VerifyOptions, segment_files, verify};
 
 /// A batch of `count` records whose largest timestamp is `timestamp_ms`.
@@ -219,4 +224,33 @@ fn nothing_is_changed_by_looking() {
     let _ = partition.problems();
     assert_eq!(contents(), before);
     assert_eq!(fs::read_dir(partition.directory.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn what_the_log_writes_is_sound_to_the_last_index_entry() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("logs-0");
+    let disk: Rc<dyn Disk> = Rc::new(PosixDisk::new(2).unwrap());
+    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(SystemClock) };
+    let config = LogConfig { segment_bytes: 10_000, index_interval_bytes: 500, ..LogConfig::default() };
+    let id = Identity { topic_id: [7; 16], partition: 0 };
+    block_on(&*disk, async {
+        let log = Log::create(env, directory.clone(), id, config).await.unwrap();
+        let work = async {
+            for number in 0..300_i64 {
+                // Timestamps rise and fall, so that not every offset entry comes with a time entry.
+                let batch = batch(0, number % 5 + 1, 1_700_000_000_000 + number * 10 % 170);
+                let header = BatchHeader::parse(&batch).unwrap();
+                log.append(batch[..].into(), header).await.unwrap().unwrap();
+            }
+            log.close().await.unwrap();
+        };
+        tokio::join!(Rc::clone(&log).drive(), work);
+    });
+    assert_eq!(problems_at(root.path()), []);
+    let report = verify(&directory, VerifyOptions::default()).unwrap();
+    let segments: Vec<_> = report.segments().collect();
+    assert!(segments.len() > 2, "{} segments", segments.len());
+    assert_eq!(segments.iter().map(|segment| segment.batches).sum::<u64>(), 300);
+    assert!(segments.iter().all(|segment| segment.offset_entries > Some(5) && segment.time_entries > Some(0)));
 }
