@@ -189,7 +189,8 @@ async fn recover(
     let removable: Vec<Offset> = bases.drain(..below).collect();
     check_presence(dir, &bases, meta, start)?;
 
-    let recovery_point = start.checkpoint.as_ref().map_or(meta.log_start, |entry| entry.recovery_point);
+    // The log start is no lower bound: records may be deleted before they are durable.
+    let recovery_point = start.checkpoint.as_ref().map_or(Offset::ZERO, |entry| entry.recovery_point);
     let unsynced_bytes_max = match &start.checkpoint {
         Some(entry) => entry.unsynced_bytes_max.max(config.unsynced_bound()),
         None => UNSYNCED_BYTES_BOUND_MAX,

@@ -32,6 +32,8 @@ impl Log {
                 tracing::warn!(dir = %self.dir.display(), "the disk is full: no new segment");
                 // The file may exist already; it is empty, and in the way of the next attempt.
                 let _ = recover::remove_files(&self.env, &self.dir, end.offset).await;
+                // A roll for its age comes again with the next deadline.
+                self.writer.borrow_mut().roll_is_due = false;
                 return self.refuse(1, AppendError::NoSpace);
             }
             Err(error) => return self.seal(&error, "beginning a new segment"),

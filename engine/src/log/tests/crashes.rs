@@ -413,3 +413,35 @@ fn a_log_sealed_by_a_full_disk_reopens_with_a_new_segment_and_a_new_reign() {
         }
     }
 }
+
+/// Opens what a power cut has left of a run of [`on_quiet_disk`].
+fn open_after_power_cut(simulation: &Simulation, config: LogConfig) -> (Rc<dyn Disk>, Rc<Log>) {
+    simulation.crash_power();
+    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let log = block_on(&*disk, Log::open(env, DIR.into(), ID, config, StartInfo::default())).unwrap();
+    (disk, log)
+}
+
+#[test]
+fn records_deleted_before_they_were_durable_leave_no_gap_and_no_repeat() {
+    let config = LogConfig { write_caching: true, ..LogConfig::default() };
+    let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
+        for _ in 0..3 {
+            append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        }
+        log.delete_records_before(offset(4)).await.unwrap();
+    });
+    let (disk, log) = open_after_power_cut(&simulation, config);
+    let watermarks = log.reader().watermarks();
+    assert_eq!(watermarks.log_start, offset(4), "what was deleted stays deleted");
+    assert!(watermarks.high_watermark >= offset(4));
+    block_on(
+        &*disk,
+        while_driven(Rc::clone(&log).drive(), async {
+            let appended = append(&log, batch(NOW_MS, 2, 10)).await.unwrap();
+            assert_eq!(appended.base_offset, watermarks.high_watermark);
+            log.close().await.unwrap();
+        }),
+    );
+}
