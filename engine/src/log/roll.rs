@@ -40,8 +40,7 @@ impl Log {
         };
         old.close(end.position);
         cursor.finish(&old);
-        self.finish_indexes(&old).await;
-        self.save_producers(end.offset).await;
+        tokio::join!(biased; self.finish_indexes(&old), self.save_producers(end.offset));
 
         let mut segments = self.reader.snapshot().to_vec();
         segments.push(segment.clone());
@@ -80,11 +79,9 @@ impl Log {
 
     /// A failure here loses nothing: lookups check what they find, and the next start rebuilds.
     async fn finish_indexes(&self, segment: &Segment) {
-        let finished = match segment.offset_index.finish(self.disk()).await {
-            Ok(()) => segment.time_index.finish(self.disk()).await,
-            failed => failed,
-        };
-        if let Err(error) = finished {
+        let (offsets, times) = (segment.offset_index.finish(self.disk()), segment.time_index.finish(self.disk()));
+        let (offsets, times) = tokio::join!(biased; offsets, times);
+        if let Err(error) = offsets.and(times) {
             tracing::warn!(segment = %segment.base_offset(), %error, "an index could not be completed");
         }
     }
@@ -131,8 +128,7 @@ impl Log {
         };
         let io = |error| LogError::Io { what: "cutting the active segment", error };
         self.cut_secured_space(&segment, end.position).await.map_err(io)?;
-        self.finish_indexes(&segment).await;
-        self.save_producers(end.offset).await;
+        tokio::join!(biased; self.finish_indexes(&segment), self.save_producers(end.offset));
         Ok(())
     }
 }
