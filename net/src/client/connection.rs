@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::ClientError;
@@ -79,6 +80,8 @@ struct State {
     broken: Option<ClientError>,
     /// Buffers that answers may be read into.
     spare: Vec<BytesMut>,
+    /// Ends the reader task, and with it the socket's half.
+    reader: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -101,6 +104,7 @@ pub struct InFlight {
     /// `None` for a request that gets no answer.
     answer: Option<oneshot::Receiver<Result<BytesMut, ClientError>>>,
     timeout_ms: u64,
+    shared: Arc<Shared>,
 }
 
 /// An answer's frame, to be decoded in place.
@@ -128,7 +132,8 @@ impl Connection {
         set_socket_options(&socket, options).map_err(|error| failed(error.to_string()))?;
         let (read_half, write_half) = socket.into_split();
         let shared = Arc::new(Shared { address: address.to_owned(), state: Mutex::default() });
-        tokio::spawn(read_answers(read_half, Arc::clone(&shared), options.answer_bytes_max));
+        let reader = tokio::spawn(read_answers(read_half, Arc::clone(&shared), options.answer_bytes_max));
+        shared.lock().reader = Some(reader.abort_handle());
         let mut connection = Connection {
             shared,
             writer: tokio::sync::Mutex::new(Writer { half: write_half, next_correlation_id: 0 }),
@@ -198,7 +203,7 @@ impl Connection {
     ) -> Result<InFlight, ClientError> {
         let answer = self.write(request, version, records, true).await?;
         let timeout_ms = self.options.request_timeout_ms.saturating_add(extra_wait_ms);
-        Ok(InFlight { api: M::KEY, version, answer, timeout_ms })
+        Ok(InFlight { api: M::KEY, version, answer, timeout_ms, shared: Arc::clone(&self.shared) })
     }
 
     /// Sends a request that the broker will not answer: a produce with acks=0.
@@ -258,7 +263,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The writer's half closes with it; the broker then ends the connection, and with it the reader task.
+        // The reader's half of the socket goes with its task, the writer's with this.
         self.shared.break_with(&ClientError::Closed);
     }
 }
@@ -267,14 +272,20 @@ impl InFlight {
     /// Waits for the answer.
     ///
     /// # Errors
-    /// When the connection breaks before it, or the time is up; the request may then have been carried out or not.
+    /// When the connection breaks before it, or the time is up, which breaks the connection; the request may then have been
+    /// carried out or not.
     pub async fn answer(self) -> Result<Answer, ClientError> {
-        let InFlight { api, version, answer, timeout_ms } = self;
+        let InFlight { api, version, answer, timeout_ms, shared } = self;
         let answer = answer.expect("only requests with an answer are returned");
         let frame = match timeout(Duration::from_millis(timeout_ms), answer).await {
             Ok(Ok(frame)) => frame?,
             Ok(Err(_)) => return Err(ClientError::Closed),
-            Err(_) => return Err(ClientError::TimedOut { api, timeout_ms }),
+            Err(_) => {
+                // A peer that has vanished is only noticed like this: whoever tries again needs another connection.
+                let error = ClientError::TimedOut { api, timeout_ms };
+                shared.break_with(&error);
+                return Err(error);
+            }
         };
         let body_at = body_position(api, version, &frame)?;
         Ok(Answer { api, version, frame, body_at })
@@ -339,6 +350,9 @@ impl Shared {
         let waiting = {
             let mut state = self.lock();
             state.broken.get_or_insert_with(|| error.clone());
+            if let Some(reader) = state.reader.take() {
+                reader.abort();
+            }
             std::mem::take(&mut state.waiting)
         };
         for each in waiting {

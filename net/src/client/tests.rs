@@ -278,6 +278,18 @@ async fn a_peer_that_does_not_speak_the_protocol_is_an_error_not_a_hang() {
     }
 }
 
+/// A connection whose peer had vanished was used again and again, each request waiting for its own timeout.
+#[tokio::test]
+async fn a_connection_without_an_answer_in_time_is_given_up() {
+    let broker = Scripted::start(1).await;
+    broker.faults(ApiKey::Metadata, &[Fault::Silence]);
+    let options = ConnectOptions { request_timeout_ms: 50, ..ConnectOptions::default() };
+    let connection = Connection::connect(&broker.address, &options).await.unwrap();
+    let error = connection.call(&MetadataRequest::default()).await.unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }) && error.is_retriable(), "{error}");
+    assert!(!connection.is_usable());
+}
+
 #[tokio::test]
 async fn nobody_listening_is_said_at_once() {
     let error = Connection::connect("127.0.0.1:1", &ConnectOptions::default()).await.unwrap_err();
