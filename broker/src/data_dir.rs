@@ -57,18 +57,18 @@ pub async fn sweep(disk: &dyn Disk, data_dir: &Path, claimed: &BTreeSet<String>)
             // The deletion was committed and the name given up: finishing it is all that is left.
             remove_tree(disk, &data_dir.join(&entry.name)).await?;
         } else if is_partition_dir_name(&entry.name) && !claimed.contains(&entry.name) {
-            move_to_orphans(disk, data_dir, &entry.name).await?;
+            set_aside(disk, data_dir, &entry.name).await?;
             moved.push(entry.name);
         }
-    }
-    if !moved.is_empty() {
-        disk.sync_dir(&data_dir.join(ORPHANS_DIR)).await?;
-        disk.sync_dir(data_dir).await?;
     }
     Ok(moved)
 }
 
-async fn move_to_orphans(disk: &dyn Disk, data_dir: &Path, name: &str) -> io::Result<()> {
+/// Moves one directory to the orphans, durably.
+///
+/// # Errors
+/// What the system says.
+pub(crate) async fn set_aside(disk: &dyn Disk, data_dir: &Path, name: &str) -> io::Result<()> {
     let orphans = data_dir.join(ORPHANS_DIR);
     match disk.create_dir(&orphans).await {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -78,7 +78,9 @@ async fn move_to_orphans(disk: &dyn Disk, data_dir: &Path, name: &str) -> io::Re
     // An earlier orphan of the same name keeps its place.
     let free = (0u32..).map(|number| format!("{name}.{number}")).find(|candidate| !taken.contains(candidate));
     let free = free.expect("a directory holds fewer than 2^32 names");
-    disk.rename(&data_dir.join(name), &orphans.join(free)).await
+    disk.rename(&data_dir.join(name), &orphans.join(free)).await?;
+    disk.sync_dir(&orphans).await?;
+    disk.sync_dir(data_dir).await
 }
 
 /// Removes a directory of files.

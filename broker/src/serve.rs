@@ -217,6 +217,8 @@ impl Broker {
     pub fn stop(self) -> bool {
         let answers = tell_all(&self.shared, Message::Drain);
         answers.into_iter().for_each(|answer| drop(answer.blocking_recv()));
+        // A topic that is being made or removed is finished first, though nobody waits for it any more; none is begun after it.
+        let _no_more = self.waiting.block_on(self.shared.topic_changes.lock());
         let closed: Vec<Option<Closed>> =
             tell_all(&self.shared, Message::Close).into_iter().map(|answer| answer.blocking_recv().ok()).collect();
         // The topics' changes are done with their connections, so nothing is lost by closing their database now.

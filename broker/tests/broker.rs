@@ -260,6 +260,11 @@ fn a_partition_with_a_missing_meta_is_quarantined_alone() {
     assert_eq!(client.produce("logs", 0, batch(1, 1)).error, ErrorCode::KafkaStorageError.code());
     assert_eq!(client.fetch("logs", 0).error, ErrorCode::KafkaStorageError.code());
     assert_eq!(client.produce("logs", 1, batch(1, 1)), Produced { error: OK, base_offset: 1 });
+    // Its topic can be deleted and made again; what was damaged is kept.
+    assert_eq!(client.delete_topic("logs"), OK);
+    assert_eq!(client.create_topic("logs", 2, &[]), OK);
+    assert_eq!(client.produce("logs", 0, batch(1, 1)), Produced { error: OK, base_offset: 0 });
+    assert!(dir.path().join("orphans/logs-0.0/00000000000000000000.log").exists());
     drop(client);
     assert!(!broker.stop(), "not everything was loaded, so the stop is not marked clean");
 }

@@ -224,6 +224,34 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(run(3).trace, run(4).trace);
 }
 
+#[test]
+fn a_produce_that_is_not_durable_in_time_is_told_so_and_keeps_its_memory_until_it_is() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let machine = set_up(1, &Simulation::new(1, SimOptions::default())).await;
+        let stall = async {
+            let running = machine.boot().await;
+            let client = running.connect(1);
+            machine.stalled.set(true);
+            client.send_produce("first", 0, batch_of_one()).await.unwrap();
+            assert_eq!(client.receive_produced().await.unwrap(), Err(ErrorCode::RequestTimedOut));
+            assert!(running.budget.reserved_bytes() > 0, "the batch is still held");
+            machine.stalled.set(false);
+            client.send_produce("first", 0, batch_of_one()).await.unwrap();
+            // The first was only late.
+            assert_eq!(client.receive_produced().await.unwrap(), Ok(1));
+            assert_eq!(running.budget.reserved_bytes(), 0);
+        };
+        LocalSet::new().run_until(stall).await;
+    });
+}
+
+fn batch_of_one() -> bytes::Bytes {
+    let mut builder = ringmill_batch::BatchBuilder::new(ringmill_batch::Codec::None, None);
+    builder.push(1_800_000_000_000, None, Some(b"9:9"), &[]);
+    builder.finish().freeze()
+}
+
 fn count_panics() {
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringmill_engine::checkpoint::CheckpointEntry;
-use ringmill_engine::log::{Identity, Log, LogState, RecoveryReport, StartInfo};
+use ringmill_engine::log::{Identity, Log, LogState, OpenError, RecoveryReport, StartInfo};
 use ringmill_net::Charge;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,7 +17,7 @@ use super::hosting::{CoreId, Hosted, PartitionId};
 use super::mailbox::{
     AppendRefused, AppendRequest, AppendResults, CreateFailed, Message, NewPartition, PartitionBatch,
 };
-use crate::data_dir::{deleted_name, partition_dir_name, remove_tree};
+use crate::data_dir::{deleted_name, partition_dir_name, remove_tree, set_aside};
 use crate::metadata::TopicId;
 
 /// Partitions that one core opens or makes at the same time: enough to keep the disk busy, few enough for its queue.
@@ -129,8 +129,19 @@ impl Core {
     }
 
     async fn create_partition(&self, new: NewPartition) -> Result<(), CreateFailed> {
-        let dir = self.partition_dir(&new);
-        match Log::create(self.log_env(), dir, identity(new.partition), new.config).await {
+        let create =
+            || Log::create(self.log_env(), self.partition_dir(&new), identity(new.partition), new.config.clone());
+        let mut created = create().await;
+        if let Err(OpenError::Io { error, .. }) = &created
+            && error.kind() == io::ErrorKind::AlreadyExists
+        {
+            // What a deleted topic of this name has left, because it was quarantined.
+            let name = partition_dir_name(&new.topic_name, new.partition.index);
+            if set_aside(&*self.disk, &self.shared.data_dir, &name).await.is_ok() {
+                created = create().await;
+            }
+        }
+        match created {
             Ok(log) => {
                 let reader = Some(self.host(new.partition, log));
                 self.shared.hosting.add([(new.partition, Hosted { owner: self.id, reader })]);

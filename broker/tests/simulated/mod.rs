@@ -55,6 +55,8 @@ impl Clock for SimClock {
 /// What survives a crash: the disk, the time of day and the seed.
 pub struct Machine {
     pub simulation: Simulation,
+    /// While set, no device completes anything.
+    pub stalled: Rc<Cell<bool>>,
     pub random: Random,
     clock: Arc<SimClock>,
 }
@@ -65,6 +67,7 @@ pub struct Running {
     servings: Vec<Rc<Serving>>,
     data_dir: RefCell<Option<DataDir>>,
     disk: Rc<dyn Disk>,
+    pub budget: Budget,
     connections: Cell<usize>,
 }
 
@@ -72,7 +75,7 @@ impl Machine {
     /// A machine with an initialised, empty data directory, made while nothing goes wrong.
     pub async fn new(seed: u64, simulation: Simulation) -> Machine {
         let clock = Arc::new(SimClock { booted: Instant::now(), booted_ms: 1_800_000_000_000 });
-        let machine = Machine { simulation, random: Random::new(seed), clock };
+        let machine = Machine { simulation, stalled: Rc::default(), random: Random::new(seed), clock };
         let disk = machine.disk();
         disk.create_dir(Path::new(DATA_DIR)).await.expect("a fresh machine has an empty root");
         disk.sync_dir(Path::new("/")).await.expect("no faults yet");
@@ -114,18 +117,19 @@ impl Machine {
             servings.push(Rc::clone(&serving));
             spawn_local(core.run(mailbox, serving, |_, _| unreachable!("there is no socket")));
         }
-        Running { shared, servings, data_dir: RefCell::new(Some(data_dir)), disk, connections: Cell::new(0) }
+        Running { shared, servings, data_dir: RefCell::new(Some(data_dir)), disk, budget, connections: Cell::new(0) }
     }
 
     /// A disk of the process that runs now, and somebody who takes its completions.
     fn disk(&self) -> Rc<dyn Disk> {
         let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
         let (reaped, simulation, clock) = (Rc::clone(&disk), self.simulation.clone(), Arc::clone(&self.clock));
+        let stalled = Rc::clone(&self.stalled);
         spawn_local(async move {
             loop {
                 sleep(DEVICE_TICK).await;
                 simulation.set_now_ms(clock.now_ms());
-                if reaped.in_flight() > 0 {
+                if reaped.in_flight() > 0 && !stalled.get() {
                     reaped.reap();
                 }
             }
