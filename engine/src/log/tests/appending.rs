@@ -188,3 +188,32 @@ fn offsets_past_the_end_are_no_log_start() {
         assert!(matches!(refused, Err(LogError::OffsetOutOfRange(_))), "{refused:?}");
     });
 }
+
+#[test]
+fn a_log_lives_on_the_ring_as_on_plain_calls() {
+    let ring = match crate::disk::UringDisk::new(crate::disk::UringOptions::default()) {
+        Ok(ring) => ring,
+        Err(error) => return eprintln!("skipped: {error}"),
+    };
+    let place = Place::on(Rc::new(ring));
+    let disk = place.disk.clone();
+    let config = LogConfig { segment_bytes: 300_000, ..LogConfig::default() };
+    let expected: Vec<(i64, i32)> = (0..100).map(|n| (n * 3, 3)).collect();
+    let ((), entry) = place.run(config.clone(), async |log| {
+        let answers: Vec<_> = (0..100)
+            .map(|_| {
+                let batch = batch(NOW_MS, 3, 3000);
+                let header = BatchHeader::parse(&batch).unwrap();
+                log.append(batch, header)
+            })
+            .collect();
+        for answer in answers {
+            answer.await.unwrap().unwrap();
+        }
+        assert_eq!(read_all(log, &*disk, 50_000).await, expected);
+    });
+    let middle = CheckpointEntry { recovery_point: offset(30), ..entry };
+    let log = place.open(config, StartInfo { clean: false, checkpoint: Some(middle) }).unwrap();
+    let (batches, _) = place.drive(&log, read_all(&log, &*disk, 50_000));
+    assert_eq!(batches, expected);
+}

@@ -34,11 +34,11 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new() -> Place {
-        Place {
-            disk: Rc::new(PosixDisk::new(2).unwrap()),
-            clock: Arc::new(ManualClock::new(NOW_MS)),
-            root: tempfile::tempdir().unwrap(),
-        }
+        Place::on(Rc::new(PosixDisk::new(2).unwrap()))
+    }
+
+    pub(super) fn on(disk: Rc<dyn Disk>) -> Place {
+        Place { disk, clock: Arc::new(ManualClock::new(NOW_MS)), root: tempfile::tempdir().unwrap() }
     }
 
     pub(super) fn dir(&self) -> PathBuf {
