@@ -32,6 +32,8 @@ struct Machine {
     reopened: u64,
     is_created: bool,
     is_faulty: bool,
+    /// Only what was durable is promised.
+    write_caching: bool,
 }
 
 /// The workload's own dice.
@@ -68,6 +70,7 @@ impl Machine {
             reopened: 0,
             is_created: false,
             is_faulty,
+            write_caching: false,
         }
     }
 
@@ -78,6 +81,9 @@ impl Machine {
             segment_bytes: 20_000,
             index_interval_bytes: 500,
             unsynced_bytes_max: 8000,
+            write_caching: self.write_caching,
+            flush_bytes: 8000,
+            flush_ms: 100,
             ..LogConfig::default()
         };
         // Any older checkpoint is a lower bound too, and so is none.
@@ -156,6 +162,8 @@ impl Machine {
             if self.chance.below(8) == 0 {
                 self.checkpoint = Some(log.checkpoint_entry());
             }
+            self.clock.advance(10);
+            log.on_deadline(self.clock.now_ms());
         }
     }
 
@@ -241,6 +249,9 @@ impl Machine {
         if let Some(Ok(entry)) = closed {
             self.checkpoint = Some(entry);
         }
+        if self.write_caching {
+            self.kept.split_off(&log.checkpoint_entry().recovery_point.get());
+        }
         drop(log);
         match ending {
             0 | 1 => self.simulation.crash_process(),
@@ -283,6 +294,18 @@ fn nothing_is_lost_on_a_disk_that_fails_now_and_then() {
         reopened += machine.reopened;
     }
     assert!(torn_tails > 0 && reopened > 0, "the workload reaches {torn_tails} torn tails, {reopened} reopenings");
+}
+
+#[test]
+fn with_write_caching_only_what_was_not_durable_is_lost() {
+    for seed in seeds() {
+        let mut machine = Machine::new(seed, SimOptions::busy());
+        machine.write_caching = true;
+        let mut clean = false;
+        for _ in 0..6 {
+            clean = machine.live(clean);
+        }
+    }
 }
 
 #[test]
