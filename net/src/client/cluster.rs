@@ -55,12 +55,16 @@ impl Cluster {
 
     /// The connection to `address`, made anew if the last one broke.
     async fn connection(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
-        let usable = self.lock().connections.get(address).filter(|connection| connection.is_usable()).cloned();
-        if let Some(connection) = usable {
+        if let Some(connection) = self.lock().usable(address) {
             return Ok(connection);
         }
         let connection = Arc::new(Connection::connect(address, &self.options).await?);
-        self.lock().connections.insert(address.to_owned(), Arc::clone(&connection));
+        let mut known = self.lock();
+        // Somebody else may have connected meanwhile. Requests are under way on his connection, so that one stays.
+        if let Some(first) = known.usable(address) {
+            return Ok(first);
+        }
+        known.connections.insert(address.to_owned(), Arc::clone(&connection));
         Ok(connection)
     }
 
@@ -112,6 +116,12 @@ impl Cluster {
     /// No statement under this lock can leave the maps half changed, so a poisoned lock is still whole.
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn usable(&self, address: &str) -> Option<Arc<Connection>> {
+        self.connections.get(address).filter(|connection| connection.is_usable()).cloned()
     }
 }
 

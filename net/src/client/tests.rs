@@ -290,6 +290,18 @@ async fn a_connection_without_an_answer_in_time_is_given_up() {
     assert!(!connection.is_usable());
 }
 
+/// Two callers that found the connection broken both made a new one; the second replaced the first and so closed it, with a batch
+/// under way on it: "the producer is closed".
+#[tokio::test]
+async fn callers_that_connect_at_once_share_one_connection() {
+    let broker = Scripted::start(1).await;
+    let cluster = Cluster::connect(&broker.address, ConnectOptions::default()).await.unwrap();
+    broker.faults(ApiKey::Metadata, &[Fault::HangUp]);
+    cluster.any().await.unwrap().call(&MetadataRequest::default()).await.unwrap_err();
+    let (one, other) = tokio::join!(cluster.any(), cluster.any());
+    assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+}
+
 #[tokio::test]
 async fn nobody_listening_is_said_at_once() {
     let error = Connection::connect("127.0.0.1:1", &ConnectOptions::default()).await.unwrap_err();
