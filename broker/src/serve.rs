@@ -204,6 +204,9 @@ impl Broker {
         let io = if fell_back || kind == IoKind::Tokio { "posix" } else { "uring" };
         let data_dir_path = shared.data_dir.display();
         tracing::info!(%address, data_dir = %data_dir_path, cores = cores.len(), io, partitions, clean, start_ms, "ready");
+        if shared.config.advertised.is_none() && !address.ip().is_loopback() {
+            tracing::info!("clients are told the address that they dialled; behind NAT, set advertised.listeners");
+        }
         Ok(Broker { address, shared, data_dir, cores, waiting, _lock: lock })
     }
 

@@ -38,9 +38,11 @@ impl Process {
         std::thread::spawn(move || lines.for_each(drop));
         Process { child, address }
     }
+}
 
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
     }
 }
@@ -115,10 +117,66 @@ fn what_was_acknowledged_survives_kill_nine() {
                 assert_eq!(produced.error, OK, "{io}");
                 acknowledged.push((produced.base_offset, waiting.pop_front().unwrap()));
             }
-            process.kill();
+            // Dropping it is the SIGKILL.
+            drop(process);
         }
         assert!(acknowledged.len() > CYCLES, "{io}: the test did hardly anything");
     }
+}
+
+/// Runs the program where every ring is refused (with `-D` it is itself the child, and strace its grandchild), and gives its log up to the address or the end.
+fn log_without_rings(dir: &Path, io: &str) -> Option<(Vec<String>, Option<SocketAddr>, Child)> {
+    let mut child = Command::new("strace")
+        .args([
+            "-D",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=io_uring_setup",
+            "-e",
+            "inject=io_uring_setup:error=EPERM",
+            "-o",
+            "/dev/null",
+        ])
+        .arg(env!("CARGO_BIN_EXE_ringmill"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--io", io, "--data-dir"])
+        .arg(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut log = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        let address = ready_at(&line);
+        log.push(line);
+        if address.is_some() {
+            return Some((log, address, child));
+        }
+    }
+    Some((log, None, child))
+}
+
+#[test]
+fn where_rings_are_refused_auto_falls_back_with_one_warning_and_uring_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some((log, address, child)) = log_without_rings(dir.path(), "auto") else {
+        eprintln!("SKIPPED: refusing io_uring needs strace");
+        return;
+    };
+    let warnings: Vec<&String> = log.iter().filter(|line| line.contains("\"WARN\"")).collect();
+    let address = address.expect("it starts");
+    let _running = Process { child, address };
+    assert!(matches!(warnings[..], [one] if one.contains("io_uring") && one.contains("seccomp")), "{log:#?}");
+    let mut client = Raw::connect(address);
+    assert_eq!(client.create_topic("logs", 1, &[]), OK);
+    assert_eq!(client.produce("logs", 0, batch(1, 1)).error, OK);
+    assert_eq!(client.fetch_all("logs", 0).len(), 1);
+
+    let dir = tempfile::tempdir().unwrap();
+    let (log, address, mut child) = log_without_rings(dir.path(), "uring").unwrap();
+    assert_eq!(address, None, "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("io_uring") && line.contains("seccomp")), "{log:#?}");
+    assert!(!child.wait().unwrap().success());
 }
 
 /// A small file system, or the reason why there is none.
