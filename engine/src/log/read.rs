@@ -16,6 +16,7 @@ use crate::disk::Disk;
 use crate::epochs::EpochList;
 use crate::segment::Segment;
 use crate::segment::headers::{HeaderFault, HeaderWalk};
+use crate::segment::offset_index::OffsetEntry;
 
 /// The segments of a log at one moment, oldest first; never empty.
 pub(crate) type Snapshot = Arc<Vec<Arc<Segment>>>;
@@ -192,7 +193,7 @@ impl LogReader {
         {
             return Ok((position, header));
         }
-        let start = self.indexed(disk, segment, wanted, visible).await;
+        let start = self.indexed(disk, segment, wanted, visible).await?;
         let (mut position, mut at_least) = start.unwrap_or((0, segment.base_offset()));
         loop {
             let header = match walk.header(position, at_least).await {
@@ -209,29 +210,36 @@ impl LogReader {
 
     /// A position from the index at or before the batch of `wanted`, and the least offset that may stand there. The entry is
     /// believed only if the batch that it names is there.
-    async fn indexed(&self, disk: &dyn Disk, segment: &Segment, wanted: Offset, visible: u64) -> Option<(u64, Offset)> {
+    async fn indexed(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        wanted: Offset,
+        visible: u64,
+    ) -> Result<Option<(u64, Offset)>, ReadError> {
         let base = segment.base_offset();
-        let found =
-            segment.offset_index.last_where(disk, |entry| entry.last_offset(base).is_some_and(|o| o <= wanted)).await;
-        let entry = match found {
-            Ok(entry) => entry?,
-            Err(error) => {
+        let is_before = |entry: &OffsetEntry| entry.last_offset(base).is_some_and(|last| last <= wanted);
+        let entry = match segment.offset_index.last_where(disk, is_before).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok(None),
+            Err(error) if is_lost(&error) => {
                 self.distrust(segment, &error.to_string());
-                return None;
+                return Ok(None);
             }
+            // Nothing is wrong with the file when, say, descriptors have run out.
+            Err(error) => return Err(error.into()),
         };
         let position = u64::from(entry.position);
-        match HeaderWalk::new(disk, segment, visible).header(position, base).await {
-            Ok(header) if Some(header.last_offset()) == entry.last_offset(base) => Some((position, header.base_offset)),
-            Ok(header) => {
-                self.distrust(segment, &format!("the batch at {position} ends at {}", header.last_offset()));
-                None
+        let why = match HeaderWalk::new(disk, segment, visible).header(position, base).await {
+            Ok(header) if Some(header.last_offset()) == entry.last_offset(base) => {
+                return Ok(Some((position, header.base_offset)));
             }
-            Err(fault) => {
-                self.distrust(segment, &format!("{fault:?}"));
-                None
-            }
-        }
+            Ok(header) => format!("the batch at {position} ends at {}", header.last_offset()),
+            Err(HeaderFault::Damaged { why, .. }) => why,
+            Err(fault) => return Err(damaged(segment, fault, visible)),
+        };
+        self.distrust(segment, &why);
+        Ok(None)
     }
 
     fn distrust(&self, segment: &Segment, why: &str) {
@@ -303,7 +311,7 @@ pub(super) fn visible_length(segment: &Segment, watermarks: &Watermarks) -> u64 
 /// found from here, so the range ends where the walk would have ended.
 pub(super) fn damaged(segment: &Segment, fault: HeaderFault, visible: u64) -> ReadError {
     let position = match fault {
-        HeaderFault::Io { error, .. } if error.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) => {
+        HeaderFault::Io { error, .. } if !is_device_error(&error) => {
             return ReadError::Io(error);
         }
         HeaderFault::Io { position, .. } | HeaderFault::Damaged { position, .. } => position,
@@ -311,6 +319,15 @@ pub(super) fn damaged(segment: &Segment, fault: HeaderFault, visible: u64) -> Re
     let end = position.saturating_add(BatchHeader::BYTES as u64).min(visible).max(position + 1);
     segment.mark_damaged(position..end);
     ReadError::Damaged { segment: segment.base_offset(), position }
+}
+
+fn is_device_error(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Whether an index file cannot be used any more and has to be rebuilt.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) || is_device_error(error)
 }
 
 /// Where the last readers at the end will go on, so that they need no lookup. A hint is checked like an index entry.
