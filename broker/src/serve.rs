@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::BrokerConfig;
 use crate::config::resolved::IoKind as ConfiguredIo;
-use crate::core::hosting::{CoreId, Hosting};
+use crate::core::hosting::CoreId;
 use crate::core::listen::Handed;
 use crate::core::mailbox::{Closed, MAILBOX_MESSAGES_MAX, Message, NewPartition};
 use crate::core::run::{Serving, reap};
@@ -142,17 +141,7 @@ impl Broker {
         let disk = PosixDisk::new(1).map_err(io_error("the threads of the plain-call disk cannot be started"))?;
         let fresh = Fresh { cluster_id: random_id(), directory_id: random_id() };
         let data_dir = block_on(&disk, DataDir::open(&disk, &config.data_dir, config.node_id, fresh))?;
-        let cluster_id = uuid::Uuid::from_bytes(data_dir.superblock().cluster_id).to_string();
-        let options = Options::new(&cluster_id, Arc::clone(&config.topic_defaults));
-        let metadata_path = config.data_dir.join(METADATA_FILE);
-        // An empty database in its place would make orphans of all that is there.
-        if !metadata_path.exists()
-            && block_on(&disk, data_dir::holds_partitions(&disk, &config.data_dir))
-                .map_err(io_error("the data directory cannot be listed"))?
-        {
-            return Err(ServeError::MetadataLost(metadata_path));
-        }
-        let metadata = Metadata::open(&metadata_path, options)?;
+        let metadata = open_metadata(&disk, &config, &data_dir)?;
         let clean = data_dir.last_stop_was_clean();
         let image = metadata.image();
         let plan = block_on(&disk, startup::plan(&disk, &config.data_dir, &image, config.cores, clean))
@@ -168,45 +157,21 @@ impl Broker {
             cold_sends: ColdSends::start(ColdSends::THREADS_DEFAULT)
                 .map_err(io_error("the threads of cold sends cannot be started"))?,
         };
-        let shared = Arc::new(Shared {
-            data_dir: config.data_dir.clone(),
-            connections: (0..config.cores).map(|_| Default::default()).collect(),
-            metadata,
-            hosting: Hosting::new(),
-            clock: Arc::new(SystemClock),
-            mailboxes,
-            topic_changes: tokio::sync::Mutex::new(()),
-            unsupported_requests: AtomicU64::new(0),
-            producer_ids: tokio::sync::Mutex::new(0..0),
-            config,
+        let shared = Shared::new(config, metadata, Arc::new(SystemClock), mailboxes);
+        let seats = plan.into_iter().zip(receivers).enumerate().map(|(index, (wanted, mailbox))| Seat {
+            id: CoreId(index),
+            shared: Arc::clone(&shared),
+            process: process.clone(),
+            mailbox,
+            wanted,
         });
-        let (ready, readiness) = std_mpsc::channel();
-        let mut cores = Vec::new();
-        for ((index, wanted), mailbox) in plan.into_iter().enumerate().zip(receivers) {
-            let seat =
-                Seat { id: CoreId(index), shared: Arc::clone(&shared), process: process.clone(), mailbox, wanted };
-            let lock = lock.descriptor().map_err(io_error("the lock's descriptor cannot be copied"))?;
-            let ready = ready.clone();
-            let thread = thread::Builder::new()
-                .name(format!("core-{index}"))
-                .spawn(move || seat.run(lock, &ready))
-                .map_err(io_error("a core's thread cannot be started"))?;
-            cores.push(thread);
-        }
-        drop(ready);
+        let (mut cores, readiness) = start_cores(seats, &lock)?;
         let fell_back = await_cores(&shared, &readiness, &mut cores)?;
         // The last step: whoever connected before waits in the socket's queue until now.
         let _ = shared.mailboxes[0].blocking_send(Message::Listen(listener));
-        let (partitions, start_ms) = (
-            shared.metadata.image().topics().map(|topic| i64::from(topic.partition_count)).sum::<i64>(),
-            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        );
         let io = if fell_back || kind == IoKind::Tokio { "posix" } else { "uring" };
-        let data_dir_path = shared.data_dir.display();
-        tracing::info!(%address, data_dir = %data_dir_path, cores = cores.len(), io, partitions, clean, start_ms, "ready");
-        if shared.config.advertised.is_none() && !address.ip().is_loopback() {
-            tracing::info!("clients are told the address that they dialled; behind NAT, set advertised.listeners");
-        }
+        let start_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        say_ready(&shared, address, io, clean, start_ms);
         Ok(Broker { address, shared, data_dir, cores, waiting, _lock: lock })
     }
 
@@ -232,6 +197,47 @@ impl Broker {
         tracing::info!(clean = marked, "stopped");
         marked
     }
+}
+
+/// One line with what an operator wants to know first, and one where clients may not find the way.
+fn say_ready(shared: &Shared, address: SocketAddr, io: &str, clean: bool, start_ms: u64) {
+    let partitions: i64 = shared.metadata.image().topics().map(|topic| i64::from(topic.partition_count)).sum();
+    let (data_dir, cores) = (shared.data_dir.display(), shared.mailboxes.len());
+    tracing::info!(%address, %data_dir, cores, io, partitions, clean, start_ms, "ready");
+    if shared.config.advertised.is_none() && !address.ip().is_loopback() {
+        tracing::info!("clients are told the address that they dialled; behind NAT, set advertised.listeners");
+    }
+}
+
+fn open_metadata(disk: &PosixDisk, config: &BrokerConfig, data_dir: &DataDir) -> Result<Metadata, ServeError> {
+    let cluster_id = uuid::Uuid::from_bytes(data_dir.superblock().cluster_id).to_string();
+    let options = Options::new(&cluster_id, Arc::clone(&config.topic_defaults));
+    let path = config.data_dir.join(METADATA_FILE);
+    let holds_partitions = || block_on(disk, data_dir::holds_partitions(disk, &config.data_dir));
+    // An empty database in its place would make orphans of all that is there.
+    if !path.exists() && holds_partitions().map_err(io_error("the data directory cannot be listed"))? {
+        return Err(ServeError::MetadataLost(path));
+    }
+    Ok(Metadata::open(&path, options)?)
+}
+
+/// Starts a thread for every seat; each says once whether it has loaded.
+fn start_cores(
+    seats: impl Iterator<Item = Seat>,
+    lock: &DirLock,
+) -> Result<(Vec<JoinHandle<()>>, std_mpsc::Receiver<Readiness>), ServeError> {
+    let (ready, readiness) = std_mpsc::channel();
+    let mut cores = Vec::new();
+    for seat in seats {
+        let lock = lock.descriptor().map_err(io_error("the lock's descriptor cannot be copied"))?;
+        let ready = ready.clone();
+        let thread = thread::Builder::new()
+            .name(format!("core-{}", seat.id.0))
+            .spawn(move || seat.run(lock, &ready))
+            .map_err(io_error("a core's thread cannot be started"))?;
+        cores.push(thread);
+    }
+    Ok((cores, readiness))
 }
 
 /// What every core gets of the process.

@@ -51,6 +51,30 @@ pub struct Shared {
     pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
 }
 
+impl Shared {
+    /// The shared state of a broker that hosts nothing yet; as many cores as there are mailboxes.
+    #[must_use]
+    pub fn new(
+        config: BrokerConfig,
+        metadata: Metadata,
+        clock: Arc<dyn Clock>,
+        mailboxes: Vec<Mailbox>,
+    ) -> Arc<Shared> {
+        Arc::new(Shared {
+            data_dir: config.data_dir.clone(),
+            connections: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
+            config,
+            metadata,
+            hosting: Hosting::new(),
+            clock,
+            mailboxes,
+            topic_changes: tokio::sync::Mutex::new(()),
+            unsupported_requests: AtomicU64::new(0),
+            producer_ids: tokio::sync::Mutex::new(0..0),
+        })
+    }
+}
+
 /// One core. Lives on its thread as `Rc<Core>`.
 pub struct Core {
     id: CoreId,

@@ -12,11 +12,10 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use ringmill::config::BrokerConfig;
-use ringmill::core::hosting::{CoreId, Hosting};
+use ringmill::core::hosting::CoreId;
 use ringmill::core::mailbox::{Closed, MAILBOX_MESSAGES_MAX, Message};
 use ringmill::core::run::Serving;
 use ringmill::core::{Core, Shared};
@@ -96,18 +95,8 @@ impl Machine {
         let plan = startup::plan(&*disk, dir, &image, CORES, clean).await.expect("the data directory can be tidied");
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..CORES).map(|_| mpsc::channel(MAILBOX_MESSAGES_MAX)).unzip();
         let budget = Budget::new(config.request_memory_bytes);
-        let shared = Arc::new(Shared {
-            config,
-            data_dir: dir.to_owned(),
-            metadata,
-            hosting: Hosting::new(),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            mailboxes,
-            connections: (0..CORES).map(|_| AtomicUsize::new(0)).collect(),
-            topic_changes: tokio::sync::Mutex::new(()),
-            unsupported_requests: AtomicU64::new(0),
-            producer_ids: tokio::sync::Mutex::new(0..0),
-        });
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let shared = Shared::new(config, metadata, clock, mailboxes);
         let mut servings = Vec::new();
         for ((index, wanted), mailbox) in plan.into_iter().enumerate().zip(receivers) {
             let core = Core::new(CoreId(index), Arc::clone(&shared), self.disk());
