@@ -15,6 +15,8 @@ use ringmill_net::wire::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
 };
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use ringmill_net::wire::messages::find_coordinator::FindCoordinatorRequest;
+use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use ringmill_net::wire::{ErrorCode, Records, encode_request};
 
@@ -241,6 +243,31 @@ fn topics_that_cannot_be_are_refused_by_name() {
     assert_eq!(create(1, vec![], true), ErrorCode::None);
     assert_eq!(create(-1, assigned(1), false), ErrorCode::None, "the topic that was only checked is not there yet");
     assert_eq!(create(1, vec![], true), ErrorCode::TopicAlreadyExists);
+    broker.stop();
+}
+
+#[test]
+fn answers_do_not_grow_beyond_measure() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    assert_eq!(client.create_topic("large", 1000, &[]), OK);
+    // A large topic, asked for again and again, is told about once.
+    let topic = MetadataRequestTopic { name: Some("large"), ..MetadataRequestTopic::default() };
+    let request = MetadataRequest { topics: Some(vec![topic; 50_000]), ..MetadataRequest::default() };
+    let frame = client.call(&request, 9);
+    let response: MetadataResponse<'_> = frame.decode(9);
+    assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1000));
+    // Topics that are only to be checked would each be answered with all their settings.
+    let names: Vec<String> = (0..10_001).map(|number| format!("t{number}")).collect();
+    let topic = |name| CreatableTopic { name, num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+    let topics = names.iter().map(|name| topic(name.as_str())).collect();
+    client.send(&CreateTopicsRequest { topics, validate_only: true, ..CreateTopicsRequest::default() }, 7, Vec::new());
+    assert!(client.receive().is_none());
+    let keys: Vec<&str> = vec!["g"; 10_001];
+    let mut client = Raw::connect(broker.address());
+    client.send(&FindCoordinatorRequest { coordinator_keys: keys, ..FindCoordinatorRequest::default() }, 4, Vec::new());
+    assert!(client.receive().is_none());
     broker.stop();
 }
 

@@ -12,7 +12,7 @@ use ringmill_net::wire::messages::create_topics::{
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
-use super::{Refusal, decode, respond, topic_refusal};
+use super::{Refusal, decode, respond, too_many, topic_refusal};
 use crate::config::Origin;
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
@@ -41,6 +41,9 @@ impl Made {
 /// Answers for each topic on its own.
 pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
     let asked: CreateTopicsRequest<'_> = decode(request)?;
+    if let Some(refused) = too_many(asked.topics.len()) {
+        return Ok(refused);
+    }
     let mut names = BTreeSet::new();
     let twice: BTreeSet<&str> =
         asked.topics.iter().map(|topic| topic.name).filter(|name| !names.insert(*name)).collect();

@@ -9,7 +9,7 @@ use ringmill_net::wire::messages::delete_topics::{
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
-use super::{Refusal, decode, respond, topic_refusal};
+use super::{Refusal, decode, respond, too_many, topic_refusal};
 use crate::core::Core;
 use crate::topics;
 
@@ -34,6 +34,9 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     } else {
         asked.topic_names.iter().map(|name| DeleteTopicState { name: Some(name), topic_id: NO_ID }).collect()
     };
+    if let Some(refused) = too_many(wanted.len()) {
+        return Ok(refused);
+    }
     let mut results = Vec::with_capacity(wanted.len());
     for topic in &wanted {
         results.push(delete(core, topic).await);

@@ -142,6 +142,8 @@ impl Fetch {
         for step in 0..count {
             let partition = &mut self.partitions[(self.first + step) % count];
             let limit = left.min(partition.bytes_max);
+            // A request may name a million partitions; the core's other connections get their turns in between.
+            tokio::task::coop::consume_budget().await;
             partition.planned = partition.plan(core, limit, nothing_yet).await;
             if let Ok(Some(plan)) = &partition.planned {
                 left = left.saturating_sub(plan.length);

@@ -8,7 +8,7 @@ use ringmill_net::wire::messages::find_coordinator::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::{advertised, decode, respond};
+use super::{advertised, decode, respond, too_many};
 use crate::core::Core;
 
 /// From this version on a request names many keys, and the answer has an entry for each.
@@ -19,6 +19,9 @@ const ONLY_GROUPS: &str = "this broker coordinates consumer groups only: transac
 /// Answers for one key, or for many.
 pub(super) fn answer(core: &Core, request: &Request) -> Result<Outcome, DecodeError> {
     let asked: FindCoordinatorRequest<'_> = decode(request)?;
+    if let Some(refused) = too_many(asked.coordinator_keys.len()) {
+        return Ok(refused);
+    }
     let (host, port) = advertised(core, request);
     let found = asked.key_type == GROUP_KEY_TYPE;
     let error = if found { ErrorCode::None } else { ErrorCode::InvalidRequest };

@@ -38,6 +38,8 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
+            // A request may name a million partitions; the core's other connections get their turns in between.
+            tokio::task::coop::consume_budget().await;
             let found = match find_reader(core, topic.name, partition.partition_index) {
                 Ok(reader) => find(core, &reader, partition).await,
                 Err(error) => Err(error),

@@ -1,6 +1,6 @@
 //! Metadata (key 3): topics, their partitions and where to reach them; makes a topic that is asked for, where that is allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,9 +29,13 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let found = match asked.topics {
         Some(topics) if !(topics.is_empty() && request.header.api_version == 0) => {
             let create = asked.allow_auto_topic_creation && core.shared().config.auto_create_topics;
-            let mut found = Vec::with_capacity(topics.len());
+            let mut found = Vec::new();
+            let mut named = BTreeSet::new();
             for topic in topics {
-                found.push(find(core, &topic, create).await);
+                // Each once: a large topic named a million times would be an answer of gigabytes.
+                if named.insert((topic.name, topic.topic_id)) {
+                    found.push(find(core, &topic, create).await);
+                }
             }
             found
         }

@@ -84,6 +84,14 @@ fn not_served(core: &Core, request: &Request) -> Outcome {
     Outcome::Close(format!("{api} (key {key}) version {version} is not served"))
 }
 
+/// The most names in one request where each costs more to answer than to ask.
+const NAMES_MAX: usize = 10_000;
+
+/// Closes the connection of who asks for more than [`NAMES_MAX`]: the answer could grow to gigabytes.
+fn too_many(names: usize) -> Option<Outcome> {
+    (names > NAMES_MAX).then(|| Outcome::Close(format!("{names} names in one request, {NAMES_MAX} are allowed")))
+}
+
 fn unreadable(error: &DecodeError) -> Outcome {
     Outcome::Close(format!("the request cannot be read: {error}"))
 }

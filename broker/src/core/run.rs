@@ -13,7 +13,7 @@ use ringmill_engine::log::StartInfo;
 use ringmill_net::transport::Stream;
 use ringmill_net::{Connections, serve};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -67,10 +67,9 @@ impl Core {
         serving: Rc<Serving>,
         connect: impl Fn(&Serving, Handed),
     ) {
-        let housekeeping = [
-            tokio::task::spawn_local(write_checkpoints(Rc::clone(&self))),
-            tokio::task::spawn_local(keep_deadlines(Rc::clone(&self))),
-        ];
+        let deadlines = tokio::task::spawn_local(keep_deadlines(Rc::clone(&self)));
+        let (stop_checkpoints, stopped) = oneshot::channel();
+        let checkpoints = tokio::task::spawn_local(write_checkpoints(Rc::clone(&self), stopped));
         let mut accepting = None;
         while let Some(message) = mailbox.recv().await {
             match message {
@@ -101,7 +100,13 @@ impl Core {
                     });
                 }
                 Message::Close(answer) => {
-                    let closed = self.close(housekeeping).await;
+                    deadlines.abort();
+                    // Not cut off in the middle: a write that is still under way would meet the last one's file.
+                    drop(stop_checkpoints);
+                    let _ = checkpoints.await;
+                    // Those that were handed over too late have ended when nothing waits in the kernel any more.
+                    serving.connections.drain(DRAIN_GRACE).await;
+                    let closed = self.close().await;
                     // Who asked may have given up; the files are closed all the same.
                     let _ = answer.send(closed);
                     return;
@@ -110,11 +115,7 @@ impl Core {
         }
     }
 
-    async fn close(&self, housekeeping: [JoinHandle<()>; 2]) -> Closed {
-        for task in housekeeping {
-            task.abort();
-            let _ = task.await;
-        }
+    async fn close(&self) -> Closed {
         let entries = self.close_partitions().await;
         if let Err(error) = self.write_checkpoint(&entries).await {
             // Derived data: the next start takes longer.
@@ -128,13 +129,17 @@ impl Core {
     }
 }
 
-/// Writes the core's recovery checkpoint about every second, when it says something new.
-async fn write_checkpoints(core: Rc<Core>) {
+/// Writes the core's recovery checkpoint about every second, when it says something new; until `stop` is dropped.
+async fn write_checkpoints(core: Rc<Core>, mut stop: oneshot::Receiver<()>) {
     let mut written = Vec::new();
     let mut ticks = tokio::time::interval(CHECKPOINT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            biased;
+            _ = &mut stop => return,
+            _ = ticks.tick() => {}
+        }
         let entries = core.checkpoint_entries();
         if entries == written {
             continue;
