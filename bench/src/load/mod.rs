@@ -69,19 +69,20 @@ pub(crate) fn produce(options: &ProduceOptions) -> Result<Report, String> {
 /// What the broker refused, an empty topic, or a batch that is damaged.
 pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
     let load = &options.load;
+    let ending = Ending { duration: load.duration, bytes: load.bytes };
+    let again = ending.duration.is_some() || ending.bytes.is_some();
+    if !again && !load.warm_up.is_zero() {
+        return Err("--warm-up needs --duration or --bytes: reading once has no time to warm up".to_owned());
+    }
     let client = TopicClient::connect(&load.broker)?;
     let partitions = client.describe(&load.topic)?;
     let mut runs = Vec::new();
     for _ in 0..load.runs {
         let shares = topic::share_out(&partitions, load.connections)?;
-        let again = load.duration.is_some() || load.bytes.is_some() || !load.warm_up.is_zero();
-        if load.duration.is_none() && load.bytes.is_none() && again {
-            return Err("--warm-up needs --duration or --bytes: reading once has no time to warm up".to_owned());
-        }
         let workers =
             shares.iter().map(|share| consume::Worker::new(options, share, again)).collect::<Result<Vec<_>, _>>()?;
         let limit = load.limit.as_deref().map(limits::bare_sendfile).transpose()?;
-        let session = Session::new(load.warm_up, Ending { duration: load.duration, bytes: load.bytes }, server(load));
+        let session = Session::new(load.warm_up, ending, server(load));
         let measured = session
             .run("consume", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
         runs.push(metrics(&measured, limit));

@@ -32,6 +32,8 @@ const CRC_COVERS_FROM: usize = 21;
 /// How long the broker may take, and a little longer until it is given up.
 const REQUEST_TIMEOUT_MS: i32 = 30_000;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+/// The answer to one batch takes some hundred bytes; this one would not be Kafka's.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What all connections of a load send.
 #[derive(Debug)]
@@ -252,6 +254,9 @@ impl<'a> Worker<'a> {
     /// Waits for the oldest request's answer. The inner error is what the broker refused.
     fn take_answer(&mut self, session: &Session, tally: &mut Tally) -> io::Result<Result<(), String>> {
         let length = self.incoming.length()?;
+        if length > ANSWER_BYTES_MAX {
+            return Ok(Err(format!("the broker announced an answer of {length} bytes to a produce")));
+        }
         self.answer.resize(length, 0);
         self.incoming.read_into(&mut self.answer)?;
         let request = self.in_flight.pop_front().expect("answers are awaited only for requests under way");
