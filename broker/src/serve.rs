@@ -20,6 +20,7 @@ use ringmill_engine::disk::{self, Disk, DiskChoice, NoDisk, PosixDisk, UringOpti
 use ringmill_engine::log::StartInfo;
 use ringmill_net::transport::{self, Accepted, ColdSends, IoKind, Listener, SocketStream};
 use ringmill_net::{Budget, Connections, Limits};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -100,6 +101,7 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// # Errors
 /// See [`ServeError`]. That the stop was not clean is said in the log only: nothing acknowledged is lost by it.
 pub fn serve(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    raise_open_files_limit();
     let broker = Broker::start(config)?;
     let failed = broker.waiting.block_on(async {
         tokio::select! {
@@ -110,6 +112,17 @@ pub fn serve(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Result
     });
     broker.stop();
     failed.map_or(Ok(()), |why| Err(ServeError::MetadataFailed(why)))
+}
+
+/// Takes all descriptors that the system allows: every segment and every connection needs some, and the usual soft limit of 1024 is
+/// for programs that use select(2), which this one does not.
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        let current = limit.current.unwrap_or(u64::MAX);
+        tracing::warn!(%error, current, "the limit for open files cannot be raised; raise it outside (systemd: LimitNOFILE)");
+    }
 }
 
 /// A running broker.
