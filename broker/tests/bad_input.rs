@@ -213,6 +213,47 @@ fn fetches_are_checked_for_sessions_epochs_and_topics() {
 }
 
 #[test]
+fn a_parked_fetch_gives_back_the_memory_of_a_large_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let mib = 1 << 20;
+    let limits = [("broker.socket.request.max.bytes", "4194304"), ("ringmill.request.memory.bytes", "6291456")];
+    let broker = Broker::start(config_with(dir.path(), "auto", &limits)).unwrap();
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[("max.message.bytes", "4000000")]);
+    let partition = FetchPartition { partition_max_bytes: 1000, ..FetchPartition::default() };
+    let fetch = |partitions| {
+        let topics = vec![FetchTopic { topic: "logs", partitions, ..FetchTopic::default() }];
+        FetchRequest { max_wait_ms: 60_000, min_bytes: 1, topics, ..FetchRequest::default() }
+    };
+
+    // Three times the memory in all, nearly all of it padding behind the request.
+    let mut parked: Vec<Raw> = (0..4).map(|_| Raw::connect(broker.address())).collect();
+    for each in &mut parked {
+        let mut frame = Vec::new();
+        for piece in encode_request(&fetch(vec![partition.clone()]), raw::FETCH_VERSION, 1, None, Vec::new()) {
+            let Piece::Bytes(bytes) = piece else { unreachable!() };
+            frame.extend_from_slice(&bytes);
+        }
+        frame.resize(4 * mib, 0);
+        let length = i32::try_from(frame.len() - 4).unwrap();
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        each.send_bytes(&frame);
+    }
+    assert_eq!(client.produce("logs", 0, batch(1, 3 * mib)), Produced { error: OK, base_offset: 0 });
+    for each in &mut parked {
+        assert_eq!(each.receive_fetched().batches().len(), 1);
+    }
+
+    // One that really asks for so much does not wait.
+    let partition = FetchPartition { fetch_offset: 1, ..partition };
+    let began = std::time::Instant::now();
+    let frame = client.call(&fetch(vec![partition; 50_000]), raw::FETCH_VERSION);
+    assert_eq!(frame.decode::<FetchResponse<'_>>(raw::FETCH_VERSION).responses[0].partitions.len(), 50_000);
+    assert!(began.elapsed().as_secs() < 30);
+    broker.stop();
+}
+
+#[test]
 fn topics_that_cannot_be_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path(), "auto");

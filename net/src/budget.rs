@@ -29,7 +29,16 @@ struct Shared {
 
 /// Reserved bytes, given back when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Charge(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+pub struct Charge(Arc<OwnedSemaphorePermit>);
+
+impl Charge {
+    /// Gives back all but `bytes`, when most of a frame is no longer held. With other clones about, all stays reserved.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if let Some(permit) = Arc::get_mut(&mut self.0) {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
+}
 
 impl Budget {
     /// A budget of `request.memory.bytes`.
@@ -108,6 +117,20 @@ mod tests {
         assert_eq!(budget.reserved_bytes(), 3 * MIB);
         std::thread::spawn(move || drop(clone)).join().expect("it does not panic");
         assert_eq!(budget.reserved_bytes(), 0);
+    }
+
+    #[test]
+    fn a_charge_shrinks_only_for_its_sole_holder() {
+        let budget = Budget::new(4 * MIB);
+        let mut charge = granted(budget.reserve(3 * MIB)).expect("it is free");
+        let clone = charge.clone();
+        charge.shrink_to(100);
+        assert_eq!(budget.reserved_bytes(), 3 * MIB, "the clone's bytes are in use");
+        drop(clone);
+        charge.shrink_to(100);
+        assert_eq!(budget.reserved_bytes(), 100);
+        charge.shrink_to(200);
+        assert_eq!(budget.reserved_bytes(), 100, "a charge does not grow");
     }
 
     #[test]

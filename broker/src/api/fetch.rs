@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use ringmill_batch::Offset;
 use ringmill_engine::disk::{Residency, residency_of};
 use ringmill_engine::log::{LogReader, ReadPlan};
@@ -15,7 +16,8 @@ use ringmill_engine::segment::Segment;
 use ringmill_net::wire::messages::fetch::{
     FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
-use ringmill_net::wire::{DecodeError, ErrorCode, Records};
+use ringmill_net::wire::writer::Writer;
+use ringmill_net::wire::{DecodeError, ErrorCode, Message, Records};
 use ringmill_net::{FileRange, Outcome, Piece, Request};
 use tokio::time::Instant;
 
@@ -27,6 +29,12 @@ use crate::park::{Watched, Woken, park};
 /// The longest that a fetch may park, whatever the client asks for.
 const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// A request up to this size parks as it came.
+const PARKED_AS_IT_IS_BYTES: usize = 16 * 1024;
+
+/// The largest request that parks, some thirty thousand partitions; a larger one is answered at once with what there is.
+const PARKED_BYTES_MAX: usize = 1024 * 1024;
+
 /// From this version on topics come by id.
 const TOPIC_IDS_FROM: i16 = 13;
 
@@ -34,28 +42,38 @@ const TOPIC_IDS_FROM: i16 = 13;
 const READ_COMMITTED: i8 = 1;
 
 /// Answers at once or after parking.
-pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, DecodeError> {
-    let asked: FetchRequest<'_> = decode(request)?;
+pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome, DecodeError> {
+    let asked: FetchRequest<'_> = decode(&request)?;
     if let Some(error) = session_error(&asked) {
-        return Ok(respond(request, &FetchResponse { error_code: error.code(), ..FetchResponse::default() }));
+        return Ok(respond(&request, &FetchResponse { error_code: error.code(), ..FetchResponse::default() }));
     }
     let deadline = Instant::now() + wait(asked.max_wait_ms);
-    let mut fetch = Fetch::new(core, request, &asked);
+    let mut fetch = Fetch::new(core, &request, &asked);
     fetch.plan(core).await;
-    if !fetch.is_enough(&asked) && Instant::now() < deadline {
-        let mut watched = fetch.watch(core);
-        loop {
-            for each in &mut watched {
-                each.mark_seen();
-            }
-            fetch.look_up(core, request, &asked);
-            fetch.plan(core).await;
-            if fetch.is_enough(&asked) || park(&mut watched, deadline).await == Woken::Deadline {
-                break;
-            }
-        }
+    if fetch.is_enough(&asked) || Instant::now() >= deadline {
+        return Ok(fetch.respond(&request, &asked));
     }
-    Ok(fetch.respond(request, &asked))
+    if request.body.len() > PARKED_AS_IT_IS_BYTES {
+        // Whoever waits must not hold the memory that others need for their requests.
+        let needed = only_needed(asked, request.header.api_version);
+        if needed.len() > PARKED_BYTES_MAX {
+            let asked: FetchRequest<'_> = decode(&request)?;
+            return Ok(fetch.respond(&request, &asked));
+        }
+        request.body = needed;
+        request.charge.shrink_to(request.body.len());
+    }
+    let asked: FetchRequest<'_> = decode(&request)?;
+    fetch.wait(core, &request, &asked, deadline).await;
+    Ok(fetch.respond(&request, &asked))
+}
+
+/// The request again, without what no answer needs.
+fn only_needed(asked: FetchRequest<'_>, version: i16) -> BytesMut {
+    let needed = FetchRequest { cluster_id: None, forgotten_topics_data: Vec::new(), rack_id: "", ..asked };
+    let mut writer = Writer::with_capacity(needed.size(version).total_bytes());
+    needed.encode(&mut writer, version);
+    writer.bytes
 }
 
 /// Asking for a session that exists is an error; asking for a new one is not, it is just not given.
@@ -165,6 +183,21 @@ impl Fetch {
             // More than the most that is wanted can never come.
             || self.bytes() >= u64::try_from(asked.min_bytes).unwrap_or(0).min(self.bytes_max)
             || self.partitions.iter().any(|partition| partition.planned.is_err())
+    }
+
+    /// Parks until there is enough, or the deadline comes.
+    async fn wait(&mut self, core: &Core, request: &Request, asked: &FetchRequest<'_>, deadline: Instant) {
+        let mut watched = self.watch(core);
+        loop {
+            for each in &mut watched {
+                each.mark_seen();
+            }
+            self.look_up(core, request, asked);
+            self.plan(core).await;
+            if self.is_enough(asked) || park(&mut watched, deadline).await == Woken::Deadline {
+                return;
+            }
+        }
     }
 
     /// All that can change the answer.

@@ -58,7 +58,7 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
     let outcome = match key {
         Some(ApiKey::ApiVersions) => api_versions::answer(&request),
         Some(ApiKey::Metadata) => metadata::answer(&core, &request).await,
-        Some(ApiKey::Fetch) => fetch::answer(&core, &request).await,
+        Some(ApiKey::Fetch) => fetch::answer(&core, request).await,
         Some(ApiKey::ListOffsets) => list_offsets::answer(&core, &request).await,
         Some(ApiKey::InitProducerId) => init_producer_id::answer(&core, &request).await,
         Some(ApiKey::CreateTopics) => create_topics::answer(&core, &request).await,
