@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use raw::{IO_KINDS, Produced, Raw, batch, sequenced, start};
 use ringmill::Broker;
-use ringmill_net::wire::ErrorCode;
+use ringmill_net::Piece;
 use ringmill_net::wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use ringmill_net::wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use ringmill_net::wire::{ErrorCode, Records};
 
 const OK: i16 = 0;
 
@@ -207,6 +210,38 @@ fn metadata_makes_a_topic_that_is_asked_for_unless_it_may_not() {
     assert_eq!(ask("made too", true, 9), (ErrorCode::InvalidTopicException.code(), 0));
     // Version 1 has no flag: asking creates.
     assert_eq!(ask("old", true, 1), (OK, 1));
+    broker.stop();
+}
+
+#[test]
+fn topics_are_reached_by_id_in_the_newest_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    let frame = client.call(&MetadataRequest::default(), 13);
+    let response: MetadataResponse<'_> = frame.decode(13);
+    let topic_id = response.topics[0].topic_id;
+    assert_ne!(topic_id, [0; 16]);
+
+    let bytes = batch(3, 10);
+    let partition_data = vec![PartitionProduceData { index: 0, records: Some(Records::of_length(bytes.len())) }];
+    let topic_data = vec![TopicProduceData { topic_id, partition_data, ..TopicProduceData::default() }];
+    let request = ProduceRequest { acks: -1, timeout_ms: 5000, topic_data, ..ProduceRequest::default() };
+    let frame = client.call_with(&request, 13, vec![Piece::Bytes(bytes)]);
+    let response: ProduceResponse<'_> = frame.decode(13);
+    assert_eq!(response.responses[0].topic_id, topic_id);
+    assert_eq!(response.responses[0].partition_responses[0].error_code, OK);
+
+    for version in [13, 18] {
+        let partitions = vec![FetchPartition { partition_max_bytes: 1000, ..FetchPartition::default() }];
+        let topics = vec![FetchTopic { topic_id, partitions, ..FetchTopic::default() }];
+        let frame = client.call(&FetchRequest { topics, ..FetchRequest::default() }, version);
+        let response: FetchResponse<'_> = frame.decode(version);
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!((partition.error_code, partition.high_watermark), (OK, 3), "version {version}");
+        assert!(partition.records.unwrap().length() > 61);
+    }
     broker.stop();
 }
 
