@@ -75,6 +75,8 @@ pub struct Log {
     wake_writer: Notify,
     wake_syncer: Notify,
     wake_keeper: Notify,
+    /// A sync has ended, well or not, or the log was sealed.
+    sync_ended: Notify,
     recovery: RecoveryReport,
 }
 

@@ -323,6 +323,7 @@ async fn assemble(
         wake_writer: Notify::new(),
         wake_syncer: Notify::new(),
         wake_keeper: Notify::new(),
+        sync_ended: Notify::new(),
         recovery: report,
     }))
 }

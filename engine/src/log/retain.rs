@@ -62,14 +62,36 @@ impl Log {
     /// Makes records before `offset` unreadable, durably, and removes the segments that hold nothing else. Gives the log start.
     ///
     /// # Errors
-    /// [`LogError::OffsetOutOfRange`] past the visible end; the disk's when the new start could not be made durable.
+    /// [`LogError::OffsetOutOfRange`] past the visible end; [`LogError::Sealed`] when what lies before `offset` is not durable and
+    /// cannot become so; the disk's when the new start could not be made durable.
     pub async fn delete_records_before(&self, offset: Offset) -> Result<Offset, LogError> {
         if offset > self.reader.watermarks().high_watermark {
             return Err(LogError::OffsetOutOfRange(offset));
         }
+        self.wait_until_durable_to(offset).await?;
         let log_start = self.raise_log_start(offset).await?;
         self.wake_keeper.notify_one();
         Ok(log_start)
+    }
+
+    /// With write caching the visible end may be ahead of the durable one; the log start never is, for a failed sync takes the
+    /// visible end back to what is durable.
+    async fn wait_until_durable_to(&self, offset: Offset) -> Result<(), LogError> {
+        loop {
+            let sync_ended = self.sync_ended.notified();
+            {
+                let mut writer = self.writer.borrow_mut();
+                if writer.ends.durable.offset >= offset {
+                    return Ok(());
+                }
+                if writer.seal.is_some() || writer.ended {
+                    return Err(LogError::Sealed);
+                }
+                writer.sync_is_due = true;
+            }
+            self.wake_syncer.notify_one();
+            sync_ended.await;
+        }
     }
 
     /// Raises the log start to `offset`, if it is lower, and says where it is.

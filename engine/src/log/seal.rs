@@ -45,6 +45,7 @@ impl Log {
             tell(answer, Err(AppendError::Sealed));
         }
         self.wake_writer.notify_one();
+        self.sync_ended.notify_waiters();
     }
 
     /// Tries to serve again after a full disk: the old segment is cut at what is durable, and a new one begun. Until all of it

@@ -32,8 +32,9 @@ impl Log {
                 Ok(()) => self.on_synced(target),
                 Err(error) => self.seal(&error, "syncing"),
             }
-            // A roll, a close, a reopening or a full unsynced window may have waited for this.
+            // A roll, a close, a reopening or a full unsynced window may have waited for this, and deletions.
             self.wake_writer.notify_one();
+            self.sync_ended.notify_waiters();
         }
     }
 

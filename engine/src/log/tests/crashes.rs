@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::clock::Clock;
 use crate::disk::sim::{Fault, SimOptions, Simulation};
-use crate::log::{LogState, SealCause};
+use crate::log::{LogError, LogState, SealCause};
 
 /// Seeds in an ordinary run; `RINGMILL_SEEDS=100000` makes a night of it.
 const SEEDS: u64 = 60;
@@ -467,4 +467,20 @@ fn records_deleted_before_they_were_durable_leave_no_gap_and_no_repeat() {
             log.close().await.unwrap();
         }),
     );
+}
+
+#[test]
+fn records_are_deleted_only_when_they_are_durable() {
+    // With caching the log start could pass the durable end; when the next sync failed, the visible end fell behind the log
+    // start, and an assertion ended the core.
+    let config = LogConfig { write_caching: true, ..LogConfig::default() };
+    on_quiet_disk(config, async |simulation, _, log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        assert_eq!(log.delete_records_before(offset(1)).await.unwrap(), offset(1));
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        simulation.inject(&segment_path(0), Fault::SyncFails);
+        assert!(matches!(log.delete_records_before(offset(3)).await, Err(LogError::Sealed)));
+        let watermarks = log.reader().watermarks();
+        assert_eq!((watermarks.log_start, watermarks.high_watermark), (offset(1), offset(2)));
+    });
 }
