@@ -484,3 +484,26 @@ fn records_are_deleted_only_when_they_are_durable() {
         assert_eq!((watermarks.log_start, watermarks.high_watermark), (offset(1), offset(2)));
     });
 }
+
+#[test]
+fn a_roll_that_finds_no_space_waits_for_the_next_deadline() {
+    // A roll by time with nothing queued was tried again at once, for as long as the disk was full; a close never came.
+    on_quiet_disk(LogConfig::default(), async |simulation, _, log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        simulation.inject(Path::new(DIR), Fault::SyncFindsNoSpace);
+        log.on_deadline(NOW_MS * 2);
+        turns(100).await;
+        assert_eq!(log.reader().snapshot().len(), 1, "it has been tried once");
+        log.on_deadline(NOW_MS * 2);
+        turns(100).await;
+        assert_eq!(log.reader().snapshot().len(), 2);
+        log.close().await.unwrap();
+    });
+}
+
+/// Lets the log's tasks and the disk go on for so many steps.
+async fn turns(count: usize) {
+    for _ in 0..count {
+        crate::turn::yield_now().await;
+    }
+}
