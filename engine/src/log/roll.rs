@@ -26,6 +26,9 @@ impl Log {
         if let Err(error) = self.cut_secured_space(&old, end.position).await {
             return self.seal(&error, "cutting a full segment");
         }
+        // Before the next segment exists: a start takes over the indexes of all segments but the last without reading them whole.
+        cursor.finish(&old);
+        tokio::join!(biased; self.finish_indexes(&old), self.save_producers(end.offset));
         let segment = match self.new_segment(end.offset).await {
             Ok(segment) => segment,
             Err(error) if is_full(&error) => {
@@ -39,8 +42,6 @@ impl Log {
             Err(error) => return self.seal(&error, "beginning a new segment"),
         };
         old.close(end.position);
-        cursor.finish(&old);
-        tokio::join!(biased; self.finish_indexes(&old), self.save_producers(end.offset));
 
         let mut segments = self.reader.snapshot().to_vec();
         segments.push(segment.clone());
@@ -77,12 +78,15 @@ impl Log {
         Ok(())
     }
 
-    /// A failure here loses nothing: lookups check what they find, and the next start rebuilds.
+    /// A failure here loses nothing: indexes that lack entries are removed, and the keeper or the next start rebuilds them.
     async fn finish_indexes(&self, segment: &Segment) {
         let (offsets, times) = (segment.offset_index.finish(self.disk()), segment.time_index.finish(self.disk()));
         let (offsets, times) = tokio::join!(biased; offsets, times);
         if let Err(error) = offsets.and(times) {
             tracing::warn!(segment = %segment.base_offset(), %error, "an index could not be completed");
+            segment.offset_index.discard(self.disk()).await;
+            segment.time_index.discard(self.disk()).await;
+            segment.distrust_index();
         }
     }
 

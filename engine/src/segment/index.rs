@@ -49,13 +49,20 @@ struct Tail<E> {
     entries: Vec<E>,
     /// The newest entry ever pushed.
     last: Option<E>,
+    /// Entries were left out: the file must not be taken for whole.
+    lacks_entries: bool,
+}
+
+impl<E> Tail<E> {
+    fn of_file(spilled: u64, last: Option<E>) -> Tail<E> {
+        Tail { spilled, entries: Vec::new(), last, lacks_entries: false }
+    }
 }
 
 impl<E: IndexEntry> SparseIndex<E> {
     /// An empty index whose file, if there is one, counts for nothing.
     pub(crate) fn new(path: PathBuf) -> SparseIndex<E> {
-        let tail = Tail { spilled: 0, entries: Vec::new(), last: None };
-        SparseIndex { path, file: Mutex::new(None), tail: Mutex::new(tail) }
+        SparseIndex { path, file: Mutex::new(None), tail: Mutex::new(Tail::of_file(0, None)) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -95,14 +102,18 @@ impl<E: IndexEntry> SparseIndex<E> {
             let mut tail = self.lock();
             let drop_count = tail.entries.len().saturating_sub(TAIL_ENTRIES_KEPT);
             tail.entries.drain(..drop_count);
+            tail.lacks_entries = true;
         }
     }
 
     /// Writes all entries, cuts the file to them and makes it durable; the memory is given back.
     ///
     /// # Errors
-    /// The disk's; the index is then no worse than before.
+    /// The disk's, and when an earlier spill had left entries out: [`SparseIndex::discard`] it.
     pub(crate) async fn finish(&self, disk: &dyn Disk) -> io::Result<()> {
+        if self.lock().lacks_entries {
+            return Err(io::Error::other("entries were left out before"));
+        }
         self.spill_all_but(disk, 0).await?;
         let length = self.lock().spilled * E::BYTES as u64;
         let file = self.writable(disk).await?;
@@ -112,6 +123,19 @@ impl<E: IndexEntry> SparseIndex<E> {
         // Whoever looks something up opens it again: most closed segments are never asked.
         self.set_opened(None);
         Ok(())
+    }
+
+    /// Removes the file, so that the next start sees that there is none. Lookups fail until the index is rebuilt, and are then made
+    /// without it.
+    pub(crate) async fn discard(&self, disk: &dyn Disk) {
+        self.set_opened(None);
+        self.lock().lacks_entries = true;
+        match disk.remove_file(&self.path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "an index that lacks entries stays");
+            }
+            _ => {}
+        }
     }
 
     async fn spill_all_but(&self, disk: &dyn Disk, kept: usize) -> io::Result<()> {
@@ -202,7 +226,7 @@ impl<E: IndexEntry> SparseIndex<E> {
             _ => Some(read_entry::<E>(disk, &file, count - 1).await?),
         };
         // The descriptor is dropped: an index that nobody asks needs none.
-        *self.lock() = Tail { spilled: count, entries: Vec::new(), last };
+        *self.lock() = Tail::of_file(count, last);
         Ok(last)
     }
 
@@ -233,13 +257,13 @@ impl<E: IndexEntry> SparseIndex<E> {
             }
         }
         self.set_opened(Some(file));
-        *self.lock() = Tail { spilled: count, entries: Vec::new(), last };
+        *self.lock() = Tail::of_file(count, last);
         Ok(last)
     }
 
     /// Forgets every entry; the next spill begins the file anew.
     pub(crate) fn clear(&self) {
-        *self.lock() = Tail { spilled: 0, entries: Vec::new(), last: None };
+        *self.lock() = Tail::of_file(0, None);
         self.set_opened(None);
     }
 

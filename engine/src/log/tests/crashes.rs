@@ -490,6 +490,8 @@ fn a_roll_that_finds_no_space_waits_for_the_next_deadline() {
     // A roll by time with nothing queued was tried again at once, for as long as the disk was full; a close never came.
     on_quiet_disk(LogConfig::default(), async |simulation, _, log| {
         append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        // The first meets the producer snapshot, the second the new segment.
+        simulation.inject(Path::new(DIR), Fault::SyncFindsNoSpace);
         simulation.inject(Path::new(DIR), Fault::SyncFindsNoSpace);
         log.on_deadline(NOW_MS * 2);
         turns(100).await;
@@ -505,5 +507,75 @@ fn a_roll_that_finds_no_space_waits_for_the_next_deadline() {
 async fn turns(count: usize) {
     for _ in 0..count {
         crate::turn::yield_now().await;
+    }
+}
+
+/// Batches that make the indexes spill into their files, with rising timestamps.
+async fn append_many(log: &Log, count: i64) {
+    let answers: Vec<_> = (0..count)
+        .map(|number| {
+            let batch = batch(NOW_MS + number, 1, 10);
+            let header = BatchHeader::parse(&batch).unwrap();
+            log.append(batch, header)
+        })
+        .collect();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+}
+
+/// The largest timestamp after a start, less the workload's first.
+fn largest_after_start(simulation: &Simulation, clean: bool, checkpoint: CheckpointEntry) -> i64 {
+    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let start = StartInfo { clean, checkpoint: Some(checkpoint) };
+    block_on(&*disk, async {
+        let log = Log::open(env, DIR.into(), ID, LogConfig::default(), start).await.unwrap();
+        log.reader().max_timestamp(&*disk).await.unwrap().unwrap().timestamp_ms - NOW_MS
+    })
+}
+
+#[test]
+fn a_crash_inside_a_roll_leaves_no_index_that_hides_the_newest_batches() {
+    // The next segment existed before the old one's indexes were complete, and the next start took these as they were.
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    for count in 1..30 {
+        for power in [false, true] {
+            let mut checkpoint = None;
+            let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
+                append_many(log, 600).await;
+                log.on_deadline(NOW_MS * 2);
+                turns(count).await;
+                checkpoint = Some(log.checkpoint_entry());
+            });
+            if power {
+                simulation.crash_power()
+            } else {
+                simulation.crash_process()
+            }
+            assert_eq!(largest_after_start(&simulation, false, checkpoint.unwrap()), 599, "{count} turns, {power}");
+        }
+    }
+}
+
+#[test]
+fn an_index_that_could_not_be_completed_is_rebuilt_at_the_next_start() {
+    // Its file lacked the newest entries, and was taken as it was.
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    for (count_before, rolls) in [(600, true), (600, false), (0, false)] {
+        let mut checkpoint = None;
+        let simulation = on_quiet_disk(config.clone(), async |simulation, _, log| {
+            append_many(log, count_before).await;
+            simulation.inject(&segment_path(0).with_extension("timeindex"), Fault::WriteFindsNoSpace);
+            append_many(log, 600 - count_before).await;
+            if rolls {
+                log.on_deadline(NOW_MS * 2);
+                turns(100).await;
+            }
+            checkpoint = Some(log.close().await.unwrap());
+        });
+        simulation.crash_process();
+        let largest = largest_after_start(&simulation, true, checkpoint.unwrap());
+        assert_eq!(largest, 599, "{count_before} before the fault, rolls {rolls}");
     }
 }
