@@ -69,6 +69,24 @@ fn a_fetch_inside_a_batch_gets_the_whole_batch_and_a_small_limit_gets_the_first_
     broker.stop();
 }
 
+/// sarama before 2025 sent −1 as the batch's largest timestamp, and a search by time passed such batches over.
+#[test]
+fn a_batch_without_its_largest_timestamp_is_found_by_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    let mut incomplete = batch(3, 10).to_vec();
+    incomplete[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+    let crc = ringmill_batch::crc32c(&incomplete[21..]);
+    incomplete[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(client.produce("logs", 0, incomplete.into()), Produced { error: OK, base_offset: 0 });
+    assert_eq!(client.list_offset("logs", 0), (OK, 0));
+    let stored = client.fetch("logs", 0).batches();
+    assert!(stored[0].max_timestamp >= stored[0].base_timestamp, "{stored:?}");
+    broker.stop();
+}
+
 #[test]
 fn a_parked_fetch_is_woken_by_records_and_answered_by_its_deadline() {
     for io in IO_KINDS {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ringmill_batch::{BatchError, BatchHeader, Codec, TimestampType, check_produced};
+use ringmill_batch::{
+    BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, stamp_max_timestamp,
+};
 use ringmill_engine::log::{AppendError, Appended, LogState};
 use ringmill_net::wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
@@ -129,11 +131,11 @@ impl Produce {
             let Some(known) = &topic.known else { continue };
             for partition in &mut topic.partitions {
                 let id = PartitionId { topic: known.id, index: partition.index };
-                let records = partition.records.map(|records| body.split(records)).unwrap_or_default();
+                let mut records = partition.records.map(|records| body.split(records)).unwrap_or_default();
                 let admitted = admit_request(self.acks).and_then(|()| {
                     let hosted = hosting.find(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                     check_writable(hosted)?;
-                    Ok((hosted.owner, check_batch(&records, known, version, now_ms)?))
+                    Ok((hosted.owner, check_batch(&mut records, known, version, now_ms)?))
                 });
                 partition.state = match admitted {
                     Ok((owner, header)) => {
@@ -273,7 +275,7 @@ fn check_writable(hosted: &Hosted) -> Result<(), Refusal> {
 }
 
 /// All refusals that a batch can earn before it reaches its log.
-fn check_batch(records: &[u8], topic: &Topic, version: i16, now_ms: i64) -> Result<BatchHeader, Refusal> {
+fn check_batch(records: &mut [u8], topic: &Topic, version: i16, now_ms: i64) -> Result<BatchHeader, Refusal> {
     if records.is_empty() {
         return Err(Refusal::new(ErrorCode::InvalidRecord, "there is no record batch"));
     }
@@ -290,8 +292,18 @@ fn check_batch(records: &[u8], topic: &Topic, version: i16, now_ms: i64) -> Resu
     if header.is_transactional() {
         return Err(Refusal::new(ErrorCode::InvalidTxnState, "there is no open transaction"));
     }
+    let header = with_max_timestamp(records, header)?;
     check_timestamps(&header, topic, now_ms)?;
     Ok(header)
+}
+
+/// The batch's largest timestamp is what a search by time goes by, and sarama before 2025 leaves it out: only such a batch is walked.
+fn with_max_timestamp(records: &mut [u8], header: BatchHeader) -> Result<BatchHeader, Refusal> {
+    if !header.lacks_max_timestamp() {
+        return Ok(header);
+    }
+    stamp_max_timestamp(records, DecompressLimit::default())
+        .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, error.to_string()))
 }
 
 /// Holds the batch's own bounds against the topic's; records are not walked for it. −1 means that the producer knows no time.
