@@ -275,8 +275,9 @@ fn a_second_signal_ends_the_broker_at_once() {
             kill_process(pid, signal).unwrap();
         }
         let code = broker.signal(Signal::CONT);
-        assert!(matches!(code, Some(0 | 130)), "{code:?}");
-        code == Some(130)
+        // Which of two waiting signals is seen second, and names the exit code, is the kernel's choice.
+        assert!(matches!(code, Some(0 | 130 | 143)), "{code:?}");
+        code != Some(0)
     });
     assert!(ended_at_once);
 }
