@@ -102,9 +102,7 @@ impl SegmentRecovery<'_> {
                 // Damage here is the fetch's to meet: the partition is served around it.
                 match rebuild(self.disk, segment, info.length, self.interval_bytes).await {
                     Ok(cursor) => {
-                        cursor.finish(segment);
-                        segment.offset_index.finish(self.disk).await?;
-                        segment.time_index.finish(self.disk).await?;
+                        self.finish_indexes(segment, &cursor).await;
                         cursor.largest()
                     }
                     Err(error) => {
@@ -148,7 +146,35 @@ impl SegmentRecovery<'_> {
             self.disk.set_length(file, progress.end.position).await.map_err(cutting)?;
             self.disk.sync_all(file).await.map_err(cutting)?;
         }
+        if self.next_base.is_some() {
+            self.finish_indexes(segment, &progress.cursor).await;
+        } else if !self.clean {
+            let cutting = OpenError::io("cutting the indexes of", path);
+            self.cut_indexes(segment).await.map_err(cutting)?;
+        }
         Ok(progress)
+    }
+
+    /// Completes the indexes of a closed segment, for the next start takes them over as they are. Where that fails, on a full disk
+    /// say, they are removed, and the keeper or the next start rebuilds them.
+    async fn finish_indexes(&self, segment: &Segment, cursor: &IndexCursor) {
+        cursor.finish(segment);
+        let finished = match segment.offset_index.finish(self.disk).await {
+            Ok(()) => segment.time_index.finish(self.disk).await,
+            failed => failed,
+        };
+        if let Err(error) = finished {
+            tracing::warn!(segment = %self.base, %error, "an index could not be completed");
+            segment.offset_index.discard(self.disk).await;
+            segment.time_index.discard(self.disk).await;
+            segment.distrust_index();
+        }
+    }
+
+    /// Leaves in the index files of the last segment only what is believed.
+    async fn cut_indexes(&self, segment: &Segment) -> io::Result<()> {
+        segment.offset_index.cut_file(self.disk).await?;
+        segment.time_index.cut_file(self.disk).await
     }
 
     /// Walks headers to the recovery point, from the last index entries that can be believed.

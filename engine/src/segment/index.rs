@@ -261,6 +261,24 @@ impl<E: IndexEntry> SparseIndex<E> {
         Ok(last)
     }
 
+    /// Cuts off the file, durably, what is not believed: entries of batches that were lost must not be met by a later start.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) async fn cut_file(&self, disk: &dyn Disk) -> io::Result<()> {
+        let length = self.lock().spilled * E::BYTES as u64;
+        let file = match disk.open(&self.path, OpenHow::ReadWrite).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if disk.info(&file).await?.length > length {
+            disk.set_length(&file, length).await?;
+            disk.sync_all(&file).await?;
+        }
+        Ok(())
+    }
+
     /// Forgets every entry; the next spill begins the file anew.
     pub(crate) fn clear(&self) {
         *self.lock() = Tail::of_file(0, None);

@@ -579,3 +579,20 @@ fn an_index_that_could_not_be_completed_is_rebuilt_at_the_next_start() {
         assert_eq!(largest, 599, "{count_before} before the fault, rolls {rolls}");
     }
 }
+
+#[test]
+fn the_indexes_of_a_closed_segment_that_was_scanned_are_complete() {
+    // Without a checkpoint they were built anew, but their newest entries never reached the files.
+    let config = LogConfig { index_interval_bytes: 1, retention_ms: None, ..LogConfig::default() };
+    let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
+        append_many(log, 600).await;
+        log.on_deadline(NOW_MS * 2);
+        turns(100).await;
+        assert_eq!(log.reader().snapshot().len(), 2);
+    });
+    let (disk, log) = open_after_power_cut(&simulation, config);
+    let checkpoint = block_on(&*disk, while_driven(Rc::clone(&log).drive(), log.close())).unwrap();
+    drop((log, disk));
+    simulation.crash_process();
+    assert_eq!(largest_after_start(&simulation, true, checkpoint), 599);
+}
