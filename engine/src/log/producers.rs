@@ -30,8 +30,9 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
     let (watermarks, segments) = reader.view();
     let log_start = segments[0].base_offset();
     let (mut state, mut from) = (ProducerState::new(), log_start);
+    remove_ahead(env, dir, end).await?;
     for offset in snapshots(env, dir).await?.into_iter().rev() {
-        if offset > end || offset < log_start {
+        if offset < log_start {
             continue;
         }
         let path = file::path(dir, offset, FileKind::Producers);
@@ -77,6 +78,18 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
         }
     }
     Ok(state)
+}
+
+/// Removes, durably, snapshots ahead of the log's `end`: once it had grown past them, they would be taken for its own.
+async fn remove_ahead(env: &LogEnv, dir: &Path, end: Offset) -> io::Result<()> {
+    let mut ahead = snapshots(env, dir).await?;
+    ahead.retain(|&offset| offset > end);
+    for &offset in &ahead {
+        let path = file::path(dir, offset, FileKind::Producers);
+        tracing::warn!(path = %path.display(), %end, "producer snapshot ahead of the log removed");
+        env.disk.remove_file(&path).await?;
+    }
+    if ahead.is_empty() { Ok(()) } else { env.disk.sync_dir(dir).await }
 }
 
 /// Offsets of the snapshots in `dir`, rising.

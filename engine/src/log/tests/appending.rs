@@ -217,3 +217,29 @@ fn a_log_lives_on_the_ring_as_on_plain_calls() {
     let (batches, _) = place.drive(&log, read_all(&log, &*disk, 50_000));
     assert_eq!(batches, expected);
 }
+
+#[test]
+fn a_producer_snapshot_ahead_of_the_log_is_forgotten() {
+    // It was passed over once, and believed when the log had grown past it: a producer's new batch was taken for an old one.
+    let place = Place::new();
+    place.run(LogConfig::default(), async |log| {
+        for sequence in 0..2 {
+            append(log, produced(9, 0, sequence)).await.unwrap();
+        }
+    });
+    let file = std::fs::OpenOptions::new().write(true).open(place.dir().join("00000000000000000000.log")).unwrap();
+    file.set_len(0).unwrap();
+    let log = place.open(LogConfig::default(), StartInfo::default()).unwrap();
+    let work = async {
+        for _ in 0..2 {
+            append(&log, batch(NOW_MS, 1, 10)).await.unwrap();
+        }
+    };
+    place.block_on(async {
+        tokio::select! { biased; () = work => (), () = Rc::clone(&log).drive() => unreachable!("it never ends") }
+    });
+    drop(log);
+    let log = place.open(LogConfig::default(), StartInfo::default()).unwrap();
+    let (again, _) = place.drive(&log, append(&log, produced(9, 0, 1)));
+    assert!(!again.unwrap().duplicate, "nothing of this producer is left");
+}
