@@ -270,10 +270,11 @@ async fn create_segment(env: &LogEnv, dir: &Path, base: Offset) -> Result<Arc<Se
 }
 
 async fn begin_at_log_start(env: &LogEnv, dir: &Path, log_start: Offset, old: Opened) -> Result<Opened, OpenError> {
-    for segment in &old.segments {
-        remove_files(env, dir, segment.base_offset()).await.map_err(OpenError::io("removing a segment in", dir))?;
-    }
+    // The new segment comes first: a log without any, whose start is not zero, would be quarantined.
     let segment = create_segment(env, dir, log_start).await?;
+    for old in &old.segments {
+        remove_files(env, dir, old.base_offset()).await.map_err(OpenError::io("removing a segment in", dir))?;
+    }
     let end = End { offset: log_start, position: 0 };
     Ok(Opened { segments: vec![segment], end, cursor: IndexCursor::new(), report: old.report })
 }

@@ -305,3 +305,36 @@ fn index_entries_of_a_tail_that_was_cut_do_not_come_back() {
         checkpoint = Some(log.checkpoint_entry());
     }
 }
+
+#[test]
+fn a_log_that_was_deleted_beyond_its_end_opens_after_a_crash_at_any_step() {
+    // Its segments were removed before the new one existed; a stop in between left none, which is a quarantine.
+    use crate::disk::sim::{SimOptions, Simulation};
+    let dir = std::path::Path::new("/t-0");
+    for steps in 1..40 {
+        let simulation = Simulation::new(steps, SimOptions::default());
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let open = async |disk: &Rc<dyn Disk>| {
+            let env = LogEnv { disk: Rc::clone(disk), clock: Arc::<ManualClock>::clone(&clock) };
+            Log::open(env, dir.into(), ID, LogConfig::default(), StartInfo::default()).await
+        };
+        let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+        block_on(&*disk, async {
+            let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::<ManualClock>::clone(&clock) };
+            drop(Log::create(env, dir.into(), ID, LogConfig::default()).await.unwrap());
+            let mut meta = crate::partition_meta::PartitionMeta::new(ID);
+            meta.log_start = offset(4);
+            meta.write(&*disk, dir).await.unwrap();
+            let stop = async {
+                for _ in 0..steps {
+                    crate::turn::yield_now().await;
+                }
+            };
+            tokio::select! { biased; () = stop => (), _ = open(&disk) => () }
+        });
+        simulation.crash_power();
+        let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+        let log = block_on(&*disk, open(&disk)).unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
+        assert_eq!(log.reader().watermarks().high_watermark, offset(4));
+    }
+}
