@@ -66,6 +66,16 @@ pub enum ServeError {
         /// What the system said, and what to do.
         why: String,
     },
+    /// The congestion control that was asked for.
+    #[error("ringmill.tcp.congestion.control = {name:?} is refused ({source}): {hint}")]
+    CongestionControl {
+        /// As configured.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+        /// What to do.
+        hint: String,
+    },
     /// `--io uring`, and it is refused.
     #[error(transparent)]
     NoDisk(#[from] NoDisk),
@@ -148,6 +158,9 @@ impl Broker {
         let waiting = waiting.map_err(io_error("the main thread's runtime cannot be made"))?;
         let lock = ringmill_engine::data_dir::prepare(&config.data_dir)?;
         let listener = listen(config.listen)?;
+        if let Some(name) = &config.congestion_control {
+            set_congestion_control(&listener, name)?;
+        }
         let address = listener.local_addr().map_err(io_error("the listening address cannot be read"))?;
         let (choice, kind) = choose_io(config.io);
 
@@ -382,6 +395,17 @@ fn listen(address: SocketAddr) -> Result<Listener, ServeError> {
             }
         }
     }
+}
+
+fn set_congestion_control(listener: &Listener, name: &str) -> Result<(), ServeError> {
+    listener.set_congestion_control(name).map_err(|source| {
+        let names = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap_or_default();
+        let hint = match source.kind() {
+            io::ErrorKind::PermissionDenied => "add it to net.ipv4.tcp_allowed_congestion_control".to_owned(),
+            _ => format!("this kernel has {}; for another, load its module (tcp_{name})", names.trim()),
+        };
+        ServeError::CongestionControl { name: name.to_owned(), source, hint }
+    })
 }
 
 /// How disks and sockets are driven. Each core probes its own ring for files; the sockets' ring is probed here.

@@ -325,6 +325,17 @@ fn a_foreign_directory_and_one_without_permission_are_refused() {
 }
 
 #[test]
+fn a_congestion_control_that_the_kernel_does_not_know_is_refused_by_name() {
+    let start = |name| {
+        let dir = tempfile::tempdir().unwrap();
+        Broker::start(config_with(dir.path(), "auto", &[("ringmill.tcp.congestion.control", name)])).map(Broker::stop)
+    };
+    let error = start("nonsense").unwrap_err().to_string();
+    assert!(error.contains("tcp.congestion.control = \"nonsense\"") && error.contains("reno"), "{error}");
+    assert!(start("reno").unwrap());
+}
+
+#[test]
 fn a_second_broker_waits_for_directory_and_port_and_then_says_whose_they_are() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let broker = start(dir.path(), "auto");

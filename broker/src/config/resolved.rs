@@ -75,6 +75,8 @@ pub struct BrokerConfig {
     pub request_memory_bytes: usize,
     /// `unsynced.bytes.max`, per partition.
     pub unsynced_bytes_max: u64,
+    /// `tcp.congestion.control`; `None`: the system's.
+    pub congestion_control: Option<String>,
     /// `log.level`: directives for tracing's filter.
     pub log_level: String,
     /// `log.format`.
@@ -156,6 +158,9 @@ impl BrokerConfig {
             },
             request_memory_bytes: read.bytes(Section::Ringmill, "request.memory.bytes"),
             unsynced_bytes_max,
+            congestion_control: Some(read.text(Section::Ringmill, "tcp.congestion.control"))
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned),
             log_level: read.text(Section::Ringmill, "log.level").to_owned(),
             log_format: match read.text(Section::Ringmill, "log.format") {
                 "text" => LogFormat::Text,

@@ -83,6 +83,12 @@ pub static RINGMILL: &[Setting] = &[
         "The most bytes of one partition that may be written and not yet durable.",
     ),
     ringmill(
+        "tcp.congestion.control",
+        ANY,
+        "",
+        "The congestion control of clients' connections, by the kernel's name for it; empty: the system's.",
+    ),
+    ringmill(
         "log.level",
         ANY,
         "info",

@@ -54,6 +54,14 @@ impl Listener {
         Ok(Listener { socket, open: Arc::default(), connections_max })
     }
 
+    /// Sets the congestion control of all connections that will be accepted, by the kernel's name for it.
+    ///
+    /// # Errors
+    /// What the system says: `NotFound` for a name that this kernel does not know, no permission for one that it keeps for root.
+    pub fn set_congestion_control(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_tcp_congestion(&self.socket, name)?)
+    }
+
     /// Where it listens: names the port when 0 was asked for.
     ///
     /// # Errors
@@ -115,8 +123,21 @@ impl Listener {
 mod tests {
     use std::io::Read;
 
+    use rustix::net::sockopt::tcp_congestion;
+
     use super::*;
     use crate::transport::{IoKind, run_core};
+
+    #[test]
+    fn accepted_connections_inherit_the_congestion_control() {
+        let listener = Listener::bind("127.0.0.1:0", 2).unwrap();
+        // Every kernel has it.
+        listener.set_congestion_control("reno").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.socket.set_nonblocking(false).unwrap();
+        assert_eq!(tcp_congestion(listener.socket.accept().unwrap().0).unwrap(), "reno");
+        assert_eq!(listener.set_congestion_control("nonsense").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn connections_above_the_limit_are_closed_at_once_and_room_is_used_again() {
