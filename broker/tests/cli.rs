@@ -31,6 +31,8 @@ struct Broker {
     process: Child,
     address: String,
     dir: TempDir,
+    /// Its log lines after "ready", complete when it has ended.
+    said: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Broker {
@@ -55,8 +57,8 @@ impl Broker {
             }
         };
         // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Broker { process, address, dir }
+        let said = Some(std::thread::spawn(move || lines.map_while(Result::ok).collect()));
+        Broker { process, address, dir, said }
     }
 
     /// A client command against this broker.
@@ -85,6 +87,26 @@ impl Drop for Broker {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+#[test]
+fn a_request_that_is_not_served_is_one_line_with_its_client_and_a_count() {
+    let mut broker = Broker::start();
+    for _ in 0..2 {
+        let mut socket = std::net::TcpStream::connect(&broker.address).unwrap();
+        // Metadata 99, correlation id 1, from "old".
+        socket.write_all(&[0, 0, 0, 13, 0, 3, 0, 99, 0, 0, 0, 1, 0, 3, b'o', b'l', b'd']).unwrap();
+        assert_eq!(std::io::Read::read(&mut socket, &mut [0; 8]).unwrap(), 0);
+    }
+    broker.signal(rustix::process::Signal::TERM);
+    let said = broker.said.take().unwrap().join().unwrap();
+    let lines: Vec<&String> = said.iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(lines.len(), 2, "{said:?}");
+    for part in [r#""client":"old""#, r#""peer":"127.0.0.1:"#, "Metadata (key 3) version 99 is not served"] {
+        assert!(lines.iter().all(|line| line.contains(part)), "{part}: {lines:?}");
+    }
+    // The two were served by two cores, so either may stand last.
+    assert!(lines.iter().any(|line| line.contains("; 2 such requests")), "{lines:?}");
 }
 
 #[test]

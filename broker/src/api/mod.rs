@@ -73,15 +73,13 @@ fn serves(request: &Request) -> bool {
     wire::Api::served(request.header.api_key).is_some_and(|api| api.serves(request.header.api_version))
 }
 
-/// One line with the client's name, a count, and the end of the connection: the protocol has no other answer.
+/// A count and the end of the connection, which logs one line with the client's name: the protocol has no other answer.
 fn not_served(core: &Core, request: &Request) -> Outcome {
     let header = &request.header;
     let refused = core.shared().unsupported_requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
     let (key, version) = (header.api_key, header.api_version);
     let api = header.api().map_or_else(|| "unknown".to_owned(), |key| format!("{key:?}"));
-    let client = header.client_id.as_deref().unwrap_or("");
-    tracing::warn!(client, peer = %request.connection.peer, api, key, version, refused, "a request of an API or version that is not served");
-    Outcome::Close(format!("{api} (key {key}) version {version} is not served"))
+    Outcome::Close(format!("{api} (key {key}) version {version} is not served; {refused} such requests so far"))
 }
 
 /// The most names in one request where each costs more to answer than to ask.
