@@ -294,11 +294,17 @@ fn answers_do_not_grow_beyond_measure() {
     let mut client = Raw::connect(broker.address());
     assert_eq!(client.create_topic("large", 1000, &[]), OK);
     // A large topic, asked for again and again, is told about once.
-    let topic = MetadataRequestTopic { name: Some("large"), ..MetadataRequestTopic::default() };
-    let request = MetadataRequest { topics: Some(vec![topic; 50_000]), ..MetadataRequest::default() };
-    let frame = client.call(&request, 9);
-    let response: MetadataResponse<'_> = frame.decode(9);
-    assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1000));
+    // An id beside the name changes nothing.
+    for version in [9, 12] {
+        let topic = |id: u16| MetadataRequestTopic {
+            topic_id: [id.to_be_bytes(); 8].as_flattened().try_into().unwrap(),
+            name: Some("large"),
+        };
+        let request = MetadataRequest { topics: Some((0..5_000).map(topic).collect()), ..MetadataRequest::default() };
+        let frame = client.call(&request, version);
+        let response: MetadataResponse<'_> = frame.decode(version);
+        assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1000), "version {version}");
+    }
     // Topics that are only to be checked would each be answered with all their settings.
     let names: Vec<String> = (0..10_001).map(|number| format!("t{number}")).collect();
     let topic = |name| CreatableTopic { name, num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };

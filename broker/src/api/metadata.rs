@@ -17,6 +17,9 @@ use crate::core::hosting::PartitionId;
 use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
 use crate::topics::{self, TopicError};
 
+/// No id.
+const NO_ID: Uuid = [0; 16];
+
 /// What is said about one topic that was asked for.
 enum Found {
     Topic(Arc<Topic>),
@@ -32,8 +35,9 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
             let mut found = Vec::new();
             let mut named = BTreeSet::new();
             for topic in topics {
-                // Each once: a large topic named a million times would be an answer of gigabytes.
-                if named.insert((topic.name, topic.topic_id)) {
+                // Each once: a large topic named a million times would be an answer of gigabytes. Beside a name no id counts.
+                let id = if topic.name.is_some() { NO_ID } else { topic.topic_id };
+                if named.insert((topic.name, id)) {
                     found.push(find(core, &topic, create).await);
                 }
             }
