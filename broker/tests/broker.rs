@@ -116,6 +116,43 @@ fn a_parked_fetch_is_woken_by_records_and_answered_by_its_deadline() {
 }
 
 #[test]
+fn a_stop_answers_parked_fetches_at_once() {
+    for io in IO_KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = start(dir.path(), io);
+        let mut consumer = Raw::connect(broker.address());
+        consumer.create_topic("logs", 1, &[]);
+        consumer.send_fetch("logs", 0, 20_000, 1 << 20);
+        std::thread::sleep(Duration::from_millis(200));
+        let began = Instant::now();
+        assert!(broker.stop(), "{io}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{io}: {:?}", began.elapsed());
+        let fetched = consumer.receive_fetched();
+        assert_eq!((fetched.error, fetched.records.len()), (OK, 0), "{io}");
+    }
+}
+
+#[test]
+fn a_partition_named_twice_in_a_produce_takes_both_batches_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    let parts = [batch(2, 10), batch(3, 10)];
+    let partition_data =
+        parts.iter().map(|part| PartitionProduceData { index: 0, records: Some(Records::of_length(part.len())) });
+    let topic_data =
+        vec![TopicProduceData { name: "logs", partition_data: partition_data.collect(), ..Default::default() }];
+    let request = ProduceRequest { acks: -1, timeout_ms: 5000, topic_data, ..ProduceRequest::default() };
+    let frame = client.call_with(&request, raw::PRODUCE_VERSION, parts.map(Piece::Bytes).into());
+    let response: ProduceResponse<'_> = frame.decode(raw::PRODUCE_VERSION);
+    let answers = response.responses[0].partition_responses.iter().map(|part| (part.error_code, part.base_offset));
+    assert_eq!(answers.collect::<Vec<_>>(), [(OK, 0), (OK, 2)]);
+    assert_eq!(client.fetch_all("logs", 0).len(), 2);
+    broker.stop();
+}
+
+#[test]
 fn produces_are_pipelined_and_answered_in_their_order() {
     for io in IO_KINDS {
         let dir = tempfile::tempdir().unwrap();

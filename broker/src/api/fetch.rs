@@ -185,16 +185,19 @@ impl Fetch {
             || self.partitions.iter().any(|partition| partition.planned.is_err())
     }
 
-    /// Parks until there is enough, or the deadline comes.
+    /// Parks until there is enough, the deadline comes, or the broker stops.
     async fn wait(&mut self, core: &Core, request: &Request, asked: &FetchRequest<'_>, deadline: Instant) {
         let mut watched = self.watch(core);
+        let draining = core.watch_draining();
+        watched.push(Box::new(draining.clone()));
         loop {
             for each in &mut watched {
                 each.mark_seen();
             }
             self.look_up(core, request, asked);
             self.plan(core).await;
-            if self.is_enough(asked) || park(&mut watched, deadline).await == Woken::Deadline {
+            let answered = self.is_enough(asked) || *draining.borrow();
+            if answered || park(&mut watched, deadline).await == Woken::Deadline {
                 return;
             }
         }

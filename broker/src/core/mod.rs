@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use ringmill_engine::clock::Clock;
 use ringmill_engine::disk::Disk;
 use ringmill_engine::log::LogEnv;
+use tokio::sync::watch;
 
 use crate::config::BrokerConfig;
 use crate::metadata::{Metadata, MetadataImage};
@@ -85,6 +86,8 @@ pub struct Core {
     logs: RefCell<BTreeMap<hosting::PartitionId, OwnedLog>>,
     /// Whether all that was to be loaded was, and nothing has failed since: else the next start checks everything.
     clean: Cell<bool>,
+    /// Whether the core stops: whoever waits for something new is answered with what there is.
+    draining: watch::Sender<bool>,
     /// Rotates which partition of a fetch is asked first.
     fetches: Cell<usize>,
 }
@@ -103,6 +106,7 @@ impl Core {
             hosting,
             logs: RefCell::default(),
             clean: Cell::new(true),
+            draining: watch::Sender::new(false),
             fetches: Cell::new(0),
         })
     }
@@ -139,8 +143,14 @@ impl Core {
 
     /// Tells when a topic comes or goes.
     #[must_use]
-    pub fn watch_hosting(&self) -> tokio::sync::watch::Receiver<Arc<HostingImage>> {
+    pub fn watch_hosting(&self) -> watch::Receiver<Arc<HostingImage>> {
         self.hosting.watch()
+    }
+
+    /// Turns true when the core stops.
+    #[must_use]
+    pub fn watch_draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 
     /// A number that rises with each fetch.

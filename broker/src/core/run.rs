@@ -93,6 +93,7 @@ impl Core {
                 Message::Drain(answer) => {
                     // The port is closed with its task.
                     accepting.take().inspect(JoinHandle::abort);
+                    self.draining.send_replace(true);
                     let connections = Rc::clone(&serving.connections);
                     tokio::task::spawn_local(async move {
                         connections.drain(DRAIN_GRACE).await;
