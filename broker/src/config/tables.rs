@@ -10,6 +10,9 @@ const ANY: Kind = Kind::Text;
 const BOOL: Kind = Kind::Bool;
 const INT_MAX: i64 = i32::MAX as i64;
 
+/// Half of what a frame can say about its length: the other half is left for what stands around the records.
+const FRAME_PART_MAX: i64 = 1 << 30;
+
 const fn from(min: i64) -> Kind {
     Kind::Integer { min, max: i64::MAX }
 }
@@ -54,11 +57,16 @@ pub static BROKER: &[Setting] = &[
     broker("auto.create.topics.enable", BOOL, "true", "Whether asking for an unknown topic creates it."),
     broker(
         "socket.request.max.bytes",
-        int(1024, INT_MAX),
+        int(1024, FRAME_PART_MAX),
         "104857600",
         "The largest request that is read; a larger one closes its connection.",
     ),
-    broker("fetch.max.bytes", int(1024, INT_MAX), "57671680", "The most bytes of records in the answer to one fetch."),
+    broker(
+        "fetch.max.bytes",
+        int(1024, FRAME_PART_MAX),
+        "57671680",
+        "The most bytes of records in the answer to one fetch.",
+    ),
 ];
 
 /// `[ringmill]`: what Kafka has no name for.
@@ -267,6 +275,15 @@ mod tests {
         for (broker_name, topic_name) in BROKER_NAMES_OF_TOPIC_SETTINGS {
             assert!(find(Section::Topic, topic_name).is_some(), "{broker_name} → {topic_name}");
             assert!(find(Section::Broker, broker_name).is_none(), "{broker_name}");
+        }
+    }
+
+    /// A frame's length has 31 bits, and records are not all that is in it: an answer beyond them would end the process.
+    #[test]
+    fn no_setting_lets_an_answer_outgrow_a_frame() {
+        for name in ["fetch.max.bytes", "socket.request.max.bytes"] {
+            let setting = find(Section::Broker, name).expect("the table has it");
+            assert!(setting.check("1073741824").is_ok() && setting.check("2147483647").is_err(), "{name}");
         }
     }
 
