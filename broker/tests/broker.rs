@@ -153,6 +153,27 @@ fn a_partition_named_twice_in_a_produce_takes_both_batches_in_their_order() {
 }
 
 #[test]
+fn produces_under_way_are_all_answered_when_their_topic_is_deleted() {
+    for io in IO_KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = start(dir.path(), io);
+        let mut client = Raw::connect(broker.address());
+        let mut other = Raw::connect(broker.address());
+        client.create_topic("logs", 2, &[]);
+        for number in 0..100 {
+            client.send_produce("logs", number % 2, -1, batch(1, 500));
+        }
+        assert_eq!(other.delete_topic("logs"), OK, "{io}");
+        let gone = [ErrorCode::UnknownTopicOrPartition, ErrorCode::NotLeaderOrFollower].map(ErrorCode::code);
+        for number in 0..100 {
+            let error = client.receive_produced().error;
+            assert!(error == OK || gone.contains(&error), "{io} {number}: {error}");
+        }
+        assert!(broker.stop(), "{io}");
+    }
+}
+
+#[test]
 fn produces_are_pipelined_and_answered_in_their_order() {
     for io in IO_KINDS {
         let dir = tempfile::tempdir().unwrap();
