@@ -187,10 +187,11 @@ impl Fetch {
 
     /// Parks until there is enough, the deadline comes, or the broker stops.
     async fn wait(&mut self, core: &Core, request: &Request, asked: &FetchRequest<'_>, deadline: Instant) {
-        let mut watched = self.watch(core);
         let draining = core.watch_draining();
-        watched.push(Box::new(draining.clone()));
         loop {
+            // Anew each time: a topic that was made again under its name has other readers, and those that are gone wake for ever.
+            let mut watched = self.watch(core);
+            watched.push(Box::new(draining.clone()));
             for each in &mut watched {
                 each.mark_seen();
             }
