@@ -377,9 +377,11 @@ impl SegmentRecovery<'_> {
         }
         let known = self.times.and_then(|times| Some((times.first_append_ms?, times.last_append_ms?)));
         match (known, self.next_base) {
-            (Some((first, last)), Some(_)) => segment.set_append_times_ms(first, last),
+            (Some((first, last)), Some(next)) if next <= self.recovery_point => {
+                segment.set_append_times_ms(first, last)
+            }
             (Some((first, last)), None) if self.clean => segment.set_append_times_ms(first, last),
-            (Some((first, last)), None) => segment.set_append_times_ms(first, last.max(info.modified_ms)),
+            (Some((first, last)), _) => segment.set_append_times_ms(first, last.max(info.modified_ms)),
             (None, _) => segment.set_append_times_ms(info.modified_ms, info.modified_ms),
         }
     }

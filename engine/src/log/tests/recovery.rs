@@ -338,3 +338,22 @@ fn a_log_that_was_deleted_beyond_its_end_opens_after_a_crash_at_any_step() {
         assert_eq!(log.reader().watermarks().high_watermark, offset(4));
     }
 }
+
+#[test]
+fn an_append_time_older_than_the_end_of_a_closed_segment_is_not_believed() {
+    // The checkpoint knew the segment while it was appended to; its word on the last append made retention come too early.
+    let place = Place::new();
+    let mut checkpoint = None;
+    place.run(LogConfig { segment_bytes: 200, ..LogConfig::default() }, async |log| {
+        append(log, batch(0, 1, 10)).await.unwrap();
+        checkpoint = Some(log.checkpoint_entry());
+        for _ in 0..3 {
+            append(log, batch(0, 1, 10)).await.unwrap();
+        }
+        assert_eq!(log.reader().snapshot().len(), 2);
+    });
+    let log = place.open(LogConfig::default(), StartInfo { clean: false, checkpoint }).unwrap();
+    let (first_ms, last_ms) = log.reader().snapshot()[0].append_times_ms().unwrap();
+    assert_eq!(first_ms, NOW_MS);
+    assert!(last_ms > NOW_MS, "the file was written today");
+}
