@@ -13,7 +13,9 @@ use ringmill_net::wire::messages::api_versions::{ApiVersionsRequest, ApiVersions
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use ringmill_net::wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use ringmill_net::wire::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use ringmill_net::wire::{ErrorCode, Records};
 
@@ -318,6 +320,87 @@ fn topics_are_reached_by_id_in_the_newest_versions() {
         assert_eq!((partition.error_code, partition.high_watermark), (OK, 3), "version {version}");
         assert!(partition.records.unwrap().length() > 61);
     }
+    broker.stop();
+}
+
+#[test]
+fn metadata_lists_all_some_or_no_topics_as_each_version_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("a", 1, &[]);
+    client.create_topic("b", 2, &[]);
+    let mut ask = |topics: Option<Vec<MetadataRequestTopic<'static>>>, version: i16| {
+        let frame = client.call(&MetadataRequest { topics, ..MetadataRequest::default() }, version);
+        let response: MetadataResponse<'_> = frame.decode(version);
+        assert_eq!((response.brokers.len(), response.brokers[0].node_id), (1, 1), "version {version}");
+        let told = |topic: &MetadataResponseTopic<'_>| {
+            (topic.error_code, topic.name.unwrap_or("").to_owned(), topic.topic_id, topic.partitions.len())
+        };
+        response.topics.iter().map(told).collect::<Vec<_>>()
+    };
+    for version in 0..=13 {
+        // Version 0 has no null: there an empty list means all, later it means none.
+        let all = ask(if version == 0 { Some(Vec::new()) } else { None }, version);
+        let names: Vec<_> = all.iter().map(|(error, name, _, partitions)| (*error, &name[..], *partitions)).collect();
+        assert_eq!(names, [(OK, "a", 1), (OK, "b", 2)], "version {version}");
+        if version > 0 {
+            assert_eq!(ask(Some(Vec::new()), version), [], "version {version}");
+        }
+        if version >= 10 {
+            let by_id = |topic_id| Some(vec![MetadataRequestTopic { topic_id, name: None }]);
+            assert_eq!(ask(by_id(all[1].2), version), all[1..], "version {version}");
+            let (error, _, id, partitions) = ask(by_id([9; 16]), version).remove(0);
+            assert_eq!((error, id, partitions), (ErrorCode::UnknownTopicId.code(), [9; 16], 0), "version {version}");
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn offsets_are_listed_by_every_special_timestamp() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 1, &[]);
+    assert_eq!(client.list_offset("logs", -3), (OK, -1), "nothing has a greatest timestamp");
+    client.produce("logs", 0, batch(3, 10));
+    for (timestamp, expected) in [(-1, 3), (-2, 0), (-4, 0), (-5, -1)] {
+        assert_eq!(client.list_offset("logs", timestamp), (OK, expected), "{timestamp}");
+    }
+    let (error, greatest) = client.list_offset("logs", -3);
+    assert!(error == OK && (0..3).contains(&greatest), "{error} {greatest}");
+    assert_eq!(client.list_offset("logs", -99).0, ErrorCode::InvalidRequest.code());
+    assert_eq!(client.list_offset("none", -1).0, ErrorCode::UnknownTopicOrPartition.code());
+    broker.stop();
+}
+
+#[test]
+fn a_fetch_waits_for_as_many_bytes_as_it_asks_for_and_its_partitions_take_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    client.create_topic("logs", 2, &[]);
+    let partition = |partition| FetchPartition { partition, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
+    let fetch = |min_bytes, max_bytes| {
+        let topics =
+            vec![FetchTopic { topic: "logs", partitions: vec![partition(0), partition(1)], ..FetchTopic::default() }];
+        FetchRequest { max_wait_ms: 20_000, min_bytes, max_bytes, topics, ..FetchRequest::default() }
+    };
+    let lengths = |frame: raw::Frame| {
+        let response: FetchResponse<'_> = frame.decode(raw::FETCH_VERSION);
+        let partitions = &response.responses[0].partitions;
+        [0, 1].map(|index: usize| partitions[index].records.map_or(0, Records::length))
+    };
+    let mut consumer = Raw::connect(broker.address());
+    consumer.send(&fetch(1500, 1 << 20), raw::FETCH_VERSION, Vec::new());
+    client.produce("logs", 0, batch(1, 1000));
+    client.produce("logs", 1, batch(1, 1000));
+    let both = lengths(consumer.receive().unwrap());
+    assert!(both[0] > 1000 && both[1] > 1000, "{both:?}");
+    // Room for one: the first is whole though it is larger than the limit, and next time the other is the first.
+    let one: Vec<_> = (0..2).map(|_| lengths(consumer.call(&fetch(1, 10), raw::FETCH_VERSION))).collect();
+    assert!(one.contains(&[both[0], 0]) && one.contains(&[0, both[1]]), "{one:?}");
     broker.stop();
 }
 
