@@ -51,11 +51,13 @@ struct Tail<E> {
     last: Option<E>,
     /// Entries were left out: the file must not be taken for whole.
     lacks_entries: bool,
+    /// The file is being built anew beside the old one, and gets its name when it is whole.
+    is_unnamed: bool,
 }
 
 impl<E> Tail<E> {
     fn of_file(spilled: u64, last: Option<E>) -> Tail<E> {
-        Tail { spilled, entries: Vec::new(), last, lacks_entries: false }
+        Tail { spilled, entries: Vec::new(), last, lacks_entries: false, is_unnamed: false }
     }
 }
 
@@ -119,6 +121,11 @@ impl<E: IndexEntry> SparseIndex<E> {
         let file = self.writable(disk).await?;
         disk.set_length(&file, length).await?;
         disk.sync_all(&file).await?;
+        let file_path = self.file_path();
+        if file_path != self.path {
+            disk.rename(&file_path, &self.path).await?;
+            self.lock().is_unnamed = false;
+        }
         self.lock().entries = Vec::new();
         // Whoever looks something up opens it again: most closed segments are never asked.
         self.set_opened(None);
@@ -164,7 +171,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         }
         let spilled = self.lock().spilled;
         let how = if spilled == 0 { OpenHow::CreateEmpty } else { OpenHow::ReadWrite };
-        let file = disk.open(&self.path, how).await?;
+        let file = disk.open(&self.file_path(), how).await?;
         self.set_opened(Some(file.clone()));
         Ok(file)
     }
@@ -205,7 +212,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         if let Some(file) = self.opened() {
             return Ok(file);
         }
-        let file = disk.open(&self.path, OpenHow::Read).await?;
+        let file = disk.open(&self.file_path(), OpenHow::Read).await?;
         self.set_opened(Some(file.clone()));
         Ok(file)
     }
@@ -283,6 +290,20 @@ impl<E: IndexEntry> SparseIndex<E> {
     pub(crate) fn clear(&self) {
         *self.lock() = Tail::of_file(0, None);
         self.set_opened(None);
+    }
+
+    /// Forgets every entry. The file is made beside the old one until [`SparseIndex::finish`], for a start would take a part of it
+    /// for the whole.
+    pub(crate) fn begin_anew(&self) {
+        self.clear();
+        self.lock().is_unnamed = true;
+    }
+
+    fn file_path(&self) -> PathBuf {
+        if self.lock().is_unnamed {
+            return self.path.with_added_extension("tmp");
+        }
+        self.path.clone()
     }
 
     fn opened(&self) -> Option<DiskFile> {

@@ -11,7 +11,7 @@ use crate::disk::Disk;
 /// Headers between two chances for others on this thread to run.
 const HEADERS_PER_TURN: usize = 512;
 
-/// Empties both indexes in memory and enters every batch before `end`; the files follow with the next spill or finish.
+/// Empties both indexes in memory and enters every batch before `end`; the new files replace the old ones when they are finished.
 ///
 /// # Errors
 /// The disk's; `InvalidData` when a header is none.
@@ -21,8 +21,8 @@ pub(crate) async fn rebuild(
     end: u64,
     interval_bytes: u64,
 ) -> io::Result<IndexCursor> {
-    segment.offset_index.clear();
-    segment.time_index.clear();
+    segment.offset_index.begin_anew();
+    segment.time_index.begin_anew();
     let mut cursor = IndexCursor::new();
     let mut walk = HeaderWalk::new(disk, segment, end);
     let (mut position, mut next_offset, mut headers) = (0, segment.base_offset(), 0_usize);

@@ -14,7 +14,7 @@ use crate::log::{LogError, LogState, SealCause};
 /// Seeds in an ordinary run; `RINGMILL_SEEDS=100000` makes a night of it.
 const SEEDS: u64 = 60;
 
-const DIR: &str = "/t-0";
+pub(super) const DIR: &str = "/t-0";
 
 /// One simulated machine, and everything that producers and consumers of it have been told.
 struct Machine {
@@ -324,7 +324,10 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 /// Runs `work` on a new log over a quiet simulated disk.
-fn on_quiet_disk(config: LogConfig, work: impl AsyncFnOnce(&Simulation, &Rc<dyn Disk>, &Rc<Log>)) -> Simulation {
+pub(super) fn on_quiet_disk(
+    config: LogConfig,
+    work: impl AsyncFnOnce(&Simulation, &Rc<dyn Disk>, &Rc<Log>),
+) -> Simulation {
     let simulation = Simulation::new(1, SimOptions::default());
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
     let clock = Arc::new(ManualClock::new(NOW_MS));
@@ -338,7 +341,7 @@ fn on_quiet_disk(config: LogConfig, work: impl AsyncFnOnce(&Simulation, &Rc<dyn 
 }
 
 /// Polls `drive` until `work` is done, and then drops it where it stands, as a crash does.
-async fn while_driven<T>(drive: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+pub(super) async fn while_driven<T>(drive: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
     let drive = async {
         drive.await;
         std::future::pending::<()>().await;
@@ -355,7 +358,7 @@ async fn fuse(mut polls: u64) {
     .await;
 }
 
-fn segment_path(base: i64) -> std::path::PathBuf {
+pub(super) fn segment_path(base: i64) -> std::path::PathBuf {
     Path::new(DIR).join(format!("{base:020}.log"))
 }
 
@@ -438,7 +441,7 @@ fn a_log_sealed_by_a_full_disk_reopens_with_a_new_segment_and_a_new_reign() {
 }
 
 /// Opens what a power cut has left of a run of [`on_quiet_disk`].
-fn open_after_power_cut(simulation: &Simulation, config: LogConfig) -> (Rc<dyn Disk>, Rc<Log>) {
+pub(super) fn open_after_power_cut(simulation: &Simulation, config: LogConfig) -> (Rc<dyn Disk>, Rc<Log>) {
     simulation.crash_power();
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
     let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
@@ -504,95 +507,8 @@ fn a_roll_that_finds_no_space_waits_for_the_next_deadline() {
 }
 
 /// Lets the log's tasks and the disk go on for so many steps.
-async fn turns(count: usize) {
+pub(super) async fn turns(count: usize) {
     for _ in 0..count {
         crate::turn::yield_now().await;
     }
-}
-
-/// Batches that make the indexes spill into their files, with rising timestamps.
-async fn append_many(log: &Log, count: i64) {
-    let answers: Vec<_> = (0..count)
-        .map(|number| {
-            let batch = batch(NOW_MS + number, 1, 10);
-            let header = BatchHeader::parse(&batch).unwrap();
-            log.append(batch, header)
-        })
-        .collect();
-    for answer in answers {
-        answer.await.unwrap().unwrap();
-    }
-}
-
-/// The largest timestamp after a start, less the workload's first.
-fn largest_after_start(simulation: &Simulation, clean: bool, checkpoint: CheckpointEntry) -> i64 {
-    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
-    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
-    let start = StartInfo { clean, checkpoint: Some(checkpoint) };
-    block_on(&*disk, async {
-        let log = Log::open(env, DIR.into(), ID, LogConfig::default(), start).await.unwrap();
-        log.reader().max_timestamp(&*disk).await.unwrap().unwrap().timestamp_ms - NOW_MS
-    })
-}
-
-#[test]
-fn a_crash_inside_a_roll_leaves_no_index_that_hides_the_newest_batches() {
-    // The next segment existed before the old one's indexes were complete, and the next start took these as they were.
-    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
-    for count in 1..30 {
-        for power in [false, true] {
-            let mut checkpoint = None;
-            let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
-                append_many(log, 600).await;
-                log.on_deadline(NOW_MS * 2);
-                turns(count).await;
-                checkpoint = Some(log.checkpoint_entry());
-            });
-            if power {
-                simulation.crash_power()
-            } else {
-                simulation.crash_process()
-            }
-            assert_eq!(largest_after_start(&simulation, false, checkpoint.unwrap()), 599, "{count} turns, {power}");
-        }
-    }
-}
-
-#[test]
-fn an_index_that_could_not_be_completed_is_rebuilt_at_the_next_start() {
-    // Its file lacked the newest entries, and was taken as it was.
-    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
-    for (count_before, rolls) in [(600, true), (600, false), (0, false)] {
-        let mut checkpoint = None;
-        let simulation = on_quiet_disk(config.clone(), async |simulation, _, log| {
-            append_many(log, count_before).await;
-            simulation.inject(&segment_path(0).with_extension("timeindex"), Fault::WriteFindsNoSpace);
-            append_many(log, 600 - count_before).await;
-            if rolls {
-                log.on_deadline(NOW_MS * 2);
-                turns(100).await;
-            }
-            checkpoint = Some(log.close().await.unwrap());
-        });
-        simulation.crash_process();
-        let largest = largest_after_start(&simulation, true, checkpoint.unwrap());
-        assert_eq!(largest, 599, "{count_before} before the fault, rolls {rolls}");
-    }
-}
-
-#[test]
-fn the_indexes_of_a_closed_segment_that_was_scanned_are_complete() {
-    // Without a checkpoint they were built anew, but their newest entries never reached the files.
-    let config = LogConfig { index_interval_bytes: 1, retention_ms: None, ..LogConfig::default() };
-    let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
-        append_many(log, 600).await;
-        log.on_deadline(NOW_MS * 2);
-        turns(100).await;
-        assert_eq!(log.reader().snapshot().len(), 2);
-    });
-    let (disk, log) = open_after_power_cut(&simulation, config);
-    let checkpoint = block_on(&*disk, while_driven(Rc::clone(&log).drive(), log.close())).unwrap();
-    drop((log, disk));
-    simulation.crash_process();
-    assert_eq!(largest_after_start(&simulation, true, checkpoint), 599);
 }

@@ -1,0 +1,119 @@
+//! Indexes over crashes and full disks: what a start takes over is whole, and lookups by time stay right.
+
+use super::crashes::{DIR, on_quiet_disk, open_after_power_cut, segment_path, turns, while_driven};
+use super::*;
+use crate::disk::sim::{Fault, Simulation};
+
+/// Batches that make the indexes spill into their files, with rising timestamps.
+async fn append_many(log: &Log, count: i64) {
+    let answers: Vec<_> = (0..count)
+        .map(|number| {
+            let batch = batch(NOW_MS + number, 1, 10);
+            let header = BatchHeader::parse(&batch).unwrap();
+            log.append(batch, header)
+        })
+        .collect();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+}
+
+/// The largest timestamp after a start, less the workload's first.
+fn largest_after_start(simulation: &Simulation, clean: bool, checkpoint: CheckpointEntry) -> i64 {
+    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let start = StartInfo { clean, checkpoint: Some(checkpoint) };
+    block_on(&*disk, async {
+        let log = Log::open(env, DIR.into(), ID, LogConfig::default(), start).await.unwrap();
+        log.reader().max_timestamp(&*disk).await.unwrap().unwrap().timestamp_ms - NOW_MS
+    })
+}
+
+#[test]
+fn a_crash_inside_a_roll_leaves_no_index_that_hides_the_newest_batches() {
+    // The next segment existed before the old one's indexes were complete, and the next start took these as they were.
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    for count in 1..30 {
+        for power in [false, true] {
+            let mut checkpoint = None;
+            let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
+                append_many(log, 600).await;
+                log.on_deadline(NOW_MS * 2);
+                turns(count).await;
+                checkpoint = Some(log.checkpoint_entry());
+            });
+            if power {
+                simulation.crash_power()
+            } else {
+                simulation.crash_process()
+            }
+            assert_eq!(largest_after_start(&simulation, false, checkpoint.unwrap()), 599, "{count} turns, {power}");
+        }
+    }
+}
+
+#[test]
+fn an_index_that_could_not_be_completed_is_rebuilt_at_the_next_start() {
+    // Its file lacked the newest entries, and was taken as it was.
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    for (count_before, rolls) in [(600, true), (600, false), (0, false)] {
+        let mut checkpoint = None;
+        let simulation = on_quiet_disk(config.clone(), async |simulation, _, log| {
+            append_many(log, count_before).await;
+            simulation.inject(&segment_path(0).with_extension("timeindex"), Fault::WriteFindsNoSpace);
+            append_many(log, 600 - count_before).await;
+            if rolls {
+                log.on_deadline(NOW_MS * 2);
+                turns(100).await;
+            }
+            checkpoint = Some(log.close().await.unwrap());
+        });
+        simulation.crash_process();
+        let largest = largest_after_start(&simulation, true, checkpoint.unwrap());
+        assert_eq!(largest, 599, "{count_before} before the fault, rolls {rolls}");
+    }
+}
+
+#[test]
+fn the_indexes_of_a_closed_segment_that_was_scanned_are_complete() {
+    // Without a checkpoint they were built anew, but their newest entries never reached the files.
+    let config = LogConfig { index_interval_bytes: 1, retention_ms: None, ..LogConfig::default() };
+    let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
+        append_many(log, 600).await;
+        log.on_deadline(NOW_MS * 2);
+        turns(100).await;
+        assert_eq!(log.reader().snapshot().len(), 2);
+    });
+    let (disk, log) = open_after_power_cut(&simulation, config);
+    let checkpoint = block_on(&*disk, while_driven(Rc::clone(&log).drive(), log.close())).unwrap();
+    drop((log, disk));
+    simulation.crash_process();
+    assert_eq!(largest_after_start(&simulation, true, checkpoint), 599);
+}
+
+#[test]
+fn a_crash_while_indexes_are_rebuilt_leaves_no_part_of_one() {
+    // The file grew in its place, and the next start took what was there for the whole.
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    for steps in 1..80 {
+        let mut checkpoint = None;
+        let simulation = on_quiet_disk(config.clone(), async |_, disk, log| {
+            append_many(log, 600).await;
+            log.on_deadline(NOW_MS * 2);
+            turns(100).await;
+            checkpoint = Some(log.close().await.unwrap());
+            disk.remove_file(&segment_path(0).with_extension("timeindex")).await.unwrap();
+        });
+        simulation.crash_process();
+        let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+        let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+        let start = StartInfo { clean: false, checkpoint: checkpoint.clone() };
+        block_on(&*disk, async {
+            let open = Log::open(env, DIR.into(), ID, config.clone(), start);
+            tokio::select! { biased; () = turns(steps) => (), _ = open => () }
+        });
+        drop(disk);
+        simulation.crash_process();
+        assert_eq!(largest_after_start(&simulation, false, checkpoint.unwrap()), 599, "{steps} steps");
+    }
+}
