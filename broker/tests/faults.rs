@@ -14,6 +14,7 @@ use bytes::Bytes;
 use raw::{IO_KINDS, Produced, Raw, batch, start};
 use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, read_records};
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 
 const OK: i16 = 0;
 
@@ -122,6 +123,29 @@ fn what_was_acknowledged_survives_kill_nine() {
         }
         assert!(acknowledged.len() > CYCLES, "{io}: the test did hardly anything");
     }
+}
+
+#[test]
+fn a_client_from_before_a_crash_is_told_that_its_epoch_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let ask = |address, current_leader_epoch| {
+        let partition = FetchPartition { current_leader_epoch, partition_max_bytes: 1000, ..FetchPartition::default() };
+        let topics = vec![FetchTopic { topic: "logs", partitions: vec![partition], ..FetchTopic::default() }];
+        let frame = Raw::connect(address).call(&FetchRequest { topics, ..FetchRequest::default() }, raw::FETCH_VERSION);
+        let response: FetchResponse<'_> = frame.decode(raw::FETCH_VERSION);
+        ErrorCode::from_code(response.responses[0].partitions[0].error_code).unwrap()
+    };
+    let broker = Process::start(&data_dir, "auto");
+    let mut client = Raw::connect(broker.address);
+    assert_eq!(client.create_topic("logs", 1, &[]), OK);
+    assert_eq!(client.produce("logs", 0, batch(1, 1)).error, OK);
+    assert_eq!(ask(broker.address, 0), ErrorCode::None);
+    assert_eq!(ask(broker.address, 1), ErrorCode::UnknownLeaderEpoch);
+    drop(broker);
+    let broker = Process::start(&data_dir, "auto");
+    assert_eq!(ask(broker.address, 0), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(ask(broker.address, 1), ErrorCode::None);
 }
 
 /// Runs the program where every ring is refused (with `-D` it is itself the child, and strace its grandchild), and gives its log up to the address or the end.
