@@ -16,6 +16,7 @@ use ringmill_net::wire::messages::create_topics::{
 };
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use ringmill_net::wire::messages::find_coordinator::FindCoordinatorRequest;
+use ringmill_net::wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use ringmill_net::wire::{ErrorCode, Records, encode_request};
@@ -310,6 +311,26 @@ fn answers_do_not_grow_beyond_measure() {
     let topic = |name| CreatableTopic { name, num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
     let topics = names.iter().map(|name| topic(name.as_str())).collect();
     client.send(&CreateTopicsRequest { topics, validate_only: true, ..CreateTopicsRequest::default() }, 7, Vec::new());
+    assert!(client.receive().is_none());
+    // Each partition that is asked for costs ten times its bytes while it is answered.
+    let partitions = vec![FetchPartition::default(); 50_001];
+    let topic = FetchTopic { topic: "large", partitions, ..FetchTopic::default() };
+    let mut client = Raw::connect(broker.address());
+    client.send(&FetchRequest { topics: vec![topic.clone(), topic], ..FetchRequest::default() }, 4, Vec::new());
+    assert!(client.receive().is_none());
+    let partitions = vec![ListOffsetsPartition::default(); 50_001];
+    let topic = ListOffsetsTopic { name: "large", partitions };
+    let mut client = Raw::connect(broker.address());
+    client.send(
+        &ListOffsetsRequest { topics: vec![topic.clone(), topic], ..ListOffsetsRequest::default() },
+        1,
+        Vec::new(),
+    );
+    assert!(client.receive().is_none());
+    let partition_data = vec![PartitionProduceData { index: 0, records: None }; 100_001];
+    let topic_data = vec![TopicProduceData { name: "large", partition_data, ..TopicProduceData::default() }];
+    let mut client = Raw::connect(broker.address());
+    client.send(&ProduceRequest { acks: 1, topic_data, ..ProduceRequest::default() }, 9, Vec::new());
     assert!(client.receive().is_none());
     let keys: Vec<&str> = vec!["g"; 10_001];
     let mut client = Raw::connect(broker.address());

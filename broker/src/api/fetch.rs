@@ -21,7 +21,7 @@ use ringmill_net::wire::{DecodeError, ErrorCode, Message, Records};
 use ringmill_net::{FileRange, Outcome, Piece, Request};
 use tokio::time::Instant;
 
-use super::{check_epoch, check_readable, decode, read_error_code, respond, respond_with};
+use super::{check_epoch, check_readable, decode, read_error_code, respond, respond_with, too_many_partitions};
 use crate::core::Core;
 use crate::core::hosting::PartitionId;
 use crate::park::{Watched, Woken, park};
@@ -44,6 +44,9 @@ const READ_COMMITTED: i8 = 1;
 /// Answers at once or after parking.
 pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome, DecodeError> {
     let asked: FetchRequest<'_> = decode(&request)?;
+    if let Some(refused) = too_many_partitions(asked.topics.iter().map(|topic| topic.partitions.len())) {
+        return Ok(refused);
+    }
     if let Some(error) = session_error(&asked) {
         return Ok(respond(&request, &FetchResponse { error_code: error.code(), ..FetchResponse::default() }));
     }

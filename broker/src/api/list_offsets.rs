@@ -10,7 +10,7 @@ use ringmill_net::wire::messages::list_offsets::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::{check_epoch, check_readable, decode, read_error_code, respond};
+use super::{check_epoch, check_readable, decode, read_error_code, respond, too_many_partitions};
 use crate::core::Core;
 use crate::core::hosting::PartitionId;
 
@@ -34,6 +34,9 @@ const NONE: Found = Found { offset: -1, timestamp_ms: -1, leader_epoch: -1 };
 /// Answers for each partition on its own.
 pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, DecodeError> {
     let asked: ListOffsetsRequest<'_> = decode(request)?;
+    if let Some(refused) = too_many_partitions(asked.topics.iter().map(|topic| topic.partitions.len())) {
+        return Ok(refused);
+    }
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());

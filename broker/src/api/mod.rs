@@ -90,6 +90,16 @@ fn too_many(names: usize) -> Option<Outcome> {
     (names > NAMES_MAX).then(|| Outcome::Close(format!("{names} names in one request, {NAMES_MAX} are allowed")))
 }
 
+/// The most partitions in one request: each costs some hundred bytes while it is answered.
+const PARTITIONS_MAX: usize = 100_000;
+
+/// Closes the connection of who names more than [`PARTITIONS_MAX`], given how many each of the topics has.
+fn too_many_partitions(counts: impl Iterator<Item = usize>) -> Option<Outcome> {
+    let named: usize = counts.sum();
+    (named > PARTITIONS_MAX)
+        .then(|| Outcome::Close(format!("{named} partitions in one request, {PARTITIONS_MAX} are allowed")))
+}
+
 fn unreadable(error: &DecodeError) -> Outcome {
     Outcome::Close(format!("the request cannot be read: {error}"))
 }

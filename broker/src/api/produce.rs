@@ -15,12 +15,12 @@ use ringmill_engine::log::{AppendError, Appended, LogState};
 use ringmill_net::wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use ringmill_net::wire::{DecodeError, ErrorCode, Records, Uuid};
+use ringmill_net::wire::{ErrorCode, Records, Uuid};
 use ringmill_net::{Answer, Charge, Outcome, Request};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Refusal, decode, respond, unreadable};
+use super::{Refusal, decode, respond, too_many_partitions, unreadable};
 use crate::core::Core;
 use crate::core::hosting::{CoreId, Hosted, PartitionId};
 use crate::core::mailbox::{AppendRefused, AppendResults, PartitionBatch};
@@ -39,7 +39,7 @@ const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 pub(super) async fn start(core: Rc<Core>, mut request: Request) -> Answer {
     let mut produce = match Produce::read(&core, &request) {
         Ok(produce) => produce,
-        Err(error) => return Box::pin(std::future::ready(unreadable(&error))),
+        Err(refused) => return Box::pin(std::future::ready(refused)),
     };
     let body = std::mem::take(&mut request.body);
     let sent = produce.send(&core, body, request.charge.clone(), request.header.api_version).await;
@@ -83,8 +83,11 @@ struct Sent {
 }
 
 impl Produce {
-    fn read(core: &Core, request: &Request) -> Result<Produce, DecodeError> {
-        let asked: ProduceRequest<'_> = decode(request)?;
+    fn read(core: &Core, request: &Request) -> Result<Produce, Outcome> {
+        let asked: ProduceRequest<'_> = decode(request).map_err(|error| unreadable(&error))?;
+        if let Some(refused) = too_many_partitions(asked.topic_data.iter().map(|topic| topic.partition_data.len())) {
+            return Err(refused);
+        }
         let image = core.metadata();
         let by_id = request.header.api_version >= TOPIC_IDS_FROM;
         let timeout = Duration::from_millis(u64::try_from(asked.timeout_ms).unwrap_or(0)).max(TIMEOUT_MIN);
