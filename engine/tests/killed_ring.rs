@@ -22,7 +22,10 @@ const WRITE_BYTES: u64 = 1 << 20;
 fn writer_to_be_killed() {
     let Some(dir) = std::env::var_os(CHILD_DIR).map(PathBuf::from) else { return };
     let lock = DirLock::take(&dir, LOCK_PATIENCE).unwrap();
-    let disk = UringDisk::new(UringOptions { lock: Some(lock.descriptor().unwrap()), ..UringOptions::default() });
+    // An inline write is over when the process is: only the ring's can land late.
+    let options =
+        UringOptions { inline_write_bytes_max: 0, lock: Some(lock.descriptor().unwrap()), ..UringOptions::default() };
+    let disk = UringDisk::new(options);
     let disk: &dyn Disk = &disk.expect("the parent has made one");
     block_on(disk, async {
         let file = disk.open(&dir.join("data"), OpenHow::CreateEmpty).await.unwrap();

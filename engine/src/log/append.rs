@@ -3,7 +3,6 @@
 //! Space is secured before offsets exist, so that a full disk is refused cleanly. While a group is written the next one
 //! gathers. It syncs nothing and answers nobody but those whom it refuses.
 
-use std::collections::VecDeque;
 use std::io;
 
 use bytes::BytesMut;
@@ -12,15 +11,11 @@ use ringmill_batch::{BatchHeader, Offset, TimestampType, stamp, stamp_append_tim
 use super::watermarks::{End, SealCause};
 use super::writer::{Queued, Step, Unanswered, after, tell};
 use super::{AppendError, Appended, Log};
-use crate::disk::{DiskFile, Op};
+use crate::disk::Op;
 use crate::producer_state::Verdict;
 
 /// Writeback starts whenever so many new bytes are written, so that a sync finds little left to do.
 const WRITEBACK_BYTES: u64 = 1 << 20;
-
-/// Bytes handed to the kernel at once. Larger copies into the page cache take large folios, which cost many times the CPU where
-/// the host has not backed the memory yet; 32 to 128 KiB avoid it.
-const WRITE_PIECE_BYTES: usize = 128 << 10;
 
 /// Batches with offsets, on their way to the disk.
 struct Group {
@@ -98,25 +93,10 @@ impl Log {
             return;
         }
         let file = self.writer.borrow().active.file().clone();
-        match self.write_in_pieces(&file, group.position, group.buffers.into()).await {
-            Ok(()) => self.on_written(group.position, &group.headers).await,
+        match self.disk().write_all_at(&file, group.position, group.buffers).await {
+            Ok(_) => self.on_written(group.position, &group.headers).await,
             Err(error) => self.seal(&error, "writing"),
         }
-    }
-
-    async fn write_in_pieces(
-        &self,
-        file: &DiskFile,
-        mut position: u64,
-        mut buffers: VecDeque<BytesMut>,
-    ) -> io::Result<()> {
-        while !buffers.is_empty() {
-            let piece = split_piece(&mut buffers);
-            let length: usize = piece.iter().map(BytesMut::len).sum();
-            self.disk().write_all_at(file, position, piece).await?;
-            position += length as u64;
-        }
-        Ok(())
     }
 
     /// Gives offsets to the first `count` queued batches, those of them that are new.
@@ -224,25 +204,6 @@ impl super::writer::Writer {
         let repeat = Unanswered { end: waiting.end, max_timestamp_ms: waiting.max_timestamp_ms, appended, answer };
         self.unanswered.insert(original + 1, repeat);
     }
-}
-
-/// Takes at most [`WRITE_PIECE_BYTES`] off the front, without copying.
-fn split_piece(buffers: &mut VecDeque<BytesMut>) -> Vec<BytesMut> {
-    let (mut piece, mut left) = (Vec::new(), WRITE_PIECE_BYTES);
-    while let Some(mut buffer) = buffers.pop_front() {
-        if buffer.len() > left {
-            let rest = buffer.split_off(left);
-            buffers.push_front(rest);
-        }
-        left -= buffer.len();
-        if !buffer.is_empty() {
-            piece.push(buffer);
-        }
-        if left == 0 {
-            break;
-        }
-    }
-    piece
 }
 
 /// Whether the disk says that it is full.

@@ -21,6 +21,11 @@ fn ring(options: UringOptions) -> Option<UringDisk> {
     }
 }
 
+/// Nothing is written inline, whatever its size.
+fn on_the_ring() -> UringOptions {
+    UringOptions { inline_write_bytes_max: 0, ..UringOptions::default() }
+}
+
 fn create(disk: &UringDisk, path: &Path) -> DiskFile {
     let disk: &dyn Disk = disk;
     block_on(disk, disk.open(path, OpenHow::CreateNew)).unwrap()
@@ -32,7 +37,7 @@ fn write(file: &DiskFile, position: u64, bytes: &[u8]) -> Op {
 
 #[test]
 fn no_more_is_in_flight_than_the_completion_queue_holds() {
-    let Some(disk) = ring(UringOptions { entries: 64, ..UringOptions::default() }) else { return };
+    let Some(disk) = ring(UringOptions { entries: 64, ..on_the_ring() }) else { return };
     let dir = tempfile::tempdir().unwrap();
     let file = create(&disk, &dir.path().join("a"));
     let pending: Vec<Pending> = (0..1000).map(|place| disk.submit(write(&file, place * 4, b"abcd"))).collect();
@@ -52,7 +57,7 @@ fn no_more_is_in_flight_than_the_completion_queue_holds() {
 
 #[test]
 fn syncs_never_take_every_worker() {
-    let options = UringOptions { syncs_in_flight_max: 3, io_wq_workers_max: 4, ..UringOptions::default() };
+    let options = UringOptions { syncs_in_flight_max: 3, io_wq_workers_max: 4, ..on_the_ring() };
     let Some(disk) = ring(options) else { return };
     let dir = tempfile::tempdir().unwrap();
     let file = create(&disk, &dir.path().join("a"));
@@ -71,7 +76,7 @@ fn syncs_never_take_every_worker() {
 
 #[test]
 fn dropping_the_disk_waits_for_what_was_submitted() {
-    let Some(disk) = ring(UringOptions { entries: 64, ..UringOptions::default() }) else { return };
+    let Some(disk) = ring(UringOptions { entries: 64, ..on_the_ring() }) else { return };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
     let file = create(&disk, &path);
@@ -91,7 +96,7 @@ fn dropping_the_disk_waits_for_what_was_submitted() {
 fn a_registered_lock_is_held_as_long_as_the_ring_lives() {
     let dir = tempfile::tempdir().unwrap();
     let lock = DirLock::take(dir.path(), Duration::ZERO).unwrap();
-    let options = UringOptions { lock: Some(lock.descriptor().unwrap()), ..UringOptions::default() };
+    let options = UringOptions { lock: Some(lock.descriptor().unwrap()), ..on_the_ring() };
     let Some(disk) = ring(options) else { return };
     drop(lock);
     assert!(DirLock::take(dir.path(), Duration::from_millis(50)).is_err(), "every descriptor of ours is closed");
@@ -101,7 +106,7 @@ fn a_registered_lock_is_held_as_long_as_the_ring_lives() {
 
 #[test]
 fn small_writes_can_be_made_inline() {
-    let Some(disk) = ring(UringOptions { inline_write_bytes_max: 100, ..UringOptions::default() }) else { return };
+    let Some(disk) = ring(UringOptions { inline_write_bytes_max: 100, ..on_the_ring() }) else { return };
     let dir = tempfile::tempdir().unwrap();
     let file = create(&disk, &dir.path().join("a"));
     let small = disk.submit(write(&file, 0, &[1; 100]));
@@ -134,7 +139,7 @@ fn an_interrupted_entry_is_tried_again_unless_it_is_a_sync() {
 
 #[test]
 fn a_reap_leaves_no_signal_for_what_it_has_taken() {
-    let Some(disk) = ring(UringOptions::default()) else { return };
+    let Some(disk) = ring(on_the_ring()) else { return };
     let dir = tempfile::tempdir().unwrap();
     let file = create(&disk, &dir.path().join("a"));
     let mut idle_wakes = 0;
@@ -149,7 +154,7 @@ fn a_reap_leaves_no_signal_for_what_it_has_taken() {
 
 #[test]
 fn many_completions_at_once_are_all_delivered_by_one_signal() {
-    let Some(disk) = ring(UringOptions::default()) else { return };
+    let Some(disk) = ring(on_the_ring()) else { return };
     let dir = tempfile::tempdir().unwrap();
     let file = create(&disk, &dir.path().join("a"));
     let pending: Vec<Pending> = (0..300).map(|place| disk.submit(write(&file, place, b"x"))).collect();
