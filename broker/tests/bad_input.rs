@@ -41,6 +41,19 @@ fn with_timestamp(timestamp_ms: i64) -> Bytes {
 }
 
 #[test]
+fn a_batch_that_no_segment_can_hold_is_refused_and_the_next_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    let configs = [("segment.bytes", "1048576"), ("max.message.bytes", "2000000")];
+    assert_eq!(client.create_topic("logs", 1, &configs), ErrorCode::None.code());
+    let refused = client.produce("logs", 0, batch(1, 1_100_000));
+    assert_eq!(refused.error, ErrorCode::RecordListTooLarge.code());
+    assert_eq!(client.produce("logs", 0, batch(1, 100)), Produced { error: 0, base_offset: 0 });
+    broker.stop();
+}
+
+#[test]
 fn bad_batches_get_their_error_and_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path(), "auto");
