@@ -156,12 +156,6 @@ impl Segment {
         let damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         damage.iter().find(|d| d.end > position).cloned()
     }
-
-    /// Whether any range is damaged.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        !self.damage.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
 }
 
 /// More damage than this in one segment is not told apart; the ranges already known stay refused.

@@ -114,17 +114,6 @@ impl Connection {
         Ok(topics)
     }
 
-    /// One topic; it is not created by the question.
-    ///
-    /// # Errors
-    /// Of the connection; `Refused` with `UnknownTopicOrPartition` if there is none of that name.
-    pub async fn describe_topic(&self, name: &str) -> Result<TopicInfo, ClientError> {
-        let overview = self.overview(Some(&[name]), false).await?;
-        let code = overview.refused.first().map_or(ErrorCode::UnknownTopicOrPartition, |(_, code)| *code);
-        let what = || format!("topic {name}");
-        overview.topics.into_iter().next().ok_or_else(|| ClientError::Refused { what: what(), code, message: None })
-    }
-
     /// Creates a topic.
     ///
     /// # Errors

@@ -193,11 +193,6 @@ impl Consumer {
         Ok(())
     }
 
-    /// Stops reading a partition.
-    pub fn unassign(&mut self, topic: &str, partition: i32) {
-        self.positions.remove(&(Arc::from(topic), partition));
-    }
-
     /// The next offset of a partition that will be handed out.
     #[must_use]
     pub fn position(&self, topic: &str, partition: i32) -> Option<i64> {

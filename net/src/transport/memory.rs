@@ -17,7 +17,7 @@ use ::tokio::time::{Instant, sleep_until};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Stream;
-use super::sendfile::is_files_fault;
+use super::sendfile::sent_of_file;
 use crate::{FileRange, Piece};
 
 /// How a connection misbehaves.
@@ -146,15 +146,8 @@ impl MemoryStream {
         while length > 0 {
             let slice = usize::try_from(length).unwrap_or(usize::MAX).min(self.wire.options.chunk_bytes_max);
             let mut bytes = BytesMut::zeroed(slice);
-            let count = match rustix::io::pread(file, &mut bytes[..], position).map_err(io::Error::from) {
-                Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the range does")),
-                other => other,
-            }
-            .inspect_err(|error| {
-                if is_files_fault(error) {
-                    file.read_failed(position, length, error);
-                }
-            })?;
+            let read = rustix::io::pread(file, &mut bytes[..], position).map_err(io::Error::from);
+            let count = sent_of_file(read, file, position, length)?;
             bytes.truncate(count);
             self.send_bytes(bytes.freeze()).await?;
             position += count as u64;

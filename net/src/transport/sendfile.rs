@@ -156,15 +156,7 @@ async fn send_file(
         } else {
             send_cold_slice(socket, sends, file, position, wanted.min(COLD_SLICE_BYTES)).await
         };
-        let count = match result {
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the range does")),
-            other => other,
-        }
-        .inspect_err(|error| {
-            if is_files_fault(error) {
-                file.read_failed(position, length, error);
-            }
-        })?;
+        let count = sent_of_file(result, file, position, length)?;
         sends.count(count);
         position += count as u64;
         length -= count as u64;
@@ -225,8 +217,26 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::
     }
 }
 
+/// How much of a range went out. Nothing means that the file ends too early; if the file failed, and not the peer, it is told.
+pub(super) fn sent_of_file(
+    result: io::Result<usize>,
+    file: &Arc<dyn FileRange>,
+    position: u64,
+    length: u64,
+) -> io::Result<usize> {
+    match result {
+        Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the range does")),
+        other => other,
+    }
+    .inspect_err(|error| {
+        if is_files_fault(error) {
+            file.read_failed(position, length, error);
+        }
+    })
+}
+
 /// Whether the file or its disk failed, and not the peer or the network: a disk's errors and a file cut short.
-pub(super) fn is_files_fault(error: &io::Error) -> bool {
+fn is_files_fault(error: &io::Error) -> bool {
     // EUCLEAN and EBADMSG are what ext4 and xfs say about damage that they have found themselves.
     const DISK: [Errno; 6] = [Errno::IO, Errno::NODATA, Errno::UCLEAN, Errno::BADMSG, Errno::REMOTEIO, Errno::ILSEQ];
     error.kind() == io::ErrorKind::UnexpectedEof || Errno::from_io_error(error).is_some_and(|e| DISK.contains(&e))
