@@ -5,10 +5,14 @@
 
 use super::frame::{LENGTH_BYTES, RequestHeader, encode_request, encode_response};
 use super::messages::{
-    api_versions::*, create_topics::*, delete_topics::*, find_coordinator::*, init_producer_id::*, list_offsets::*,
-    metadata::*,
+    alter_configs, describe_producers, describe_topic_partitions, fetch, incremental_alter_configs,
+    offset_for_leader_epoch, produce,
 };
-use super::messages::{fetch, produce};
+use super::messages::{
+    api_versions::*, create_partitions::*, create_topics::*, delete_records::*, delete_topics::*, describe_cluster::*,
+    describe_configs::*, describe_log_dirs::*, find_coordinator::*, init_producer_id::*, list_config_resources::*,
+    list_offsets::*, metadata::*,
+};
 use super::reader::{ARRAY_COUNT_MAX, Problem, Reader};
 use super::sample::Entropy;
 use super::schema::{Format, Message};
@@ -145,6 +149,42 @@ fn check_all(what: What, seed: u64) {
     check::<DeleteTopicsResponse<'_>, theirs::DeleteTopicsResponse>(what, seed);
     check::<FindCoordinatorRequest<'_>, theirs::FindCoordinatorRequest>(what, seed);
     check::<FindCoordinatorResponse<'_>, theirs::FindCoordinatorResponse>(what, seed);
+    check_admin(what, seed);
+}
+
+fn check_admin(what: What, seed: u64) {
+    check::<CreatePartitionsRequest<'_>, theirs::CreatePartitionsRequest>(what, seed);
+    check::<CreatePartitionsResponse<'_>, theirs::CreatePartitionsResponse>(what, seed);
+    check::<DeleteRecordsRequest<'_>, theirs::DeleteRecordsRequest>(what, seed);
+    check::<DeleteRecordsResponse<'_>, theirs::DeleteRecordsResponse>(what, seed);
+    check::<DescribeConfigsRequest<'_>, theirs::DescribeConfigsRequest>(what, seed);
+    check::<DescribeConfigsResponse<'_>, theirs::DescribeConfigsResponse>(what, seed);
+    check::<alter_configs::AlterConfigsRequest<'_>, theirs::AlterConfigsRequest>(what, seed);
+    check::<alter_configs::AlterConfigsResponse<'_>, theirs::AlterConfigsResponse>(what, seed);
+    check::<incremental_alter_configs::IncrementalAlterConfigsRequest<'_>, theirs::IncrementalAlterConfigsRequest>(
+        what, seed,
+    );
+    check::<incremental_alter_configs::IncrementalAlterConfigsResponse<'_>, theirs::IncrementalAlterConfigsResponse>(
+        what, seed,
+    );
+    check::<ListConfigResourcesRequest, theirs::ListConfigResourcesRequest>(what, seed);
+    check::<ListConfigResourcesResponse<'_>, theirs::ListConfigResourcesResponse>(what, seed);
+    check::<DescribeClusterRequest, theirs::DescribeClusterRequest>(what, seed);
+    check::<DescribeClusterResponse<'_>, theirs::DescribeClusterResponse>(what, seed);
+    check::<describe_topic_partitions::DescribeTopicPartitionsRequest<'_>, theirs::DescribeTopicPartitionsRequest>(
+        what, seed,
+    );
+    check::<describe_topic_partitions::DescribeTopicPartitionsResponse<'_>, theirs::DescribeTopicPartitionsResponse>(
+        what, seed,
+    );
+    check::<DescribeLogDirsRequest<'_>, theirs::DescribeLogDirsRequest>(what, seed);
+    check::<DescribeLogDirsResponse<'_>, theirs::DescribeLogDirsResponse>(what, seed);
+    check::<describe_producers::DescribeProducersRequest<'_>, theirs::DescribeProducersRequest>(what, seed);
+    check::<describe_producers::DescribeProducersResponse<'_>, theirs::DescribeProducersResponse>(what, seed);
+    check::<offset_for_leader_epoch::OffsetForLeaderEpochRequest<'_>, theirs::OffsetForLeaderEpochRequest>(what, seed);
+    check::<offset_for_leader_epoch::OffsetForLeaderEpochResponse<'_>, theirs::OffsetForLeaderEpochResponse>(
+        what, seed,
+    );
 }
 
 proptest! {

@@ -333,6 +333,37 @@ impl<'a, T: Field<'a>> Field<'a> for Option<Vec<T>> {
     }
 }
 
+/// A struct inside a message, made by a table.
+pub trait Nested<'a>: Field<'a> + Default {}
+
+/// Where it may be null, a byte stands before a struct: −1 for null, 1 for a value. Kafka takes any other that is not negative for 1.
+impl<'a, T: Nested<'a>> Field<'a> for Option<T> {
+    fn bytes_min(format: Format) -> usize {
+        if format.nullable { 1 } else { T::bytes_min(format) }
+    }
+    fn read(reader: &mut Reader<'a>, format: Format) -> Result<Option<T>, DecodeError> {
+        if format.nullable && i8::from_be_bytes(reader.fixed()?) < 0 {
+            return Ok(None);
+        }
+        T::read(reader, format.nullable(false)).map(Some)
+    }
+    fn write<S: Sink>(&self, sink: &mut S, format: Format) {
+        if format.nullable {
+            let marker = if self.is_some() { 1i8 } else { -1 };
+            sink.put(&marker.to_be_bytes());
+        }
+        match self {
+            Some(value) => value.write(sink, format.nullable(false)),
+            None if format.nullable => {}
+            None => T::default().write(sink, format),
+        }
+    }
+    #[cfg(test)]
+    fn sample(entropy: &mut crate::wire::sample::Entropy, format: Format) -> Option<T> {
+        (!format.nullable || entropy.below(3) > 0).then(|| T::sample(entropy, format.nullable(false)))
+    }
+}
+
 fn read_array<'a, T: Field<'a>>(reader: &mut Reader<'a>, format: Format) -> Result<Option<Vec<T>>, DecodeError> {
     let element = format.nullable(false);
     let Some(count) = reader.array_count(format.flexible, T::bytes_min(element))? else { return Ok(None) };
@@ -376,7 +407,7 @@ macro_rules! message {
                 let mut bytes = usize::from(format.flexible);
                 $( message!(@plain [$($tag)?] {
                     if ($versions).contains(&format.version) {
-                        bytes += <$type as crate::wire::schema::Field>::bytes_min(format);
+                        bytes += <$type as crate::wire::schema::Field>::bytes_min(message!(@field format $($null)?));
                     }
                 }); )*
                 bytes
@@ -447,7 +478,9 @@ macro_rules! message {
         message!(@top [$($key, $first, $last, $flexible)?] $name $(<$life>)?);
     )* };
 
-    (@top [] $name:ident $(<$life:lifetime>)?) => {};
+    (@top [] $name:ident $(<$life:lifetime>)?) => {
+        impl<'a> crate::wire::schema::Nested<'a> for $name $(<$life>)? {}
+    };
     (@top [$key:ident, $first:literal, $last:literal, $flexible:literal] $name:ident $(<$life:lifetime>)?) => {
         impl<'a> crate::wire::schema::Message<'a> for $name $(<$life>)? {
             const NAME: &'static str = stringify!($name);
