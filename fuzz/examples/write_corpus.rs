@@ -81,7 +81,6 @@ fn requests() -> io::Result<()> {
 
 /// A request with something in it where the codec has structure, the default message elsewhere.
 fn request(key: ApiKey, version: i16) -> Vec<u8> {
-    use ringmill_net::wire::messages::*;
     match key {
         ApiKey::Produce => {
             let batch = batch(Codec::None, 0);
@@ -100,19 +99,45 @@ fn request(key: ApiKey, version: i16) -> Vec<u8> {
             let topics = Some(vec![MetadataRequestTopic { name: Some("logs"), ..Default::default() }]);
             frame(&MetadataRequest { topics, ..Default::default() }, version, vec![])
         }
+        other => default_request(other, version),
+    }
+}
+
+fn default_request(key: ApiKey, version: i16) -> Vec<u8> {
+    use ringmill_net::wire::messages::*;
+    match key {
         ApiKey::ListOffsets => frame(&list_offsets::ListOffsetsRequest::default(), version, vec![]),
         ApiKey::FindCoordinator => frame(&find_coordinator::FindCoordinatorRequest::default(), version, vec![]),
         ApiKey::ApiVersions => frame(&api_versions::ApiVersionsRequest::default(), version, vec![]),
         ApiKey::CreateTopics => frame(&create_topics::CreateTopicsRequest::default(), version, vec![]),
         ApiKey::DeleteTopics => frame(&delete_topics::DeleteTopicsRequest::default(), version, vec![]),
         ApiKey::InitProducerId => frame(&init_producer_id::InitProducerIdRequest::default(), version, vec![]),
+        ApiKey::CreatePartitions => frame(&create_partitions::CreatePartitionsRequest::default(), version, vec![]),
+        ApiKey::DeleteRecords => frame(&delete_records::DeleteRecordsRequest::default(), version, vec![]),
+        ApiKey::DescribeConfigs => frame(&describe_configs::DescribeConfigsRequest::default(), version, vec![]),
+        ApiKey::AlterConfigs => frame(&alter_configs::AlterConfigsRequest::default(), version, vec![]),
+        ApiKey::IncrementalAlterConfigs => {
+            frame(&incremental_alter_configs::IncrementalAlterConfigsRequest::default(), version, vec![])
+        }
+        ApiKey::ListConfigResources => {
+            frame(&list_config_resources::ListConfigResourcesRequest::default(), version, vec![])
+        }
+        ApiKey::DescribeCluster => frame(&describe_cluster::DescribeClusterRequest::default(), version, vec![]),
+        ApiKey::DescribeTopicPartitions => {
+            frame(&describe_topic_partitions::DescribeTopicPartitionsRequest::default(), version, vec![])
+        }
+        ApiKey::DescribeLogDirs => frame(&describe_log_dirs::DescribeLogDirsRequest::default(), version, vec![]),
+        ApiKey::DescribeProducers => frame(&describe_producers::DescribeProducersRequest::default(), version, vec![]),
+        ApiKey::OffsetForLeaderEpoch => {
+            frame(&offset_for_leader_epoch::OffsetForLeaderEpochRequest::default(), version, vec![])
+        }
         other => unreachable!("{other:?} is not served yet"),
     }
 }
 
 fn responses() -> io::Result<()> {
     // Zeros are a sound answer of most versions: no error, nothing in the arrays.
-    for choice in 0..9_u8 {
+    for choice in 0..20_u8 {
         put("wire_responses", &format!("zeros-{choice}"), &[&[choice, 3][..], &[0; 60]].concat())?;
     }
     let batch = batch(Codec::None, 0);
