@@ -162,6 +162,46 @@ fn no_module_is_named_after_nothing() {
     assert!(empty.is_empty(), "these names say nothing: {empty:#?}");
 }
 
+#[test]
+fn the_protocol_page_explains_the_errors_that_are_answered() {
+    let page = read(&root().join("net/PROTOCOL.md"));
+    let (_, page) = page.split_once("## Error codes").expect("the page has the section");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+    let explained: BTreeSet<&str> = rows.filter(|name| is_error_name(name)).collect();
+    let answered: BTreeSet<String> = rust_files()
+        .into_iter()
+        .filter(|file| file.starts_with("broker/src/api/"))
+        .flat_map(|file| error_names(&read(&root().join(file))))
+        .collect();
+    let answered: BTreeSet<&str> = answered.iter().map(String::as_str).collect();
+    let unexplained: Vec<_> = answered.difference(&explained).collect();
+    assert!(unexplained.is_empty(), "give these a cause in net/src/wire/error_cause.rs: {unexplained:?}");
+    let unused: Vec<_> = explained.difference(&answered).collect();
+    assert!(unused.is_empty(), "nothing answers these: take them out of net/src/wire/error_cause.rs: {unused:?}");
+}
+
+fn is_error_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+}
+
+/// The codes that a source names as `ErrorCode::LikeThis`, as Kafka writes them.
+fn error_names(source: &str) -> Vec<String> {
+    let variants =
+        source.lines().flat_map(|line| code(line).split("ErrorCode::").skip(1).filter_map(|rest| words(rest).next()));
+    let screaming = |variant: &str| {
+        let mut name = String::new();
+        for letter in variant.chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
+    };
+    // A function of the type, such as `from_code`, begins with a small letter.
+    variants.filter(|variant| variant.starts_with(|first: char| first.is_ascii_uppercase())).map(screaming).collect()
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the broker lies one level below the root").to_path_buf()
 }
@@ -253,5 +293,6 @@ fn the_scanner_sees_what_it_must() {
     assert!(crate_paths("let name = \"ringmill\";").is_empty());
     assert_eq!(owner("engine/batch/src/lib.rs"), "engine/batch");
     assert_eq!(owner("engine/src/lib.rs"), "engine");
+    assert_eq!(error_names("ErrorCode::NotLeader, ErrorCode::from_code // ErrorCode::None"), ["NOT_LEADER"]);
     assert!(has_script_header("#!/bin/sh\n# Runs it.\n") && !has_script_header("#!/bin/sh\nset -e\n"));
 }

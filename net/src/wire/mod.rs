@@ -6,9 +6,15 @@
 #[cfg(test)]
 mod agreement;
 pub mod api;
+#[cfg(test)]
+mod api_plan;
+#[cfg(test)]
+mod error_cause;
 pub mod error_code;
 pub mod frame;
 pub mod messages;
+#[cfg(test)]
+mod protocol_page;
 pub mod reader;
 #[cfg(test)]
 pub(crate) mod sample;

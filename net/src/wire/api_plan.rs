@@ -1,0 +1,121 @@
+//! What becomes of each of Kafka's APIs here, in a few words, for the page `net/PROTOCOL.md`.
+//!
+//! Only compiled for tests: `protocol_page.rs` writes the page from it, `kafka_schemas` holds the versions against Kafka's own. What is
+//! really served is told by `SERVED` in `api.rs` alone; a row says what to tell about it.
+
+use super::api::ApiKey;
+
+/// What is meant to become of an API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// It is served, or will be as soon as its handler is there.
+    Served,
+    /// It belongs to something that is not built yet.
+    NotYet,
+    /// It has no meaning here.
+    Never,
+}
+
+/// An API, the stable versions that Kafka 4.4 has of it, the plan and a few words.
+pub(crate) type Row = (ApiKey, Option<(i16, i16)>, Plan, &'static str);
+
+/// Every API of Kafka 4.4, by key.
+// A row is a line, for whoever reads the list.
+#[rustfmt::skip]
+pub(crate) const PLANS: &[Row] = &[
+    (ApiKey::Produce, Some((3, 13)), Plan::Served, "advertised from 0, see below"),
+    (ApiKey::Fetch, Some((4, 18)), Plan::Served, "every answer has session id 0, as there are no fetch sessions"),
+    (ApiKey::ListOffsets, Some((1, 11)), Plan::Served, ""),
+    (ApiKey::Metadata, Some((0, 13)), Plan::Served, "creates the topic where `auto.create.topics.enable` allows it"),
+    (ApiKey::LeaderAndIsr, None, Plan::Never, "between brokers with ZooKeeper; Kafka 4 has none either"),
+    (ApiKey::StopReplica, None, Plan::Never, "between brokers with ZooKeeper; Kafka 4 has none either"),
+    (ApiKey::UpdateMetadata, None, Plan::Never, "between brokers with ZooKeeper; Kafka 4 has none either"),
+    (ApiKey::ControlledShutdown, None, Plan::Never, "between brokers with ZooKeeper; Kafka 4 has none either"),
+    (ApiKey::OffsetCommit, Some((2, 10)), Plan::NotYet, "consumer groups"),
+    (ApiKey::OffsetFetch, Some((1, 10)), Plan::NotYet, "consumer groups"),
+    (ApiKey::FindCoordinator, Some((0, 6)), Plan::Served, "for consumer groups; transactions and share groups are refused"),
+    (ApiKey::JoinGroup, Some((0, 9)), Plan::NotYet, "consumer groups"),
+    (ApiKey::Heartbeat, Some((0, 4)), Plan::NotYet, "consumer groups"),
+    (ApiKey::LeaveGroup, Some((0, 5)), Plan::NotYet, "consumer groups"),
+    (ApiKey::SyncGroup, Some((0, 5)), Plan::NotYet, "consumer groups"),
+    (ApiKey::DescribeGroups, Some((0, 6)), Plan::NotYet, "consumer groups"),
+    (ApiKey::ListGroups, Some((0, 5)), Plan::NotYet, "consumer groups"),
+    (ApiKey::SaslHandshake, Some((0, 1)), Plan::NotYet, "authentication"),
+    (ApiKey::ApiVersions, Some((0, 5)), Plan::Served, ""),
+    (ApiKey::CreateTopics, Some((2, 7)), Plan::Served, ""),
+    (ApiKey::DeleteTopics, Some((1, 6)), Plan::Served, ""),
+    (ApiKey::DeleteRecords, Some((0, 2)), Plan::Served, ""),
+    (ApiKey::InitProducerId, Some((0, 5)), Plan::Served, "for idempotent producers; transactional ids are refused"),
+    (ApiKey::OffsetForLeaderEpoch, Some((2, 4)), Plan::Served, ""),
+    (ApiKey::AddPartitionsToTxn, Some((0, 5)), Plan::NotYet, "transactions"),
+    (ApiKey::AddOffsetsToTxn, Some((0, 4)), Plan::NotYet, "transactions"),
+    (ApiKey::EndTxn, Some((0, 5)), Plan::NotYet, "transactions"),
+    (ApiKey::WriteTxnMarkers, Some((1, 2)), Plan::NotYet, "transactions"),
+    (ApiKey::TxnOffsetCommit, Some((0, 6)), Plan::NotYet, "transactions"),
+    (ApiKey::DescribeAcls, Some((1, 3)), Plan::NotYet, "access control"),
+    (ApiKey::CreateAcls, Some((1, 3)), Plan::NotYet, "access control"),
+    (ApiKey::DeleteAcls, Some((1, 3)), Plan::NotYet, "access control"),
+    (ApiKey::DescribeConfigs, Some((1, 4)), Plan::Served, ""),
+    (ApiKey::AlterConfigs, Some((0, 2)), Plan::Served, ""),
+    (ApiKey::AlterReplicaLogDirs, Some((1, 2)), Plan::Never, "one data directory, so nothing to move"),
+    (ApiKey::DescribeLogDirs, Some((1, 5)), Plan::Served, ""),
+    (ApiKey::SaslAuthenticate, Some((0, 2)), Plan::NotYet, "authentication"),
+    (ApiKey::CreatePartitions, Some((0, 3)), Plan::Served, ""),
+    (ApiKey::CreateDelegationToken, Some((1, 3)), Plan::Never, "delegation tokens"),
+    (ApiKey::RenewDelegationToken, Some((1, 2)), Plan::Never, "delegation tokens"),
+    (ApiKey::ExpireDelegationToken, Some((1, 2)), Plan::Never, "delegation tokens"),
+    (ApiKey::DescribeDelegationToken, Some((1, 3)), Plan::Never, "delegation tokens"),
+    (ApiKey::DeleteGroups, Some((0, 3)), Plan::NotYet, "consumer groups"),
+    (ApiKey::ElectLeaders, Some((0, 2)), Plan::NotYet, "one broker, so nothing to elect or to move"),
+    (ApiKey::IncrementalAlterConfigs, Some((0, 1)), Plan::Served, ""),
+    (ApiKey::AlterPartitionReassignments, Some((0, 1)), Plan::NotYet, "one broker, so nothing to elect or to move"),
+    (ApiKey::ListPartitionReassignments, Some((0, 0)), Plan::NotYet, "one broker, so nothing to elect or to move"),
+    (ApiKey::OffsetDelete, Some((0, 0)), Plan::NotYet, "consumer groups"),
+    (ApiKey::DescribeClientQuotas, Some((0, 1)), Plan::NotYet, "quotas"),
+    (ApiKey::AlterClientQuotas, Some((0, 1)), Plan::NotYet, "quotas"),
+    (ApiKey::DescribeUserScramCredentials, Some((0, 0)), Plan::NotYet, "authentication"),
+    (ApiKey::AlterUserScramCredentials, Some((0, 0)), Plan::NotYet, "authentication"),
+    (ApiKey::Vote, Some((0, 2)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::BeginQuorumEpoch, Some((0, 1)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::EndQuorumEpoch, Some((0, 1)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::DescribeQuorum, Some((0, 2)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::AlterPartition, Some((2, 3)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::UpdateFeatures, Some((0, 2)), Plan::Never, "feature levels of a Kafka cluster"),
+    (ApiKey::Envelope, Some((0, 0)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::FetchSnapshot, Some((0, 1)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::DescribeCluster, Some((0, 2)), Plan::Served, ""),
+    (ApiKey::DescribeProducers, Some((0, 0)), Plan::Served, ""),
+    (ApiKey::BrokerRegistration, Some((0, 4)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::BrokerHeartbeat, Some((0, 2)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::UnregisterBroker, Some((0, 0)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::DescribeTransactions, Some((0, 0)), Plan::NotYet, "transactions"),
+    (ApiKey::ListTransactions, Some((0, 2)), Plan::NotYet, "transactions"),
+    (ApiKey::AllocateProducerIds, Some((0, 0)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::ConsumerGroupHeartbeat, Some((0, 1)), Plan::NotYet, "consumer groups, the protocol of Kafka 4"),
+    (ApiKey::ConsumerGroupDescribe, Some((0, 1)), Plan::NotYet, "consumer groups, the protocol of Kafka 4"),
+    (ApiKey::ControllerRegistration, Some((0, 0)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::GetTelemetrySubscriptions, Some((0, 0)), Plan::Never, "clients' own metrics, sent to the broker"),
+    (ApiKey::PushTelemetry, Some((0, 0)), Plan::Never, "clients' own metrics, sent to the broker"),
+    (ApiKey::AssignReplicasToDirs, Some((0, 0)), Plan::Never, "between Kafka's brokers and controllers"),
+    (ApiKey::ListConfigResources, Some((0, 1)), Plan::Served, ""),
+    (ApiKey::DescribeTopicPartitions, Some((0, 0)), Plan::Served, ""),
+    (ApiKey::ShareGroupHeartbeat, Some((1, 1)), Plan::NotYet, "share groups"),
+    (ApiKey::ShareGroupDescribe, Some((1, 1)), Plan::NotYet, "share groups"),
+    (ApiKey::ShareFetch, Some((1, 2)), Plan::NotYet, "share groups"),
+    (ApiKey::ShareAcknowledge, Some((1, 2)), Plan::NotYet, "share groups"),
+    (ApiKey::AddRaftVoter, Some((0, 1)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::RemoveRaftVoter, Some((0, 0)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::UpdateRaftVoter, Some((0, 0)), Plan::Never, "Kafka's own quorum for metadata"),
+    (ApiKey::InitializeShareGroupState, Some((0, 0)), Plan::Never, "between Kafka's brokers, for share groups"),
+    (ApiKey::ReadShareGroupState, Some((0, 0)), Plan::Never, "between Kafka's brokers, for share groups"),
+    (ApiKey::WriteShareGroupState, Some((0, 1)), Plan::Never, "between Kafka's brokers, for share groups"),
+    (ApiKey::DeleteShareGroupState, Some((0, 0)), Plan::Never, "between Kafka's brokers, for share groups"),
+    (ApiKey::ReadShareGroupStateSummary, Some((0, 1)), Plan::Never, "between Kafka's brokers, for share groups"),
+    (ApiKey::StreamsGroupHeartbeat, Some((0, 1)), Plan::Never, "Kafka Streams' own groups"),
+    (ApiKey::StreamsGroupDescribe, Some((0, 1)), Plan::Never, "Kafka Streams' own groups"),
+    (ApiKey::DescribeShareGroupOffsets, Some((0, 1)), Plan::NotYet, "share groups"),
+    (ApiKey::AlterShareGroupOffsets, Some((0, 0)), Plan::NotYet, "share groups"),
+    (ApiKey::DeleteShareGroupOffsets, Some((0, 0)), Plan::NotYet, "share groups"),
+    (ApiKey::StreamsGroupTopologyDescriptionUpdate, Some((0, 0)), Plan::Never, "Kafka Streams' own groups"),
+    (ApiKey::UnregisterController, Some((0, 0)), Plan::Never, "between Kafka's brokers and controllers"),
+];

@@ -1,0 +1,56 @@
+//! Why this broker answers an error code, and what a client does then, for the page `net/PROTOCOL.md`.
+//!
+//! Only compiled for tests: `protocol_page.rs` writes the page from it. A test of the broker holds the page against the codes that its
+//! sources name, in both directions.
+
+use super::error_code::ErrorCode;
+
+/// A code that the broker can answer, why it does, and what clients do about it beside trying again or giving up.
+pub(crate) struct Cause {
+    /// The code.
+    pub(crate) code: ErrorCode,
+    /// What happened here.
+    pub(crate) cause: &'static str,
+    /// What ordinary clients do.
+    pub(crate) client: &'static str,
+}
+
+const fn row(code: ErrorCode, cause: &'static str, client: &'static str) -> Cause {
+    Cause { code, cause, client }
+}
+
+/// By code.
+// A row is a line, for whoever reads the list.
+#[rustfmt::skip]
+pub(crate) const CAUSES: &[Cause] = &[
+    row(ErrorCode::UnknownServerError, "a bug: the handler left a partition unanswered", "fails the call"),
+    row(ErrorCode::None, "no error", "goes on"),
+    row(ErrorCode::OffsetOutOfRange, "the offset lies before the log's start or past its end", "a consumer goes where `auto.offset.reset` says"),
+    row(ErrorCode::CorruptMessage, "a produced batch's CRC-32C is wrong; or a stored one is damaged", "sends or fetches again; a damaged batch stays damaged"),
+    row(ErrorCode::UnknownTopicOrPartition, "there is no topic of this name, or it has no such partition", "asks for metadata and tries again until its own deadline"),
+    row(ErrorCode::NotLeaderOrFollower, "the partition's queue is full, or it is just closing; nothing was appended", "asks for metadata and sends again"),
+    row(ErrorCode::RequestTimedOut, "the batch was not durable within the request's timeout (at least 1 s); it may become so yet", "sends again; an idempotent producer without a second copy"),
+    row(ErrorCode::MessageTooLarge, "the batch is larger than the topic's `max.message.bytes`", "splits the batch, or fails the record"),
+    row(ErrorCode::InvalidTopicException, "the topic's name is empty, too long, `.`, `..` or has characters other than letters, digits, `.`, `_`, `-`", "fails the call"),
+    row(ErrorCode::RecordListTooLarge, "the batch is larger than the topic's `segment.bytes`", "fails the batch"),
+    row(ErrorCode::InvalidRequiredAcks, "acks is none of −1, 0 and 1", "fails the call"),
+    row(ErrorCode::InvalidTimestamp, "a timestamp outside `message.timestamp.{before,after}.max.ms`, or a producer that claims LogAppendTime", "fails the batch"),
+    row(ErrorCode::UnsupportedVersion, "ApiVersions in a version that is not known; the answer has the whole list", "asks again in a version of the list"),
+    row(ErrorCode::TopicAlreadyExists, "a topic of this name exists", "fails the call"),
+    row(ErrorCode::InvalidPartitions, "a number of partitions that cannot be", "fails the call"),
+    row(ErrorCode::InvalidReplicationFactor, "a replication factor other than 1 (or −1): there is one broker", "fails the call"),
+    row(ErrorCode::InvalidReplicaAssignment, "partitions assigned to a broker that is not there, or with gaps", "fails the call"),
+    row(ErrorCode::InvalidConfig, "a setting that is unknown, out of its range or without effect here; the message names it", "fails the call"),
+    row(ErrorCode::InvalidRequest, "the request contradicts itself, or asks for what is not served; the message says which", "fails the call"),
+    row(ErrorCode::OutOfOrderSequenceNumber, "an idempotent producer's batch is not the next one", "fails the batch; many producers then begin a new epoch"),
+    row(ErrorCode::InvalidProducerEpoch, "a newer epoch of this producer has been seen", "the older producer gives up"),
+    row(ErrorCode::InvalidTxnState, "a transactional batch: there is no open transaction", "fails the batch"),
+    row(ErrorCode::KafkaStorageError, "the partition takes or gives no records: its disk failed or is full, or its files are damaged; the broker's log says more", "asks for metadata and tries again"),
+    row(ErrorCode::FetchSessionIdNotFound, "a fetch names a session: none is ever given", "fetches again without a session"),
+    row(ErrorCode::InvalidFetchSessionEpoch, "a fetch goes on with a session that it does not name", "fetches again without a session"),
+    row(ErrorCode::FencedLeaderEpoch, "the client knows an older leader epoch than the partition's", "asks for metadata, then checks its position"),
+    row(ErrorCode::UnknownLeaderEpoch, "the client knows a newer leader epoch than the partition's", "asks for metadata and tries again"),
+    row(ErrorCode::UnsupportedCompressionType, "zstd in a Produce request below version 7", "fails the batch"),
+    row(ErrorCode::InvalidRecord, "not exactly one batch of format 2, or one that contradicts itself; a control batch; a producer id without a sequence", "fails the batch"),
+    row(ErrorCode::UnknownTopicId, "there is no topic of this id: it was deleted, or made again under its name", "asks for metadata and tries again"),
+];
