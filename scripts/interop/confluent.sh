@@ -6,12 +6,13 @@ here=$(dirname "$0")
 RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
 . "$here/../lib/broker.sh"
 . "$here/../lib/install.sh"
-need_python_venv confluent-kafka || skip "confluent-kafka could not be installed from PyPI"
+venv=$(repository_root)/target/venv
+python_venv "$venv" confluent-kafka || skip "confluent-kafka could not be installed from PyPI"
 
 real_log "$work/in" 3000
 broker_start
-python3 "$here/confluent.py" "$address" "$work/in" || fail "confluent-kafka"
+"$venv/bin/python" "$here/confluent.py" "$address" "$work/in" || fail "confluent-kafka"
 broker_kill
 broker_start
-python3 "$here/confluent.py" "$address" "$work/in" --read-only || fail "confluent-kafka after a kill and a restart"
+"$venv/bin/python" "$here/confluent.py" "$address" "$work/in" --read-only || fail "confluent-kafka after a kill and a restart"
 broker_stop

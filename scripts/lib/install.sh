@@ -26,8 +26,13 @@ need_apt() {
         echo "missing: ${missing[*]}; not root and no passwordless sudo, so run: apt-get install ${missing[*]}" >&2
         return 1
     fi
-    as_root apt-get update -qq &&
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # Several checks install at the same time, and apt lets only one.
+    mkdir -p "$(repository_root)/target"
+    (
+        flock 9
+        as_root apt-get update -qq &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    ) 9>"$(repository_root)/target/apt.lock"
 }
 
 # need_command COMMAND PKG: the same, but content with a command that came from elsewhere.
@@ -35,23 +40,17 @@ need_command() {
     command -v "$1" >/dev/null || need_apt "$2"
 }
 
-# need_python_venv [PYPI-PACKAGE...]: makes target/venv with these packages and puts its python3 first in PATH.
-need_python_venv() {
-    local venv package missing=()
-    venv="$(repository_root)/target/venv"
+# python_venv DIR PYPI-PACKAGE...: makes a Python environment in DIR with these packages, or leaves the one that is there.
+python_venv() {
+    local venv="$1"
+    shift
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "$*" ] && return 0
     need_command python3 python3 || return 1
-    if [ ! -x "$venv/bin/pip" ]; then
-        # Debian's python3 comes without ensurepip; other builds of Python bring their own.
-        python3 -c 'import ensurepip' 2>/dev/null || need_apt python3-venv || return 1
-        python3 -m venv "$venv" || return 1
-    fi
-    for package in "$@"; do
-        "$venv/bin/pip" show -q "$package" 2>/dev/null || missing+=("$package")
-    done
-    if [ ${#missing[@]} != 0 ]; then
-        "$venv/bin/pip" install -q --disable-pip-version-check "${missing[@]}" || return 1
-    fi
-    PATH="$venv/bin:$PATH"
+    # Debian's python3 comes without ensurepip; other builds of Python bring their own.
+    python3 -c 'import ensurepip' 2>/dev/null || need_apt python3-venv || return 1
+    python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check "$@" || return 1
+    # Noted last, so that an interrupted installation is done again.
+    echo "$*" >"$venv/installed"
 }
 
 repository_root() {

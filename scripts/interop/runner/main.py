@@ -1,0 +1,208 @@
+"""Installs the drivers, runs every scenario with every client, two or three clients at a time, and reports.
+
+Each client has a broker of its own, so that none waits for another or hides its mistakes. Called by clients.sh; exit code 0
+if all passed, 1 if anything failed, 77 if no client could be installed.
+"""
+
+import argparse
+import concurrent.futures
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from runner import matrix, records
+from runner.broker import Broker
+from runner.context import Scene
+from runner.driver import Driver
+from runner.failure import Failure
+from scenarios import SCENARIOS
+
+INTEROP = Path(__file__).resolve().parent.parent
+REPOSITORY = INTEROP.parent.parent
+DRIVERS = INTEROP / "drivers"
+WORK = REPOSITORY / "target" / "interop"
+# Installing may compile a client's C library on a busy machine.
+INSTALL_TIMEOUT_S = 1200
+HELLO_TIMEOUT_S = 60
+CLIENTS_AT_A_TIME = 3
+# Who writes what the others read; one that is its own other would prove nothing.
+OTHER_CLIENTS = ("kcat", "confluent_kafka", "kafka_python")
+SKIPPED = 77
+
+print_lock = threading.Lock()
+
+
+def say(text):
+    """One line at a time, at once."""
+    with print_lock:
+        print(text, flush=True)
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(prog="clients.sh", description="Real clients against the real broker.")
+    parser.add_argument("binary_dir", help="holds the binary ringmill")
+    parser.add_argument("clients", nargs="*", metavar="CLIENT", help="names in drivers/; all without")
+    parser.add_argument("--scenario", default="", metavar="WORDS", help="only rows whose column and name contain this")
+    parser.add_argument("--rewrite-readme", action="store_true", help="put this run's matrix into README.md")
+    options = parser.parse_args(arguments)
+    known = sorted(path.parent.name for path in DRIVERS.glob("*/start"))
+    names = options.clients or known
+    if strangers := sorted(set(names) - set(known)):
+        parser.error(f"no such driver: {', '.join(strangers)}; there are {', '.join(known)}")
+    (WORK / "logs").mkdir(parents=True, exist_ok=True)
+    say(f"records: {records.source()[1]}")
+    rows = [row for row in SCENARIOS if options.scenario in f"{row.column} {row.name}"]
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS_AT_A_TIME) as pool:
+        results = list(pool.map(lambda name: Trial(name, Path(options.binary_dir)).run(rows), names))
+    return report(results, options, is_whole=not options.clients and not options.scenario)
+
+
+def report(results, options, is_whole):
+    """Prints the matrix, keeps README.md true, and gives the exit code."""
+    ran = [result for result in results if not result.skipped]
+    text = matrix.render(ran)
+    (WORK / "matrix.md").write_text(text)
+    print("\n" + text)
+    for result in results:
+        if result.skipped:
+            print(f"SKIPPED {result.name}: {result.skipped}")
+        for name, why in result.failures.items():
+            print(f"FAILED: {result.name}: {name}: {why}")
+    if not ran:
+        print("SKIPPED: no client could be installed")
+        return SKIPPED
+    failed = any(result.failures for result in results)
+    if is_whole and options.rewrite_readme:
+        matrix.rewrite(REPOSITORY / "README.md", text)
+    elif is_whole:
+        for difference in matrix.differences(REPOSITORY / "README.md", ran):
+            print(f"FAILED: README.md: {difference}; `scripts/interop/clients.sh BINARY_DIR --rewrite-readme` puts it right")
+            failed = True
+    passed = sum(len(result.passed) for result in ran)
+    print(f"{len(ran)} clients, {passed} scenarios passed, {sum(len(result.failures) for result in ran)} failed")
+    return 1 if failed else 0
+
+
+class Trial:
+    """All scenarios with one client."""
+
+    def __init__(self, name, binary_dir):
+        self.name = name
+        self.result = matrix.Result(name)
+        self._binary_dir = binary_dir
+        self._directory = DRIVERS / name
+        self._cache_dir = WORK / name
+        self._logs = WORK / "logs"
+        self._broker = None
+        self._driver = None
+        self._other = None
+
+    def run(self, rows):
+        """Runs what the client can, and gives the result."""
+        began = time.monotonic()
+        if why := self.install():
+            self.result.skipped = why
+            say(f"{self.name}: SKIPPED, {why}")
+            return self.result
+        try:
+            self._broker = Broker(self._binary_dir, self._logs / f"{self.name}.broker.log")
+            self.begin()
+            for row in rows:
+                self.row(row)
+            self.end()
+        except Failure as failure:
+            self.result.failures["the whole"] = str(failure)
+            say(f"{self.name}: FAILED: {failure}")
+        finally:
+            self.close()
+        say(f"{self.name}: {len(self.result.passed)} passed, {len(self.result.failures)} failed, "
+            f"{time.monotonic() - began:.0f} s")
+        return self.result
+
+    def install(self):
+        """Installs the client; gives the reason if it cannot be had."""
+        return install(self._directory, self._cache_dir, self._logs / f"{self.name}.install.log")
+
+    def begin(self):
+        """Starts the driver and asks what its client can."""
+        self._driver = Driver(self.name, self._directory, self._cache_dir, self._broker.address,
+                              self._logs / f"{self.name}.driver.log")
+        self.result.hello = self._driver.call("hello", HELLO_TIMEOUT_S)
+
+    def row(self, row):
+        """Runs one scenario, if the client can."""
+        if missing := sorted(row.needs - self.abilities()):
+            self.result.cannot[row.name] = missing
+            return
+        if self._driver.dead:
+            self._driver.end()
+            self.begin()
+        began = time.monotonic()
+        topic = f"{row.column}-{row.name}".replace(" ", "-").replace(",", "")
+        scene = Scene(self._driver, self.result.hello, self._broker, self.other, topic)
+        try:
+            for step in row.steps:
+                step(scene)
+        except Failure as failure:
+            self.result.failures[row.name] = str(failure)
+            say(f"{self.name}: {row.name}: FAILED: {failure}")
+            # What it was doing may still be under way, so the next row gets a new one.
+            self._driver.dead = self._driver.dead or "it failed before"
+        else:
+            self.result.passed.append(row.name)
+            say(f"{self.name}: {row.name}: passed, {time.monotonic() - began:.1f} s")
+
+    def abilities(self):
+        """What rows may need, in their words."""
+        hello = self.result.hello
+        other = ["other"] if self.other_name() else []
+        return {*hello["can"], *(f"codec:{codec}" for codec in hello["codecs"]), *(f"acks:{acks}" for acks in hello["acks"]), *other}
+
+    def other_name(self):
+        """The first of the other clients that is there."""
+        return next((name for name in OTHER_CLIENTS if name != self.name and (DRIVERS / name / "start").exists()), None)
+
+    def other(self):
+        """The other client, started when it is first asked for."""
+        if self._other is None:
+            name = self.other_name()
+            if why := install(DRIVERS / name, WORK / name, self._logs / f"{name}.install.log"):
+                raise Failure(f"the other client, {name}, could not be installed: {why}")
+            driver = Driver(name, DRIVERS / name, WORK / name, self._broker.address, self._logs / f"{self.name}.other.log")
+            self._other = (driver, driver.call("hello", HELLO_TIMEOUT_S))
+        return self._other
+
+    def end(self):
+        """Asks the driver to end and stops the broker, which must leave a log that verifies."""
+        if not self._driver.dead:
+            self._driver.call("bye")
+        self._broker.stop()
+
+    def close(self):
+        """Ends whatever runs."""
+        for driver in (self._driver, self._other and self._other[0]):
+            if driver:
+                driver.end()
+        if self._broker:
+            self._broker.close()
+
+
+install_locks = {}
+
+
+def install(directory, cache_dir, log_path):
+    """Runs a driver's `install`, one at a time for each; gives the reason if the client cannot be had."""
+    with print_lock:
+        lock = install_locks.setdefault(directory.name, threading.Lock())
+    with lock, open(log_path, "wb") as log:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            code = subprocess.run([f"{directory}/install", str(cache_dir)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                  timeout=INSTALL_TIMEOUT_S).returncode
+        except subprocess.TimeoutExpired:
+            return f"its installation took more than {INSTALL_TIMEOUT_S} s"
+    if code == 0:
+        return None
+    last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
+    return last[0] if last else f"its installation ended with {code}"

@@ -1,0 +1,67 @@
+"""Every scenario that a client library is tried on: a row is a name, what the client must be able to do, and the steps.
+
+The words of the steps are in runner/steps.py, the records in runner/records.py. A row runs if the client has all the words
+and codecs it needs; `column` says where the matrix counts it. Drivers state what their client can: see runner/driver.py.
+"""
+
+from collections import namedtuple
+
+from runner.context import CODECS
+from runner.records import large, lines, mix, shapes
+from runner.steps import (
+    client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
+    client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest, client_reads_some, client_tails,
+    client_watermarks, host_finds_codec, host_finds_producer, host_reads, host_restarts, host_waits, host_writes,
+    other_writes, topic, write, write_over_kill,
+)
+
+Row = namedtuple("Row", "column name needs steps")
+
+
+def row(column, name, *steps, needs=""):
+    """A row; `needs` are words of the driver's `can`, or `codec:NAME`, `acks:NAME`, `other` for a second client."""
+    return Row(column, name, frozenset(needs.split()), steps)
+
+
+SCENARIOS = [
+    *[row("codecs", codec,
+          topic(2), write(mix, 1600, codec=codec, linger_ms=50), write(large, codec=codec, each=True),
+          host_finds_codec(codec), host_reads, client_reads, needs=f"codec:{codec}") for codec in CODECS],
+
+    *[row("acks", acks,
+          topic(), write(lines, 400, acks=acks), write(large, acks=acks, each=True), host_waits, host_reads, client_reads,
+          needs=f"acks:{acks}") for acks in ("0", "1", "all")],
+
+    row("idempotent", "idempotent",
+        topic(2), write(mix, 800, idempotent=True), write(mix, 800, idempotent=True), host_finds_producer, host_reads,
+        client_reads, needs="idempotent"),
+
+    row("records", "odd shapes", topic(), write(shapes), host_reads, client_reads),
+
+    row("reads", "earliest and offsets",
+        topic(2), write(mix, 900), client_reads_some(7), client_reads_from_offsets(0, 0.001, 0.5, 0.9, 1)),
+    row("reads", "latest", topic(), write(lines, 30), client_reads_latest),
+    row("reads", "timestamp", topic(), write(lines, 300), write(lines, 100), client_reads_by_time, needs="by_timestamp"),
+    row("reads", "watermarks", topic(2), write(mix, 60), client_watermarks),
+    row("reads", "written by ringmill", topic(), host_writes(200), host_reads, client_reads),
+    row("reads", "written by another client", topic(2), other_writes(mix, 400), host_reads, client_reads, needs="other"),
+
+    row("tails", "tail", topic(), write(lines, 20), client_tails(3), needs="tail"),
+
+    row("creates", "unknown topic", write(lines, 100), host_reads, client_reads),
+    row("creates", "create", client_creates_topic(3, retention_ms="7200000"), write(mix, 60), client_reads,
+        needs="create_topic"),
+    row("alters", "alter", topic(retention_ms="7200000"), write(lines, 20),
+        client_alters_topic(retention_ms="3600000", max_message_bytes="2000000"), client_reads, needs="alter_topic"),
+    row("alters", "add partitions", topic(), write(lines, 30), client_adds_partitions(3), host_reads, client_reads,
+        needs="add_partitions"),
+    row("deletes", "delete records", topic(), write(lines, 100), client_deletes_records(40), client_watermarks, host_reads,
+        client_reads, needs="delete_records"),
+    row("deletes", "delete topic", topic(2), write(mix, 60), client_deletes_topic, write(lines, 20), host_reads,
+        client_reads, needs="delete_topic"),
+
+    row("restart", "killed while writing", topic(), write_over_kill(30, 50, idempotent=False)),
+    row("restart", "killed while writing, idempotent",
+        topic(), write_over_kill(30, 50, idempotent=True), host_finds_producer, host_reads, client_reads, needs="idempotent"),
+    row("restart", "killed while idle", topic(), write(lines, 200), host_restarts, client_reads, write(lines, 50), host_reads),
+]
