@@ -3,6 +3,7 @@
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ringmill.XXXXXX")
 broker_pid=
+shipper_pid=
 broker_log=$work/broker.log
 address=
 
@@ -47,10 +48,23 @@ broker_stop() {
     broker_pid=
 }
 
+# shipper_stop: an orderly stop of the shipper that runs, if one does; how it ends is its own affair.
+shipper_stop() {
+    kill -TERM "$shipper_pid" && wait "$shipper_pid" || true
+    shipper_pid=
+}
+
+# stored_codecs TOPIC: the codecs of the batches on disk that are worth compressing. librdkafka leaves a batch of a few records
+# as it is when compressing would make it larger.
+stored_codecs() {
+    "$RINGMILL" log dump -o json "$work/data/$1-0" | grep -E '"record_count": ?[0-9]{2,}' |
+        grep -oE '"codec": ?"[a-z0-9]*"' | cut -d'"' -f4 | sort -u | tr '\n' ' '
+}
+
 broker_cleanup() {
     local status=$?
     [ -n "$broker_pid" ] && kill -KILL "$broker_pid" 2> /dev/null
-    [ -n "${shipper_pid:-}" ] && kill -KILL "$shipper_pid" 2> /dev/null
+    [ -n "$shipper_pid" ] && kill -KILL "$shipper_pid" 2> /dev/null
     rm -rf "$work"
     exit "$status"
 }

@@ -1,4 +1,4 @@
-# Installs what the scripts need and the machine lacks: Debian packages and a Python environment.
+# Installs what the scripts need and the machine lacks: Debian packages, installed or only unpacked, and a Python environment.
 #
 # To be sourced. It needs root or a passwordless sudo; without either it installs nothing and says what is missing.
 # Nothing here is called by the broker or by Rust tests.
@@ -38,6 +38,32 @@ need_apt() {
 # need_command COMMAND PKG: the same, but content with a command that came from elsewhere.
 need_command() {
     command -v "$1" >/dev/null || need_apt "$2"
+}
+
+# unpack_apt DIR PKG...: unpacks the Debian packages under DIR with those of their dependencies that the machine lacks. Nothing is
+# installed and no service is started, so packages that apt would not have side by side can be tried on one machine. A second
+# call with the same packages finds them there.
+unpack_apt() {
+    local dir="$1" wanted="${*:2}" packages
+    [ "$(cat "$dir/.unpacked" 2>/dev/null)" = "$wanted" ] && return 0
+    echo "unpacking $wanted"
+    rm -rf "$dir"
+    mkdir -p "$dir/.packages" || return 1
+    packages=$(packages_lacking "${@:2}") || { as_root apt-get update -qq && packages=$(packages_lacking "${@:2}"); } || return 1
+    # shellcheck disable=SC2086 # one word per package
+    (cd "$dir/.packages" && apt-get download -qq -o APT::Sandbox::User=root $packages) || return 1
+    for packages in "$dir"/.packages/*.deb; do
+        dpkg -x "$packages" "$dir" || return 1
+    done
+    rm -rf "$dir/.packages"
+    echo "$wanted" > "$dir/.unpacked"
+}
+
+# packages_lacking PKG...: these packages and what they need that is not installed, whatever of them is.
+packages_lacking() {
+    local simulated
+    simulated=$(apt-get install --simulate --no-install-recommends "$@" 2>/dev/null) || return 1
+    { printf '%s\n' "$@"; awk '/^Inst/ { print $2 }' <<< "$simulated"; } | sort -u
 }
 
 # python_venv DIR PYPI-PACKAGE...: makes a Python environment in DIR with these packages, or leaves the one that is there.
