@@ -9,9 +9,13 @@ pub mod api;
 #[cfg(test)]
 mod api_plan;
 #[cfg(test)]
+mod description;
+#[cfg(test)]
 mod error_cause;
 pub mod error_code;
 pub mod frame;
+#[cfg(test)]
+mod kafka_schemas;
 pub mod messages;
 #[cfg(test)]
 mod protocol_page;

@@ -43,7 +43,8 @@ fn apis() -> String {
     table
 }
 
-fn range(first: i16, last: i16) -> String {
+/// `3–13`, or `3` alone.
+pub(super) fn range(first: i16, last: i16) -> String {
     if first == last { first.to_string() } else { format!("{first}–{last}") }
 }
 

@@ -475,6 +475,27 @@ macro_rules! message {
             }
         }
 
+        #[cfg(test)]
+        impl $(<$life>)? crate::wire::description::Describe for $name $(<$life>)? {
+            fn shape() -> crate::wire::description::Shape {
+                let default = Self::default();
+                crate::wire::description::Shape::Struct(stringify!($name), vec![ $(
+                    crate::wire::description::FieldDescription {
+                        name: stringify!($field),
+                        shape: <$type as crate::wire::description::Describe>::shape(),
+                        carried: |version| ($versions).contains(&version),
+                        nullable: |_version| message!(@nullable _version $($null)?),
+                        tag: message!(@tag_if_any $($tag)?),
+                        default: crate::wire::description::Describe::text(&default.$field),
+                    },
+                )* ])
+            }
+            fn text(&self) -> String {
+                assert_eq!(*self, Self::default(), "no schema has another default");
+                "{}".to_owned()
+            }
+        }
+
         message!(@top [$($key, $first, $last, $flexible)?] $name $(<$life>)?);
     )* };
 
@@ -493,6 +514,10 @@ macro_rules! message {
     (@default $default:expr) => { $default };
     (@field $format:ident) => { $format.nullable(false) };
     (@field $format:ident $null:expr) => { $format.nullable(($null).contains(&$format.version)) };
+    (@nullable $version:ident) => { false };
+    (@nullable $version:ident $null:expr) => { ($null).contains(&$version) };
+    (@tag_if_any) => { None };
+    (@tag_if_any $tag:literal) => { Some($tag) };
     (@plain [] $body:block) => { $body };
     (@plain [$tag:literal] $body:block) => {};
     (@tagged [] $body:block) => {};
