@@ -1,0 +1,3 @@
+module ringmill/godriver
+
+go 1.26.0
