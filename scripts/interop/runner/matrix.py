@@ -59,9 +59,12 @@ def verdict(result, column):
 
 
 def cannot(result):
-    """One line on what the client itself cannot do, with its reasons."""
-    reasons = result.hello.get("cannot", {})
-    return f"- {result.hello['client']}: " + "; ".join(f"{word}: {reasons[word]}" for word in sorted(reasons)) if reasons else None
+    """One line on what the client itself cannot do, by its reasons."""
+    by_reason = {}
+    for word, reason in sorted(result.hello.get("cannot", {}).items()):
+        by_reason.setdefault(reason, []).append(word)
+    reasons = "; ".join(f"{', '.join(words)}: {reason}" for reason, words in by_reason.items())
+    return f"- {result.hello['client']}: {reasons}" if reasons else None
 
 
 def differences(readme, results):

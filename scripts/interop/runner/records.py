@@ -61,7 +61,9 @@ def record(number, can, partition=0, key=None, value=None, headers=(), timestamp
         timestamp_ms = FIRST_MS + number * STEP_MS
     if "null_header" not in can:
         headers = [(name, data or b"") for name, data in headers]
-    if key is None and value is None and "null_record" not in can or key == b"" and "empty_key" not in can:
+    if "binary_header" not in can:
+        headers = [(name, data and data.hex().encode()) for name, data in headers if name.isascii()]
+    if key is None and not value and kind_of_empty(value) not in can or key == b"" and "empty_key" not in can:
         key = b"key-%d" % number
     return {
         "partition": partition,
@@ -70,6 +72,11 @@ def record(number, can, partition=0, key=None, value=None, headers=(), timestamp
         "headers": [[name, text_of(data)] for name, data in headers] if "headers" in can else [],
         "timestamp_ms": timestamp_ms if "timestamps" in can else None,
     }
+
+
+def kind_of_empty(value):
+    """The word for a record without a key whose value is this."""
+    return "null_record" if value is None else "empty_record"
 
 
 # What a stretch of a mix looks like: partition, whether keyed, headers, what the value is.

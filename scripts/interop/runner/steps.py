@@ -323,6 +323,6 @@ def other_writes(make, *arguments):
         other, hello = scene.other()
         for codec in (codec for codec in scene.codecs if codec in hello["codecs"]):
             first = sum(len(stored) for stored in scene.expected.values())
-            made = make(*arguments, can=abilities(hello), first=first)
+            made = make(*arguments, can=abilities(hello) & (scene.can | {"timestamps"}), first=first)
             scene.write(made, by=other, codec=codec)
     return run

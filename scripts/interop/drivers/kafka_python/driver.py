@@ -11,22 +11,24 @@ from runner.driver_loop import data, headers_in, headers_out, serve, text
 
 LARGE_BYTES = 4 << 20
 RETRY_S = 60
-# A fetch waits so long in the broker; who answers only at its end is found out by the tail.
-FETCH_WAIT_MS = 5000
+# How long a fetch waits in the broker. A tail's waits long, so that a broker that answers only at its end is found out; a
+# reader's must not, for the next question on the same connection would wait behind it.
+TAIL_WAIT_MS = 5000
+READER_WAIT_MS = 100
 
 
 class Driver:
     def __init__(self, address):
         self.address = address
         self._producers = {}
-        self._reader = self._consumer()
+        self._reader = self._consumer(READER_WAIT_MS)
         self._tail = None
         self._tail_partition = None
         self._admin = KafkaAdminClient(bootstrap_servers=address)
 
-    def _consumer(self):
+    def _consumer(self, wait_ms):
         return KafkaConsumer(bootstrap_servers=self.address, group_id=None, enable_auto_commit=False, fetch_min_bytes=1,
-                             fetch_max_wait_ms=FETCH_WAIT_MS, max_partition_fetch_bytes=LARGE_BYTES,
+                             fetch_max_wait_ms=wait_ms, max_partition_fetch_bytes=LARGE_BYTES,
                              auto_offset_reset="none", check_crcs=True, max_poll_records=100_000)
 
     def hello(self):
@@ -73,7 +75,7 @@ class Driver:
         return {"records": read(self._reader, here, count, timeout_ms)}
 
     def tail_start(self, topic, partition):
-        self._tail = self._tail or self._consumer()
+        self._tail = self._tail or self._consumer(TAIL_WAIT_MS)
         self._tail_partition = TopicPartition(topic, partition)
         self._tail.assign([self._tail_partition])
         self._tail.seek_to_end(self._tail_partition)
