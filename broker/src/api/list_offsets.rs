@@ -19,6 +19,17 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// The special timestamps, and the version that brought each.
+const SPECIAL: [(i64, i16); 6] = [
+    (LATEST, 1),
+    (EARLIEST, 1),
+    (MAX_TIMESTAMP, 7),
+    (EARLIEST_LOCAL, 8),
+    (LATEST_TIERED, 9),
+    (EARLIEST_PENDING_UPLOAD, 11),
+];
 
 /// What is found.
 #[derive(Clone, Copy)]
@@ -44,6 +55,9 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
             // A request may name a million partitions; the core's other connections get their turns in between.
             tokio::task::coop::consume_budget().await;
             let found = match find_reader(core, topic.name, partition.partition_index) {
+                Ok(_) if !means_something(partition.timestamp, request.header.api_version) => {
+                    Err(ErrorCode::UnsupportedVersion)
+                }
                 Ok(reader) => find(core, &reader, partition).await,
                 Err(error) => Err(error),
             };
@@ -62,6 +76,11 @@ fn find_reader(core: &Core, topic: &str, index: i32) -> Result<Arc<LogReader>, E
     let reader = hosted.reader.clone().ok_or(ErrorCode::KafkaStorageError)?;
     check_readable(&reader)?;
     Ok(reader)
+}
+
+/// A time, or a special timestamp that this version has.
+fn means_something(timestamp: i64, version: i16) -> bool {
+    timestamp >= 0 || SPECIAL.iter().any(|(special, since)| *special == timestamp && version >= *since)
 }
 
 async fn find(core: &Core, reader: &LogReader, asked: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
@@ -83,12 +102,9 @@ async fn find(core: &Core, reader: &LogReader, asked: &ListOffsetsPartition) -> 
         LATEST => Ok(edge(watermarks.high_watermark)),
         // Nothing is tiered, so all that there is lies here.
         EARLIEST | EARLIEST_LOCAL => Ok(edge(watermarks.log_start)),
-        LATEST_TIERED => Ok(NONE),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NONE),
         MAX_TIMESTAMP => reader.max_timestamp(core.disk()).await.map(by_time).map_err(|error| read_error_code(&error)),
-        time if time >= 0 => {
-            reader.find_timestamp(core.disk(), time).await.map(by_time).map_err(|error| read_error_code(&error))
-        }
-        _ => Err(ErrorCode::InvalidRequest),
+        time => reader.find_timestamp(core.disk(), time).await.map(by_time).map_err(|error| read_error_code(&error)),
     }
 }
 

@@ -255,10 +255,15 @@ impl Raw {
 
     /// Error and offset.
     pub fn list_offset(&mut self, topic: &str, timestamp: i64) -> (i16, i64) {
+        self.list_offset_at(topic, timestamp, 11)
+    }
+
+    /// The same, asked in this version.
+    pub fn list_offset_at(&mut self, topic: &str, timestamp: i64, version: i16) -> (i16, i64) {
         let partitions = vec![ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() }];
         let topics = vec![ListOffsetsTopic { name: topic, partitions }];
-        let frame = self.call(&ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() }, 7);
-        let response: ListOffsetsResponse<'_> = frame.decode(7);
+        let frame = self.call(&ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() }, version);
+        let response: ListOffsetsResponse<'_> = frame.decode(version);
         let partition = &response.topics[0].partitions[0];
         (partition.error_code, partition.offset)
     }
