@@ -92,21 +92,25 @@ impl Drop for Broker {
 #[test]
 fn a_request_that_is_not_served_is_one_line_with_its_client_and_a_count() {
     let mut broker = Broker::start();
-    for _ in 0..2 {
+    // A version of Metadata, and an API, that nobody knows.
+    for (key, version) in [(3u8, 99u8), (99, 0), (3, 99)] {
         let mut socket = std::net::TcpStream::connect(&broker.address).unwrap();
-        // Metadata 99, correlation id 1, from "old".
-        socket.write_all(&[0, 0, 0, 13, 0, 3, 0, 99, 0, 0, 0, 1, 0, 3, b'o', b'l', b'd']).unwrap();
+        // Correlation id 1, from "old".
+        socket.write_all(&[0, 0, 0, 13, 0, key, 0, version, 0, 0, 0, 1, 0, 3, b'o', b'l', b'd']).unwrap();
         assert_eq!(std::io::Read::read(&mut socket, &mut [0; 8]).unwrap(), 0);
     }
     broker.signal(rustix::process::Signal::TERM);
     let said = broker.said.take().unwrap().join().unwrap();
     let lines: Vec<&String> = said.iter().filter(|line| line.contains("WARN")).collect();
-    assert_eq!(lines.len(), 2, "{said:?}");
-    for part in [r#""client":"old""#, r#""peer":"127.0.0.1:"#, "Metadata (key 3) version 99 is not served"] {
+    assert_eq!(lines.len(), 3, "{said:?}");
+    for part in [r#""client":"old""#, r#""peer":"127.0.0.1:"#] {
         assert!(lines.iter().all(|line| line.contains(part)), "{part}: {lines:?}");
     }
-    // The two were served by two cores, so either may stand last.
-    assert!(lines.iter().any(|line| line.contains("; 2 such requests")), "{lines:?}");
+    let with = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(with("Metadata (key 3) version 99 is not served"), 2, "{lines:?}");
+    assert_eq!(with("unknown (key 99) version 0 is not served"), 1, "{lines:?}");
+    // They were served by two cores, so any may stand last.
+    assert_eq!(with("; 3 such requests"), 1, "{lines:?}");
 }
 
 #[test]

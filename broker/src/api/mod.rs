@@ -56,7 +56,7 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
         };
     }
     let outcome = match key {
-        Some(ApiKey::ApiVersions) => api_versions::answer(&request),
+        Some(ApiKey::ApiVersions) => api_versions::answer(&core, &request),
         Some(ApiKey::Metadata) => metadata::answer(&core, &request).await,
         Some(ApiKey::Fetch) => fetch::answer(&core, request).await,
         Some(ApiKey::ListOffsets) => list_offsets::answer(&core, &request).await,

@@ -53,4 +53,5 @@ pub(crate) const CAUSES: &[Cause] = &[
     row(ErrorCode::UnsupportedCompressionType, "zstd in a Produce request below version 7", "fails the batch"),
     row(ErrorCode::InvalidRecord, "not exactly one batch of format 2, or one that contradicts itself; a control batch; a producer id without a sequence", "fails the batch"),
     row(ErrorCode::UnknownTopicId, "there is no topic of this id: it was deleted, or made again under its name", "asks for metadata and tries again"),
+    row(ErrorCode::RebootstrapRequired, "ApiVersions from a client that means another broker or cluster; its address leads here", "forgets its brokers and begins at its bootstrap servers"),
 ];
