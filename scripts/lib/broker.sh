@@ -21,8 +21,10 @@ skip() {
 # broker_start [FLAG...]: starts it on $work/data and waits until it says where it listens. The first start takes a free
 # port; later ones take the same, for clients that are to find it again.
 broker_start() {
-    local lines_before=0
-    [ -f "$broker_log" ] && lines_before=$(wc -l < "$broker_log")
+    local lines_before
+    # Made here, for on a busy machine the broker's own process makes it too late for the first look.
+    : >> "$broker_log"
+    lines_before=$(wc -l < "$broker_log")
     "$RINGMILL" serve --data-dir "$work/data" --listen "${address:-127.0.0.1:0}" --log-format json "$@" >> "$broker_log" 2>&1 &
     broker_pid=$!
     for _ in $(seq 200); do
