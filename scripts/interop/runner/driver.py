@@ -7,7 +7,8 @@ A driver is a directory in drivers/ with two programs. `install CACHE_DIR` gets 
 is there already, and ends with 77 and a reason if it cannot be had. `start CACHE_DIR ADDRESS` reads a JSON object per line and
 answers each with one that has `ok`, and `error` if that is false. Operations and their fields are those of drivers/kafka_python.
 `hello` tells what the client `can`; in `cannot` stand reasons, and words that are otherwise taken for granted: `null_header`,
-`binary_header`, `null_record` (neither key nor value), `empty_record` (no key, an empty value), `empty_key`.
+`binary_header`, `header_order` (and a name that comes twice), `null_record` (neither key nor value), `empty_record` (no key, an
+empty value), `empty_key`.
 """
 
 import json

@@ -63,6 +63,8 @@ def record(number, can, partition=0, key=None, value=None, headers=(), timestamp
         headers = [(name, data or b"") for name, data in headers]
     if "binary_header" not in can:
         headers = [(name, data and data.hex().encode()) for name, data in headers if name.isascii()]
+    if "header_order" not in can:
+        headers = sorted(dict(headers).items())
     if key is None and not value and kind_of_empty(value) not in can or key == b"" and "empty_key" not in can:
         key = b"key-%d" % number
     return {
