@@ -220,11 +220,12 @@ fn rust_files() -> Vec<String> {
     files
 }
 
-/// All scripts (bash and Python), relative to the root; other files under `scripts/` are data.
+/// All scripts (bash, Python, and the Rust of the interop drivers), relative to the root; other files under `scripts/` are data.
 fn script_files() -> Vec<String> {
     let mut files = Vec::new();
     walk(&root().join(SCRIPTS), &mut files);
-    files.retain(|file| file.ends_with(".sh") || file.ends_with(".py") || read(&root().join(file)).starts_with("#!"));
+    let named = [".sh", ".py", ".rs"];
+    files.retain(|file| named.iter().any(|end| file.ends_with(end)) || read(&root().join(file)).starts_with("#!"));
     files
 }
 
@@ -281,10 +282,10 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
 }
 
-/// A shebang, then a comment or a docstring.
+/// A shebang, then a comment or a docstring; in Rust what every source opens with.
 fn has_script_header(source: &str) -> bool {
     let mut lines = source.lines().skip_while(|line| line.starts_with("#!"));
-    lines.next().is_some_and(|line| line.starts_with("# ") || line.starts_with("\"\"\""))
+    lines.next().is_some_and(|line| ["# ", "\"\"\"", "//! "].iter().any(|opening| line.starts_with(opening)))
 }
 
 #[test]
