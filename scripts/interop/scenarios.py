@@ -9,8 +9,8 @@ from collections import namedtuple
 from runner.context import CODECS
 from runner.records import large, lines, mix, shapes
 from runner.steps import (
-    client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
-    client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest, client_reads_some, client_tails,
+    broker_stamps, client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
+    client_is_refused, client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest, client_reads_some, client_tails,
     client_watermarks, host_finds_codec, host_finds_producer, host_reads, host_restarts, host_waits, host_writes,
     other_writes, topic, write, write_over_kill,
 )
@@ -37,6 +37,10 @@ SCENARIOS = [
         client_reads, needs="idempotent"),
 
     row("records", "odd shapes", topic(), write(shapes), host_reads, client_reads),
+    row("records", "stamped by the broker",
+        topic(message_timestamp_type="LogAppendTime"), write(lines, 100), broker_stamps, host_reads, client_reads),
+    row("records", "cached writes", topic(write_caching="true"), write(lines, 300), host_reads, client_reads),
+    row("records", "too large", topic(max_message_bytes="500000"), client_is_refused(large), write(lines, 10), host_reads),
 
     row("reads", "earliest and offsets",
         topic(2), write(mix, 900), client_reads_some(7), client_reads_from_offsets(0, 0.001, 0.5, 0.9, 1)),

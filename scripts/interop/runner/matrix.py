@@ -67,16 +67,18 @@ def cannot(result):
     return f"- {result.hello['client']}: {reasons}" if reasons else None
 
 
-def differences(readme, results):
-    """What README.md says otherwise than this run, version numbers aside; clients that were skipped are not judged."""
+def differences(readme, results, is_complete):
+    """What README.md says otherwise than this run, version numbers aside; without `is_complete`, more clients may stand there."""
     text = readme.read_text()
     if BEGIN not in text or END not in text:
         return ["it has no table of clients between the markers"]
     stands = comparable(text[text.index(BEGIN) + len(BEGIN):text.index(END)])
     runs = comparable(render(results))
+    if not stands:
+        return ["its table of clients is empty"]
     missing = [f"it lacks: {' '.join(words)}" for words in runs if words not in stands]
     clients = {words[0] for words in runs}
-    lies = [f"it says otherwise: {' '.join(words)}" for words in stands if words[0] in clients and words not in runs]
+    lies = [f"it says otherwise: {' '.join(words)}" for words in stands if words not in runs and (is_complete or words[0] in clients)]
     return missing + lies
 
 

@@ -65,6 +65,26 @@ def client_reads(scene):
         scene.compare(partition, scene.read(partition, "earliest", len(stored)), "the client's reading")
 
 
+def broker_stamps(scene):
+    """From here on the broker's clock counts, whatever timestamps were set."""
+    for stored in scene.expected.values():
+        for record in stored:
+            record["timestamp_ms"] = None
+
+
+def client_is_refused(make, *arguments):
+    """The client is told that what it sends is not taken, and nothing of it is stored."""
+    def run(scene):
+        for record in make(*arguments, can=scene.can):
+            scene.client.send("produce", topic=scene.topic, records=[record], acks="all", codec="none", idempotent=False, linger_ms=0)
+            answer = scene.client.receive_any("produce")
+            if answer.get("ok"):
+                raise Failure("producing what the topic does not take", "an error", answer)
+        if stored := scene.host.consume(scene.topic, 0):
+            raise Failure("records stored though refused", 0, len(stored))
+    return run
+
+
 def host_finds_codec(codec):
     """Every batch of some size on disk has this codec: a client that cannot compress must not do so silently."""
     def run(scene):
