@@ -204,17 +204,26 @@ fn the_special_times_name_the_ends_of_the_log() {
     let (broker, mut client, _dir) = with_logs(1, &[]);
     let t = now_ms();
     client.produce("logs", 0, at_times(Codec::None, &[t, t + 9, t + 5]));
-    for (what, timestamp, offset, time) in [
-        ("latest", -1, 3, -1),
-        ("earliest", -2, 0, -1),
-        ("max", -3, 1, t + 9),
-        ("local", -4, 0, -1),
-        ("tiered", -5, -1, -1),
-    ] {
-        let told = list(&mut client, timestamp, -1, 11);
-        assert_eq!((told.0, told.1, told.2), (ErrorCode::None, offset, time), "{what}");
+    // Each with the version that brought it; before, it means nothing.
+    let special = [
+        ("latest", -1, 1, 3, -1),
+        ("earliest", -2, 1, 0, -1),
+        ("max", -3, 7, 1, t + 9),
+        ("local", -4, 8, 0, -1),
+        ("tiered", -5, 9, -1, -1),
+        ("not yet tiered", -6, 11, -1, -1),
+        ("none", -7, 12, -1, -1),
+    ];
+    for (what, timestamp, since, offset, time) in special {
+        for version in 1..=11 {
+            let told = list(&mut client, timestamp, -1, version);
+            let expected = match version >= since {
+                true => (ErrorCode::None, offset, time),
+                false => (ErrorCode::UnsupportedVersion, -1, -1),
+            };
+            assert_eq!((told.0, told.1, told.2), expected, "{what} in version {version}");
+        }
     }
-    assert_eq!(list(&mut client, -6, -1, 11).0, ErrorCode::InvalidRequest);
     assert_eq!(list(&mut client, -1, 9, 11).0, ErrorCode::UnknownLeaderEpoch);
     // The epoch of the records is told from version 4 on.
     assert_eq!((list(&mut client, -1, -1, 3).3, list(&mut client, -1, -1, 4).3 >= 0), (-1, true));

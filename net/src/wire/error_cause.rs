@@ -35,7 +35,7 @@ pub(crate) const CAUSES: &[Cause] = &[
     row(ErrorCode::RecordListTooLarge, "the batch is larger than the topic's `segment.bytes`", "fails the batch"),
     row(ErrorCode::InvalidRequiredAcks, "acks is none of −1, 0 and 1", "fails the call"),
     row(ErrorCode::InvalidTimestamp, "a timestamp outside `message.timestamp.{before,after}.max.ms`, or a producer that claims LogAppendTime", "fails the batch"),
-    row(ErrorCode::UnsupportedVersion, "ApiVersions in a version that is not known; the answer has the whole list", "asks again in a version of the list"),
+    row(ErrorCode::UnsupportedVersion, "ApiVersions in a version that is not known; the answer has the whole list. ListOffsets by a special time that its version does not have", "asks again in a version of the list"),
     row(ErrorCode::TopicAlreadyExists, "a topic of this name exists", "fails the call"),
     row(ErrorCode::InvalidPartitions, "a number of partitions that cannot be", "fails the call"),
     row(ErrorCode::InvalidReplicationFactor, "a replication factor other than 1 (or −1): there is one broker", "fails the call"),
