@@ -57,18 +57,18 @@ impl EpochList {
         self.0.drain(..first_kept);
     }
 
-    /// The newest reign that is not later than `asked`, and the end of its records (`log_end` for today's). `None` when all
-    /// known reigns are later than `asked`, or `asked` is later than today's.
+    /// The newest reign that is not later than `asked`, and the end of its records (`log_end` for today's). When all known reigns
+    /// are later, `asked` itself ended before the first of them began. `None` when `asked` is later than today's.
     ///
-    /// Example: with reigns 0 from @0 and 2 from @10, epoch 1 ended where 0 did: (0, @10).
+    /// Example: with reigns 2 from @10 and 4 from @20, epoch 3 ended where 2 did: (2, @20), and epoch 1 where 2 began: (1, @10).
     #[must_use]
     pub fn end_of(&self, asked: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         if asked > self.current() {
             return None;
         }
         let later = self.0.partition_point(|&(epoch, _)| epoch <= asked);
-        let (epoch, _) = *self.0.get(later.checked_sub(1)?)?;
-        Some((epoch, self.0.get(later).map_or(log_end, |&(_, began)| began)))
+        let newest = later.checked_sub(1).map_or(asked, |index| self.0[index].0);
+        Some((newest, self.0.get(later).map_or(log_end, |&(_, began)| began)))
     }
 }
 
@@ -100,6 +100,13 @@ mod tests {
         let ends: Vec<_> = (0..=4).map(|asked| epochs.end_of(epoch(asked), offset(30))).collect();
         let expected = [Some((0, 10)), Some((0, 10)), Some((2, 25)), Some((3, 30)), None];
         assert_eq!(ends, expected.map(|end| end.map(|(e, o)| (epoch(e), offset(o)))));
+    }
+
+    #[test]
+    fn an_epoch_before_all_that_are_known_ended_where_the_first_of_them_began() {
+        let epochs = list(&[(3, 25), (5, 40)]);
+        assert_eq!(epochs.end_of(epoch(1), offset(50)), Some((epoch(1), offset(25))));
+        assert_eq!(epochs.end_of(epoch(4), offset(50)), Some((epoch(3), offset(40))));
     }
 
     #[test]

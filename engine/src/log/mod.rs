@@ -128,6 +128,9 @@ pub enum LogError {
     /// It is sealed.
     #[error("the partition is sealed: a write or a sync failed")]
     Sealed,
+    /// It is closed.
+    #[error("the log is closed")]
+    Closed,
     /// The asked offset lies past the visible end.
     #[error("offset {0} lies past the end of the log")]
     OffsetOutOfRange(Offset),
@@ -224,6 +227,14 @@ impl Log {
     /// # Errors
     /// [`LogError::Sealed`] and the disk's: the stop is then not clean.
     pub async fn close(&self) -> Result<CheckpointEntry, LogError> {
+        let ended = self.end_loops().await;
+        // A deletion of records may be writing partition.meta. Once this returns nothing of this log touches its directory any more:
+        // the name may be given to another partition, whose files would be overwritten.
+        drop(self.meta.lock().await);
+        ended.map(|()| self.checkpoint_entry())
+    }
+
+    async fn end_loops(&self) -> Result<(), LogError> {
         let (answer, closed) = oneshot::channel();
         let ended = {
             let mut writer = self.writer.borrow_mut();
@@ -238,7 +249,7 @@ impl Log {
             self.wake_all();
             closed.await.expect("drive() runs until it has answered every close")?;
         }
-        Ok(self.checkpoint_entry())
+        Ok(())
     }
 
     fn wake_all(&self) {

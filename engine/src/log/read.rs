@@ -105,11 +105,17 @@ impl LogReader {
         self.snapshot().iter().map(|segment| visible_length(segment, &watermarks)).sum()
     }
 
-    /// The newest reign not later than `asked` and where its records end; for OffsetForLeaderEpoch and diverging fetches.
+    /// The newest reign not later than `asked` and where its records end, never before the log start; see
+    /// [`EpochList::end_of`]. For OffsetForLeaderEpoch and diverging fetches.
     #[must_use]
     pub fn epoch_end(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        let end = self.watermarks.borrow().high_watermark;
-        self.epochs.read().unwrap_or_else(PoisonError::into_inner).end_of(asked, end)
+        let (log_start, end) = {
+            let watermarks = self.watermarks.borrow();
+            (watermarks.log_start, watermarks.high_watermark)
+        };
+        let epochs = self.epochs.read().unwrap_or_else(PoisonError::into_inner);
+        // A reign that began below the log start has lost its first records since.
+        epochs.end_of(asked, end).map(|(epoch, end)| (epoch, end.max(log_start)))
     }
 
     /// A read or send of a planned range failed: the next plan that meets it answers with an error.

@@ -282,13 +282,22 @@ async fn begin_at_log_start(env: &LogEnv, dir: &Path, log_start: Offset, old: Op
 /// Removes a segment's files, by their names only.
 pub(super) async fn remove_files(env: &LogEnv, dir: &Path, base: Offset) -> io::Result<()> {
     // The data goes last: a stop in between leaves a segment without indexes, which is nothing new.
-    for kind in [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::Log] {
-        match env.disk.remove_file(&file::path(dir, base, kind)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
+    remove_indexes(env, dir, base).await?;
+    remove_file(env, &file::path(dir, base, FileKind::Log)).await?;
     env.disk.sync_dir(dir).await
+}
+
+/// The same for its indexes alone, and not durably.
+pub(super) async fn remove_indexes(env: &LogEnv, dir: &Path, base: Offset) -> io::Result<()> {
+    remove_file(env, &file::path(dir, base, FileKind::OffsetIndex)).await?;
+    remove_file(env, &file::path(dir, base, FileKind::TimeIndex)).await
+}
+
+async fn remove_file(env: &LogEnv, path: &Path) -> io::Result<()> {
+    match env.disk.remove_file(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 async fn assemble(

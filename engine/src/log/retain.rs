@@ -61,8 +61,10 @@ impl Log {
 
     /// Makes records before `offset` unreadable, durably, and removes the segments that hold nothing else. Gives the log start.
     ///
+    /// Deletes nothing, without an error, when the log starts behind `offset` already.
+    ///
     /// # Errors
-    /// [`LogError::OffsetOutOfRange`] past the visible end; [`LogError::Sealed`] when what lies before `offset` is not durable and
+    /// [`LogError::OffsetOutOfRange`] past the visible end; [`LogError::Closed`]; [`LogError::Sealed`] when what lies before `offset` is not durable and
     /// cannot become so; the disk's when the new start could not be made durable.
     pub async fn delete_records_before(&self, offset: Offset) -> Result<Offset, LogError> {
         if offset > self.reader.watermarks().high_watermark {
@@ -97,6 +99,10 @@ impl Log {
     /// Raises the log start to `offset`, if it is lower, and says where it is.
     async fn raise_log_start(&self, offset: Offset) -> Result<Offset, LogError> {
         let mut meta = self.meta.lock().await;
+        // Checked under the lock, which a close takes after it has said so.
+        if self.writer.borrow().ended {
+            return Err(LogError::Closed);
+        }
         if offset <= meta.log_start {
             return Ok(meta.log_start);
         }
@@ -126,9 +132,13 @@ impl Log {
         if count == 0 {
             return;
         }
-        if let Err(error) = self.raise_log_start(segments[count].base_offset()).await {
-            tracing::warn!(dir = %self.dir.display(), %error, "retention keeps its segments");
-            return;
+        match self.raise_log_start(segments[count].base_offset()).await {
+            Ok(_) => {}
+            Err(LogError::Closed) => return,
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "retention keeps its segments");
+                return;
+            }
         }
         // Others may have added a segment meanwhile; nobody else removes any.
         self.reader.set_segments(Arc::new(self.reader.snapshot()[count..].to_vec()));

@@ -16,6 +16,9 @@ use crate::segment::{IndexCursor, Segment};
 /// How long a log that was sealed by a full disk waits before it looks for space again.
 pub(super) const REOPEN_DELAY_MS: i64 = 1000;
 
+/// Behind the name of a segment's file that is not in its place yet.
+const TEMPORARY_EXTENSION: &str = "tmp";
+
 impl Log {
     /// Refuses everything from here on: who waits is told, readers see what is durable and no more.
     pub(super) fn seal(&self, error: &io::Error, doing: &str) {
@@ -75,10 +78,8 @@ impl Log {
         disk.set_length(old.file(), durable.position).await.map_err(io("cutting the sealed segment"))?;
         disk.sync_all(old.file()).await.map_err(io("syncing the cut segment"))?;
         let old_is_empty = durable.offset == old.base_offset();
-        // An empty segment gives its name to the new one; else this is what an attempt before, or a roll, left unused. Snapshots
-        // keep the old file as long as they need it.
-        recover::remove_files(&self.env, &self.dir, durable.offset).await.map_err(io("removing an empty segment"))?;
-        let segment = self.new_segment(durable.offset).await.map_err(io("beginning a new segment"))?;
+        recover::remove_indexes(&self.env, &self.dir, durable.offset).await.map_err(io("removing an empty segment"))?;
+        let segment = self.renew_segment(durable.offset).await.map_err(io("beginning a new segment"))?;
         let epoch = self.begin_epoch(durable.offset).await?;
         let producers = producers::load(&self.env, &self.dir, &self.reader, durable.offset)
             .await
@@ -129,6 +130,19 @@ impl Log {
         segment.set_largest_timestamp_ms(cursor.largest());
         segment.offset_index.finish(self.disk()).await?;
         segment.time_index.finish(self.disk()).await
+    }
+
+    /// The same in place of an empty segment of that name, or of what an attempt before, or a roll, left unused. At no moment is
+    /// there none: it may be the only one of its log. Snapshots keep the old file as long as they need it.
+    async fn renew_segment(&self, base_offset: Offset) -> io::Result<std::sync::Arc<Segment>> {
+        use crate::segment::file::{FileKind, path};
+        let disk = self.disk();
+        let path = path(&self.dir, base_offset, FileKind::Log);
+        let temporary = path.with_added_extension(TEMPORARY_EXTENSION);
+        let file = disk.open(&temporary, OpenHow::CreateEmpty).await?;
+        disk.rename(&temporary, &path).await?;
+        disk.sync_dir(&self.dir).await?;
+        Ok(std::sync::Arc::new(Segment::new(&self.dir, base_offset, file)))
     }
 
     /// Creates the file of a segment that begins at `base_offset`, with its first space, durable in its directory.

@@ -28,6 +28,10 @@ struct Machine {
     /// The idempotent producer of this life, and its next sequence.
     producer_id: i64,
     sequence: i32,
+    /// Where the log started when it was last asked, and the farthest that it was ever asked to start at.
+    log_start: i64,
+    deleted_to_max: i64,
+    deletions: u64,
     torn_tails: u64,
     reopened: u64,
     is_created: bool,
@@ -66,6 +70,9 @@ impl Machine {
             checkpoint: None,
             producer_id: 0,
             sequence: 0,
+            log_start: 0,
+            deleted_to_max: 0,
+            deletions: 0,
             torn_tails: 0,
             reopened: 0,
             is_created: false,
@@ -162,8 +169,32 @@ impl Machine {
             if self.chance.below(8) == 0 {
                 self.checkpoint = Some(log.checkpoint_entry());
             }
+            if self.chance.below(12) == 0 {
+                self.delete_some(log).await;
+            }
             self.clock.advance(10);
             log.on_deadline(self.clock.now_ms());
+        }
+    }
+
+    /// Deletes records up to an offset near either end, and holds the log to its answer.
+    async fn delete_some(&mut self, log: &Log) {
+        let watermarks = log.reader().watermarks();
+        let (start, end) = (watermarks.log_start.get(), watermarks.high_watermark.get());
+        let before = match self.chance.below(4) {
+            0 => end,
+            1 => start,
+            _ => start + i64::try_from(self.chance.below(u64::try_from(end - start + 1).unwrap())).unwrap() / 4,
+        };
+        self.deleted_to_max = self.deleted_to_max.max(before);
+        match log.delete_records_before(offset(before)).await {
+            Ok(log_start) => {
+                assert_eq!(log_start.get(), before.max(start));
+                self.log_start = log_start.get();
+                self.deletions += 1;
+            }
+            Err(LogError::Sealed | LogError::Io { .. }) if self.is_faulty => {}
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -200,28 +231,39 @@ impl Machine {
     /// Reads everything; what was promised must be there, and what is there now is promised from here on.
     async fn verify(&mut self, disk: &dyn Disk, log: &Log) {
         let reader = log.reader();
-        let end = reader.watermarks().high_watermark;
-        let mut values = Vec::new();
-        while offset(i64::try_from(values.len()).unwrap()) < end {
-            let next = offset(i64::try_from(values.len()).unwrap());
+        let watermarks = reader.watermarks();
+        let (start, end) = (watermarks.log_start.get(), watermarks.high_watermark.get());
+        assert!(start >= self.log_start, "deleted records are back: the log starts at {start}, not {}", self.log_start);
+        assert!(start <= self.deleted_to_max, "nobody deleted up to {start}");
+        self.log_start = start;
+        if start > 0 {
+            assert!(reader.plan(disk, offset(start - 1), 1, true).await.is_err(), "what is deleted is not read");
+        }
+        let mut values = BTreeMap::new();
+        let mut next = start;
+        while next < end {
             let limit_bytes = 1 + self.chance.below(10_000);
-            let plan = reader.plan(disk, next, limit_bytes, true).await.unwrap();
+            let plan = reader.plan(disk, offset(next), limit_bytes, true).await.unwrap();
             let length = usize::try_from(plan.length).unwrap();
             let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.unwrap();
             for batch in whole_batches(&bytes) {
                 ringmill_batch::check_stored(batch).unwrap();
                 for record in read_records(batch, DecompressLimit::default()).unwrap().iter() {
                     let record = record.unwrap();
-                    assert_eq!(record.offset.get(), i64::try_from(values.len()).unwrap(), "offsets are dense");
-                    values.push(record.value.unwrap().to_vec());
+                    // The first batch is whole, even if some of its records are deleted.
+                    if record.offset.get() >= next {
+                        assert_eq!(record.offset.get(), next, "offsets are dense");
+                        values.insert(next, record.value.unwrap().to_vec());
+                        next += 1;
+                    }
                 }
             }
         }
-        for (number, value) in (0..).zip(values) {
+        for (number, value) in values {
             self.keep(number, value);
         }
         let promised = self.kept.last_key_value().map_or(0, |(&last, _)| last + 1);
-        assert_eq!(promised, end.get(), "what was acknowledged or seen is gone");
+        assert_eq!(promised.max(start), end, "what was acknowledged or seen is gone");
     }
 
     /// One life of the process; it ends by a stop, a kill or a power cut.
@@ -268,7 +310,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn what_was_acknowledged_survives_every_crash() {
-    let mut torn_tails = 0;
+    let (mut torn_tails, mut deletions) = (0, 0);
     for seed in seeds() {
         let mut machine = Machine::new(seed, SimOptions::busy());
         let mut clean = false;
@@ -276,8 +318,9 @@ fn what_was_acknowledged_survives_every_crash() {
             clean = machine.live(clean);
         }
         torn_tails += machine.torn_tails;
+        deletions += machine.deletions;
     }
-    assert!(torn_tails > 0, "the workload reaches torn tails");
+    assert!(torn_tails > 0 && deletions > 0, "the workload reaches {torn_tails} torn tails, {deletions} deletions");
 }
 
 #[test]
@@ -430,10 +473,8 @@ fn a_log_sealed_by_a_full_disk_reopens_with_a_new_segment_and_a_new_reign() {
                 let again = append(log, produced(9, 0, durable_batches)).await.unwrap();
                 assert_eq!((again.base_offset, again.duplicate), (base, false), "what failed is no original");
                 assert_eq!(read_all(log, &**disk, 1 << 20).await.len(), usize::try_from(durable_batches).unwrap() + 1);
-                assert_eq!(
-                    log.reader().epoch_end(ringmill_batch::LeaderEpoch::ZERO).map(|(_, end)| end),
-                    Some(base).filter(|_| durable_batches > 0)
-                );
+                let first_reign = ringmill_batch::LeaderEpoch::ZERO;
+                assert_eq!(log.reader().epoch_end(first_reign), Some((first_reign, base)));
                 log.close().await.unwrap();
             });
         }
@@ -443,10 +484,36 @@ fn a_log_sealed_by_a_full_disk_reopens_with_a_new_segment_and_a_new_reign() {
 /// Opens what a power cut has left of a run of [`on_quiet_disk`].
 pub(super) fn open_after_power_cut(simulation: &Simulation, config: LogConfig) -> (Rc<dyn Disk>, Rc<Log>) {
     simulation.crash_power();
+    open_again(simulation, config)
+}
+
+fn open_again(simulation: &Simulation, config: LogConfig) -> (Rc<dyn Disk>, Rc<Log>) {
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
     let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
     let log = block_on(&*disk, Log::open(env, DIR.into(), ID, config, StartInfo::default())).unwrap();
     (disk, log)
+}
+
+#[test]
+fn a_reopening_cut_short_leaves_a_segment_even_when_all_before_it_was_deleted() {
+    // The empty segment was removed before its successor of the same name was there: a kill in between left a log without any
+    // segment, and the next start quarantined it.
+    let simulation = on_quiet_disk(LogConfig::default(), async |simulation, _, log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        log.on_deadline(NOW_MS * 2);
+        log.delete_records_before(offset(2)).await.unwrap();
+        turns(200).await;
+        assert_eq!(log.reader().snapshot().len(), 1, "only the new, empty segment is left");
+        simulation.inject(&segment_path(2), Fault::WriteFindsNoSpace);
+        assert_eq!(append(log, batch(NOW_MS, 1, 10)).await, Err(AppendError::Sealed));
+        simulation.inject(Path::new(DIR), Fault::SyncFindsNoSpace);
+        log.on_deadline(NOW_MS * 2);
+        turns(200).await;
+        assert_eq!(log.state(), LogState::Sealed(SealCause::NoSpace));
+    });
+    simulation.crash_process();
+    let (_, log) = open_again(&simulation, LogConfig::default());
+    assert_eq!(log.reader().watermarks().log_start, offset(2));
 }
 
 #[test]
@@ -470,6 +537,22 @@ fn records_deleted_before_they_were_durable_leave_no_gap_and_no_repeat() {
             log.close().await.unwrap();
         }),
     );
+}
+
+#[test]
+fn a_closed_log_writes_nothing_into_its_directory_any_more() {
+    // A deletion of records that came late wrote the old partition.meta into the directory of a topic made anew under the name.
+    on_quiet_disk(LogConfig::default(), async |_, disk, log| {
+        append(log, batch(NOW_MS, 2, 10)).await.unwrap();
+        let (first, closed) = tokio::join!(biased; log.delete_records_before(offset(1)), log.close());
+        assert_eq!((first.unwrap(), closed.is_ok()), (offset(1), true), "what has begun is finished before the close");
+        let meta = disk.list_dir(Path::new(DIR)).await.unwrap();
+        for entry in meta {
+            disk.remove_file(&Path::new(DIR).join(entry.name)).await.unwrap();
+        }
+        assert!(matches!(log.delete_records_before(offset(2)).await, Err(LogError::Closed)));
+        assert_eq!(disk.list_dir(Path::new(DIR)).await.unwrap(), []);
+    });
 }
 
 #[test]
