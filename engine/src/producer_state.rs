@@ -27,6 +27,8 @@ pub struct ProducerState {
 struct Producer {
     epoch: i16,
     last_append_ms: i64,
+    /// The largest timestamp in the newest batch, which is the producer's own word.
+    last_timestamp_ms: i64,
     /// All of this epoch, oldest first; empty when a snapshot was taken before any of them was durable.
     batches: VecDeque<Appended>,
 }
@@ -49,6 +51,19 @@ impl Appended {
     fn next_sequence(&self) -> i32 {
         sequence_after(sequence_after(self.base_sequence, self.last_offset_delta), 1)
     }
+}
+
+/// A producer as DescribeProducers shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: i64,
+    /// The newest epoch that has written.
+    pub epoch: i16,
+    /// The sequence of its last record; `None` when that is not known.
+    pub last_sequence: Option<i32>,
+    /// The largest timestamp in its newest batch, as stamped by the topic.
+    pub last_timestamp_ms: i64,
 }
 
 /// What is to be done with a batch.
@@ -83,6 +98,19 @@ impl ProducerState {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
+    }
+
+    /// All that are known, by rising id.
+    pub fn active(&self) -> impl ExactSizeIterator<Item = ActiveProducer> {
+        self.producers.iter().map(|(&id, producer)| ActiveProducer {
+            id,
+            epoch: producer.epoch,
+            last_sequence: producer
+                .batches
+                .back()
+                .map(|newest| sequence_after(newest.base_sequence, newest.last_offset_delta)),
+            last_timestamp_ms: producer.last_timestamp_ms,
+        })
     }
 
     /// Says what is to be done with a batch that has no offsets yet. Batches without a producer are always appended.
@@ -126,7 +154,12 @@ impl ProducerState {
         if !self.producers.contains_key(&batch.producer_id) && self.producers.len() >= PRODUCERS_MAX {
             self.evict_oldest();
         }
-        let fresh = Producer { epoch: batch.producer_epoch, last_append_ms: now_ms, batches: VecDeque::new() };
+        let fresh = Producer {
+            epoch: batch.producer_epoch,
+            last_append_ms: now_ms,
+            last_timestamp_ms: batch.max_timestamp,
+            batches: VecDeque::new(),
+        };
         let producer = self.producers.entry(batch.producer_id).or_insert(fresh);
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
@@ -147,6 +180,7 @@ impl ProducerState {
         });
         // The clock may jump back; a producer never seems older than it was.
         producer.last_append_ms = producer.last_append_ms.max(now_ms);
+        producer.last_timestamp_ms = batch.max_timestamp;
         assert!(self.producers.len() <= PRODUCERS_MAX, "{} producers", self.producers.len());
     }
 
@@ -166,8 +200,8 @@ impl ProducerState {
 
     /// A snapshot: all that concerns offsets before `durable_end`.
     ///
-    /// Big-endian: the number of producers (u32), then each by rising id: id (i64), epoch (i16), last append (i64, ms), the number
-    /// of batches (u8), and each oldest first: base sequence (i32), last offset delta (i32), base offset (i64), append time
+    /// Big-endian: the number of producers (u32), then each by rising id: id (i64), epoch (i16), last append (i64, ms), last
+    /// timestamp (i64, ms), the number of batches (u8), and each oldest first: base sequence (i32), last offset delta (i32), base offset (i64), append time
     /// (i64, ms, −1 without). Checksum and version are the business of whoever writes the file.
     #[must_use]
     pub fn encode(&self, durable_end: Offset) -> Vec<u8> {
@@ -179,6 +213,7 @@ impl ProducerState {
             bytes.extend(id.to_be_bytes());
             bytes.extend(producer.epoch.to_be_bytes());
             bytes.extend(producer.last_append_ms.to_be_bytes());
+            bytes.extend(producer.last_timestamp_ms.to_be_bytes());
             bytes.push(u8::try_from(durable.len()).expect("batches per producer are bounded"));
             for batch in durable {
                 bytes.extend(batch.base_sequence.to_be_bytes());
@@ -201,7 +236,7 @@ impl ProducerState {
     }
 }
 
-/// A producer snapshot that is not one.
+/// A producer snapshot that is not one, or of an older version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are no producer snapshot")]
 pub struct SnapshotError;
@@ -238,6 +273,7 @@ fn take_state(rest: &mut &[u8]) -> Option<ProducerState> {
 fn take_producer(rest: &mut &[u8]) -> Option<Producer> {
     let epoch = i16::from_be_bytes(take(rest)?);
     let last_append_ms = i64::from_be_bytes(take(rest)?);
+    let last_timestamp_ms = i64::from_be_bytes(take(rest)?);
     let [count] = take(rest)?;
     if epoch < 0 || usize::from(count) > BATCHES_PER_PRODUCER_MAX {
         return None;
@@ -250,7 +286,7 @@ fn take_producer(rest: &mut &[u8]) -> Option<Producer> {
         }
         batches.push_back(batch);
     }
-    Some(Producer { epoch, last_append_ms, batches })
+    Some(Producer { epoch, last_append_ms, last_timestamp_ms, batches })
 }
 
 fn take_batch(rest: &mut &[u8]) -> Option<Appended> {

@@ -98,6 +98,18 @@ fn batches_without_a_producer_leave_no_trace() {
 }
 
 #[test]
+fn who_is_active_is_told_by_rising_id_with_the_last_sequence_and_timestamp() {
+    let mut state = ProducerState::new();
+    state.advance(&BatchHeader { max_timestamp: 77, ..batch((9, 2), i32::MAX, 2, 0) }, 1_000);
+    state.advance(&BatchHeader { max_timestamp: 50, ..batch((4, 0), 0, 3, 2) }, 1_000);
+    state.advance(&BatchHeader { max_timestamp: 40, ..batch((4, 0), 3, 1, 5) }, 1_000);
+    let told: Vec<_> = state.active().map(|p| (p.id, p.epoch, p.last_sequence, p.last_timestamp_ms)).collect();
+    assert_eq!(told, [(4, 0, Some(3), 40), (9, 2, Some(0), 77)], "sequences start over behind the largest");
+    let none_durable = ProducerState::decode(&state.encode(Offset::ZERO)).unwrap();
+    assert!(none_durable.active().all(|producer| producer.last_sequence.is_none()));
+}
+
+#[test]
 fn the_silent_are_forgotten_after_their_time() {
     let mut state = ProducerState::new();
     state.advance(&batch((1, 0), 0, 1, 0), 1_000);
@@ -130,6 +142,7 @@ fn a_snapshot_holds_only_what_is_durable() {
     state.advance(&batch(P, 0, 2, 10), 0);
     let durable = state.clone();
     state.advance(&batch(P, 2, 2, 12), 0);
+    assert_eq!(state.active().next().and_then(|producer| producer.last_sequence), Some(3));
     assert_eq!(ProducerState::decode(&state.encode(Offset::new(13).unwrap())), Ok(durable));
     assert_eq!(ProducerState::decode(&state.encode(Offset::new(14).unwrap())), Ok(state));
 }

@@ -11,13 +11,14 @@ use ringmill_batch::Offset;
 use super::read::{LogReader, visible_length};
 use super::{Log, LogEnv};
 use crate::data_dir::durable_file::{self, Format};
-use crate::producer_state::ProducerState;
+use crate::producer_state::{ActiveProducer, ProducerState, SnapshotError};
 use crate::segment::file::{self, FileKind};
 use crate::segment::headers::HeaderWalk;
 use crate::segment::rebuild::into_io;
 
-/// About a megabyte is the most that [`ProducerState`] encodes to.
-const FORMAT: Format = Format { magic: *b"RMprodcr", version: 1, payload_bytes_max: 16 << 20 };
+/// About a megabyte is the most that [`ProducerState`] encodes to. Snapshots of version 1 had no timestamps; they are passed over
+/// like damaged ones, which costs one replay.
+const FORMAT: Format = Format { magic: *b"RMprodcr", version: 2, payload_bytes_max: 16 << 20 };
 
 /// Snapshots that are kept: should the newest be damaged, the one before it makes the replay a segment longer.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -37,7 +38,11 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
         }
         let path = file::path(dir, offset, FileKind::Producers);
         let payload = durable_file::read(&*env.disk, &path, &FORMAT).await;
-        match payload.map(|payload| ProducerState::decode(&payload.bytes)) {
+        let decode = |payload: durable_file::Payload| match payload.version {
+            version if version < FORMAT.version => Err(SnapshotError),
+            _ => ProducerState::decode(&payload.bytes),
+        };
+        match payload.map(decode) {
             Ok(Ok(found)) => {
                 (state, from) = (found, offset);
                 break;
@@ -103,6 +108,12 @@ async fn snapshots(env: &LogEnv, dir: &Path) -> io::Result<Vec<Offset>> {
 }
 
 impl Log {
+    /// The idempotent producers that have written to this partition and are remembered, by rising id.
+    #[must_use]
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.writer.borrow().producers.active().collect()
+    }
+
     /// Writes the snapshot of everything before `durable_end`, and removes those that are too old. Failing costs a longer
     /// replay.
     pub(super) async fn save_producers(&self, durable_end: Offset) {
