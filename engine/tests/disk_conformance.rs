@@ -206,6 +206,9 @@ fn directories_are_made_listed_and_removed() {
         disk.open(&dir.join("b/f"), OpenHow::CreateNew).await.unwrap();
         disk.open(&dir.join("a"), OpenHow::CreateNew).await.unwrap();
         assert_eq!(disk.list_dir(dir).await.unwrap(), [entry("a", false), entry("b", true)]);
+        let volume = disk.volume(dir).await.unwrap();
+        assert!(volume.total_bytes > 0 && volume.usable_bytes <= volume.total_bytes, "{volume:?}");
+        assert_eq!(disk.volume(&dir.join("c")).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(disk.list_dir(&dir.join("b")).await.unwrap(), [entry("f", false)]);
         assert_eq!(disk.list_dir(&dir.join("c")).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(disk.remove_dir(&dir.join("b")).await.unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);

@@ -65,6 +65,15 @@ pub struct FileInfo {
     pub modified_ms: i64,
 }
 
+/// What a disk knows about a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// All of it, in bytes.
+    pub total_bytes: u64,
+    /// What this process may still take.
+    pub usable_bytes: u64,
+}
+
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirEntry {

@@ -22,7 +22,7 @@ mod syscalls;
 pub mod uring;
 
 pub use choose::{DiskChoice, DiskKind, NoDisk, OpenedDisk, open};
-pub use file::{DirEntry, DiskFile, FileInfo};
+pub use file::{DirEntry, DiskFile, FileInfo, VolumeInfo};
 pub use pending::{Pending, PendingHandle, block_on};
 pub use posix::PosixDisk;
 pub use probe::Unavailable;
@@ -74,6 +74,8 @@ pub enum Op {
     Info { file: DiskFile },
     /// Names and kinds in a directory, sorted by name; completes with [`Done::Entries`].
     ListDir { path: PathBuf },
+    /// Size and free space of the file system that holds `path`; completes with [`Done::Volume`].
+    Volume { path: PathBuf },
     /// Creates one directory; the parent must exist.
     CreateDir { path: PathBuf },
     /// Renames, replacing an existing file. Durable only after a [`Op::SyncAll`] of the directory.
@@ -110,6 +112,8 @@ pub enum Done {
     Info(FileInfo),
     /// A directory's entries.
     Entries(Vec<DirEntry>),
+    /// A file system's size and free space.
+    Volume(VolumeInfo),
 }
 
 /// Where a range of a file is now.
@@ -310,6 +314,17 @@ impl dyn Disk + '_ {
         match self.submit(Op::ListDir { path: path.to_owned() }).await? {
             Done::Entries(entries) => Ok(entries),
             other => unreachable!("a listing completed with {other:?}"),
+        }
+    }
+
+    /// Size and free space of the file system that holds `path`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn volume(&self, path: &Path) -> io::Result<VolumeInfo> {
+        match self.submit(Op::Volume { path: path.to_owned() }).await? {
+            Done::Volume(volume) => Ok(volume),
+            other => unreachable!("a look at a volume completed with {other:?}"),
         }
     }
 

@@ -95,7 +95,8 @@ impl World {
             | Op::DropCache { .. }
             | Op::NextData { .. }
             | Op::Info { .. }
-            | Op::ListDir { .. } => Ok(()),
+            | Op::ListDir { .. }
+            | Op::Volume { .. } => Ok(()),
         }
     }
 

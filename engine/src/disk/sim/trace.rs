@@ -67,6 +67,7 @@ pub(super) fn describe(op: &Op, name: impl Fn(&DiskFile) -> String) -> String {
         Op::NextData { file, position } => format!("next data {} @{position}", name(file)),
         Op::Info { file } => format!("info {}", name(file)),
         Op::ListDir { path } => format!("list {}", path.display()),
+        Op::Volume { path } => format!("volume {}", path.display()),
         Op::CreateDir { path } => format!("create dir {}", path.display()),
         Op::Rename { from, to } => format!("rename {} {}", from.display(), to.display()),
         Op::RemoveFile { path } => format!("remove {}", path.display()),

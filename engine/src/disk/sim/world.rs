@@ -15,10 +15,13 @@ use super::prng::Prng;
 use super::trace::{Trace, describe};
 use super::tree::{ROOT, Tree};
 use crate::disk::file::FileWatch;
-use crate::disk::{DiskFile, Done, FileInfo, Op, OpenHow, Residency};
+use crate::disk::{DiskFile, Done, FileInfo, Op, OpenHow, Residency, VolumeInfo};
 
 /// Files that nothing can reach any more are looked for after so many openings.
 const SWEEP_EVERY_OPENS: u64 = 64;
+
+/// A volume that is not full; a full one shows itself by [`SimOptions::no_space`].
+const VOLUME: VolumeInfo = VolumeInfo { total_bytes: 1 << 40, usable_bytes: 1 << 39 };
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -163,6 +166,10 @@ impl World {
             Op::ListDir { path } => {
                 refuse_nul(&path)?;
                 self.tree.list(&path).map(Done::Entries)
+            }
+            Op::Volume { path } => {
+                self.tree.list(&path)?;
+                Ok(Done::Volume(VOLUME))
             }
             Op::CreateDir { path } => {
                 let place = self.tree.place(&path)?;
