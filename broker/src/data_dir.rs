@@ -9,12 +9,15 @@ use std::path::Path;
 
 use ringmill_engine::disk::Disk;
 
-use crate::metadata::TopicId;
+use crate::core::hosting::PartitionId;
 
 /// Where directories of no topic are moved to.
 pub const ORPHANS_DIR: &str = "orphans";
 
 const DELETED_SUFFIX: &str = ".deleted";
+
+/// What an orphan keeps of its name: a directory's name has at most 255 bytes, and a number comes behind it.
+const ORPHAN_NAME_BYTES_MAX: usize = 244;
 
 /// The directory of a partition: `<topic>-<partition>`, as Kafka names it.
 #[must_use]
@@ -22,10 +25,12 @@ pub fn partition_dir_name(topic_name: &str, index: i32) -> String {
     format!("{topic_name}-{index}")
 }
 
-/// What a deleted partition's directory is called until its files are gone. No topic's name is that long or holds its id.
+/// What a deleted partition's directory is called until its files are gone. Without the topic's name, which may be as long as a
+/// directory's name can be; no partition's directory ends in the suffix.
 #[must_use]
-pub(crate) fn deleted_name(dir_name: &str, topic: TopicId) -> String {
-    format!("{}.{dir_name}{DELETED_SUFFIX}", uuid::Uuid::from_bytes(topic).simple())
+pub(crate) fn deleted_name(partition: PartitionId) -> String {
+    let PartitionId { topic, index } = partition;
+    format!("{}-{index}{DELETED_SUFFIX}", uuid::Uuid::from_bytes(topic).simple())
 }
 
 /// Whether `name` is what a partition's directory could be called.
@@ -76,7 +81,8 @@ pub(crate) async fn set_aside(disk: &dyn Disk, data_dir: &Path, name: &str) -> i
     }
     let taken: BTreeSet<String> = disk.list_dir(&orphans).await?.into_iter().map(|entry| entry.name).collect();
     // An earlier orphan of the same name keeps its place.
-    let free = (0u32..).map(|number| format!("{name}.{number}")).find(|candidate| !taken.contains(candidate));
+    let kept = &name[..name.floor_char_boundary(ORPHAN_NAME_BYTES_MAX)];
+    let free = (0u32..).map(|number| format!("{kept}.{number}")).find(|candidate| !taken.contains(candidate));
     let free = free.expect("a directory holds fewer than 2^32 names");
     disk.rename(&data_dir.join(name), &orphans.join(free)).await?;
     disk.sync_dir(&orphans).await?;
@@ -104,7 +110,7 @@ mod tests {
     #[test]
     fn what_no_topic_claims_is_moved_and_what_was_deleted_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let deleted = deleted_name("gone-0", [7; 16]);
+        let deleted = deleted_name(PartitionId { topic: [7; 16], index: 0 });
         for name in ["logs-0", "lost-3", "lost+found", deleted.as_str(), "notes"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
             std::fs::write(dir.path().join(name).join("file"), b"x").unwrap();
@@ -120,6 +126,19 @@ mod tests {
         std::fs::create_dir(dir.path().join("lost-3")).unwrap();
         block_on(&disk, sweep(&disk, dir.path(), &claimed)).unwrap();
         assert!(dir.path().join("orphans/lost-3.0/file").exists() && dir.path().join("orphans/lost-3.1").exists());
+    }
+
+    /// A name that was too long with a number behind it kept the broker from starting.
+    #[test]
+    fn an_orphan_with_the_longest_name_is_moved_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = partition_dir_name(&"a".repeat(249), 9999);
+        let disk = PosixDisk::new(1).unwrap();
+        for _ in 0..2 {
+            std::fs::create_dir(dir.path().join(&name)).unwrap();
+            assert_eq!(block_on(&disk, sweep(&disk, dir.path(), &BTreeSet::new())).unwrap(), [name.as_str()]);
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join(ORPHANS_DIR)).unwrap().count(), 2);
     }
 
     #[test]

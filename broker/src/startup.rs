@@ -36,7 +36,7 @@ pub async fn plan(disk: &dyn Disk, dir: &Path, image: &MetadataImage, cores: usi
         entries.into_iter().map(|entry| ((entry.topic_id, entry.partition), entry)).collect();
     let mut plan: Plan = (0..cores).map(|_| Vec::new()).collect();
     for topic in image.topics() {
-        for (core, partitions) in partitions_by_core(topic, cores) {
+        for (core, partitions) in partitions_by_core(topic, 0, cores) {
             plan[core.0].extend(partitions.into_iter().map(|new| {
                 let checkpoint = known.remove(&(new.partition.topic, new.partition.index));
                 (new, StartInfo { clean, checkpoint })

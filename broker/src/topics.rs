@@ -1,8 +1,9 @@
 //! Topics come and go here: the one place that knows in which order partitions, metadata and names change, so that a crash at any step
 //! leaves either the whole topic or none of it.
 //!
-//! Creating: every owner makes its partitions durable, then the metadata commits. Deleting: the metadata commits, then every owner gives
-//! the names up. Changes happen one after the other. Called by the handlers of CreateTopics, DeleteTopics and Metadata.
+//! Creating topics and adding partitions: every owner makes the partitions durable, then the metadata commits, and only then do they
+//! serve. Deleting: the metadata commits, then every owner gives the names up. Changes happen one after the other. Called by the handlers
+//! of CreateTopics, CreatePartitions, DeleteTopics and Metadata.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,8 +47,8 @@ pub async fn create(core: &Rc<Core>, new: NewTopic) -> Result<Arc<Topic>, TopicE
         let _alone = core.shared().topic_changes.lock().await;
         let prepared = prepare(&core, new).await?;
         let (id, name) = (prepared.topic().id, Arc::clone(&prepared.topic().name));
-        if let Err(error) = make_partitions(&core, prepared.topic()).await {
-            give_up_names(&core, id, &name).await;
+        if let Err(error) = make_partitions(&core, prepared.topic(), 0).await {
+            give_up_names(&core, id, &name, 0).await;
             return Err(error);
         }
         match core.shared().metadata.commit_topic(prepared).await {
@@ -55,7 +56,38 @@ pub async fn create(core: &Rc<Core>, new: NewTopic) -> Result<Arc<Topic>, TopicE
             // Whether it was committed is not known, so its partitions stay: the broker stops, and the next start will see.
             Err(error @ MetadataError::Failed(_)) => Err(error.into()),
             Err(error) => {
-                give_up_names(&core, id, &name).await;
+                give_up_names(&core, id, &name, 0).await;
+                Err(error.into())
+            }
+        }
+    })
+    .await
+}
+
+/// Gives a topic `count` partitions instead of fewer; when this returns the new ones can be produced to from every core. A crash before
+/// leaves it as it was.
+///
+/// # Errors
+/// See [`TopicError`]; then it has the partitions that it had.
+pub async fn add_partitions(core: &Rc<Core>, id: TopicId, count: i32) -> Result<Arc<Topic>, TopicError> {
+    let core = Rc::clone(core);
+    finish(async move {
+        let shared = Arc::clone(core.shared());
+        let _alone = shared.topic_changes.lock().await;
+        let grown = shared.metadata.prepare_partitions(id, count).await?;
+        // Changes happen one after the other, so this is the count that was just found to be smaller.
+        let from = core.metadata().topic_by_id(&id).map_or(0, |topic| topic.partition_count);
+        let name = Arc::clone(&grown.name);
+        if let Err(error) = make_partitions(&core, &grown, from).await {
+            give_up_names(&core, id, &name, from).await;
+            return Err(error);
+        }
+        match shared.metadata.commit_partitions(id, count).await {
+            Ok(topic) => Ok(topic),
+            // As above: whether it was committed is not known.
+            Err(error @ MetadataError::Failed(_)) => Err(error.into()),
+            Err(error) => {
+                give_up_names(&core, id, &name, from).await;
                 Err(error.into())
             }
         }
@@ -77,7 +109,7 @@ pub async fn delete(core: &Rc<Core>, topic: Arc<Topic>) -> Result<(), TopicError
             return Err(MetadataError::Unknown(topic.name.to_string()).into());
         }
         shared.metadata.delete_topic(&topic.name).await?;
-        give_up_names(&core, topic.id, &topic.name).await;
+        give_up_names(&core, topic.id, &topic.name, 0).await;
         Ok(())
     })
     .await
@@ -88,10 +120,10 @@ async fn finish<T: 'static>(change: impl Future<Output = Result<T, TopicError>> 
     tokio::task::spawn_local(change).await.unwrap_or_else(|error| Err(TopicError::Partitions(error.to_string())))
 }
 
-/// What the owners of `topic`'s partitions have to open or make, by core.
-pub(crate) fn partitions_by_core(topic: &Topic, cores: usize) -> BTreeMap<CoreId, Vec<NewPartition>> {
+/// What the owners of `topic`'s partitions from number `from` on have to open or make, by core.
+pub(crate) fn partitions_by_core(topic: &Topic, from: i32, cores: usize) -> BTreeMap<CoreId, Vec<NewPartition>> {
     let mut by_core: BTreeMap<CoreId, Vec<NewPartition>> = BTreeMap::new();
-    for index in 0..topic.partition_count {
+    for index in from..topic.partition_count {
         let new = NewPartition {
             partition: PartitionId { topic: topic.id, index },
             topic_name: Arc::clone(&topic.name),
@@ -102,9 +134,9 @@ pub(crate) fn partitions_by_core(topic: &Topic, cores: usize) -> BTreeMap<CoreId
     by_core
 }
 
-async fn make_partitions(core: &Core, topic: &Topic) -> Result<(), TopicError> {
+async fn make_partitions(core: &Core, topic: &Topic, from: i32) -> Result<(), TopicError> {
     let mut answers = Vec::new();
-    for (owner, partitions) in partitions_by_core(topic, core.core_count()) {
+    for (owner, partitions) in partitions_by_core(topic, from, core.core_count()) {
         let (answer, made) = oneshot::channel();
         core.tell(owner, Message::Create(partitions, answer)).await;
         answers.push(made);
@@ -119,13 +151,13 @@ async fn make_partitions(core: &Core, topic: &Topic) -> Result<(), TopicError> {
     failed.map_or(Ok(()), |why| Err(TopicError::Partitions(why)))
 }
 
-/// Lets every core close and remove its partitions of a topic that the metadata does not know (any more).
-async fn give_up_names(core: &Core, topic: TopicId, name: &Arc<str>) {
-    core.shared().hosting.remove_topic(topic);
+/// Lets every core close and remove its partitions of a topic from number `from` on, which the metadata does not know (any more).
+async fn give_up_names(core: &Core, topic: TopicId, name: &Arc<str>, from: i32) {
+    core.shared().hosting.remove(topic, from);
     let mut answers = Vec::new();
     for owner in (0..core.core_count()).map(CoreId) {
         let (answer, gone) = oneshot::channel();
-        core.tell(owner, Message::Delete { topic, topic_name: Arc::clone(name), answer }).await;
+        core.tell(owner, Message::Delete { topic, topic_name: Arc::clone(name), from, answer }).await;
         answers.push(gone);
     }
     for gone in answers {

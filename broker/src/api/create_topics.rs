@@ -12,7 +12,7 @@ use ringmill_net::wire::messages::create_topics::{
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
-use super::{Refusal, decode, respond, too_many, topic_refusal};
+use super::{NewPartitions, Refusal, decode, respond, too_many, topic_refusal};
 use crate::config::Origin;
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
@@ -47,12 +47,13 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let mut names = BTreeSet::new();
     let twice: BTreeSet<&str> =
         asked.topics.iter().map(|topic| topic.name).filter(|name| !names.insert(*name)).collect();
+    let mut new_partitions = NewPartitions::default();
     let mut results = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
         let result = if twice.contains(topic.name) {
             Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"))
         } else {
-            create(core, topic, asked.validate_only).await
+            create(core, topic, asked.validate_only, &mut new_partitions).await
         };
         results.push((topic.name, result));
     }
@@ -63,10 +64,16 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     Ok(respond(request, &response))
 }
 
-async fn create(core: &Rc<Core>, asked: &CreatableTopic<'_>, validate_only: bool) -> Result<Made, Refusal> {
+async fn create(
+    core: &Rc<Core>,
+    asked: &CreatableTopic<'_>,
+    validate_only: bool,
+    new_partitions: &mut NewPartitions,
+) -> Result<Made, Refusal> {
     let wanted = wanted(core, asked)?;
+    let prepared = topics::prepare(core, wanted.clone()).await.map_err(|error| topic_refusal(&error))?;
+    new_partitions.add(prepared.topic().partition_count)?;
     if validate_only {
-        let prepared = topics::prepare(core, wanted).await.map_err(|error| topic_refusal(&error))?;
         return Ok(Made { id: NO_ID, ..Made::of(prepared.topic()) });
     }
     let topic = topics::create(core, wanted).await.map_err(|error| topic_refusal(&error))?;

@@ -23,7 +23,6 @@ use tokio::time::Instant;
 
 use super::{check_epoch, check_readable, decode, read_error_code, respond, respond_with, too_many_partitions};
 use crate::core::Core;
-use crate::core::hosting::PartitionId;
 use crate::park::{Watched, Woken, park};
 
 /// The longest that a fetch may park, whatever the client asks for.
@@ -146,7 +145,7 @@ impl Fetch {
                 let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
                 partition.reader = match known {
                     None => Err(unknown),
-                    Some(known) => match hosting.find(PartitionId { topic: known.id, index: partition.index }) {
+                    Some(known) => match hosting.find(known, partition.index) {
                         None => Err(ErrorCode::UnknownTopicOrPartition),
                         Some(hosted) => hosted.reader.clone().ok_or(ErrorCode::KafkaStorageError),
                     },

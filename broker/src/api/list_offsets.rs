@@ -1,7 +1,5 @@
 //! ListOffsets (key 2): where a partition begins and ends, and which record is the first from a given time on.
 
-use std::sync::Arc;
-
 use ringmill_engine::log::{LogReader, TimestampOffset};
 use ringmill_net::wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -10,9 +8,8 @@ use ringmill_net::wire::messages::list_offsets::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::{check_epoch, check_readable, decode, read_error_code, respond, too_many_partitions};
+use super::{check_epoch, decode, find_reader, read_error_code, respond, too_many_partitions};
 use crate::core::Core;
-use crate::core::hosting::PartitionId;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -66,16 +63,6 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
     }
     Ok(respond(request, &ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }))
-}
-
-fn find_reader(core: &Core, topic: &str, index: i32) -> Result<Arc<LogReader>, ErrorCode> {
-    let image = core.metadata();
-    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let hosting = core.hosting();
-    let hosted = hosting.find(PartitionId { topic: topic.id, index }).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let reader = hosted.reader.clone().ok_or(ErrorCode::KafkaStorageError)?;
-    check_readable(&reader)?;
-    Ok(reader)
 }
 
 /// A time, or a special timestamp that this version has.

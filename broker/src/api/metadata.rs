@@ -11,9 +11,8 @@ use ringmill_net::wire::messages::metadata::{
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
-use super::{advertised, decode, respond, topic_refusal};
+use super::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, advertised, decode, operations, respond, topic_refusal};
 use crate::core::Core;
-use crate::core::hosting::PartitionId;
 use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
 use crate::topics::{self, TopicError};
 
@@ -50,11 +49,13 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let node_id = shared.config.node_id;
     let broker = MetadataResponseBroker { node_id, host: &host, port: i32::from(port), rack: None };
     let image = core.metadata();
+    let topic_operations = operations(asked.include_topic_authorized_operations, TOPIC_OPERATIONS);
     let response = MetadataResponse {
         brokers: vec![broker],
         cluster_id: Some(image.cluster_id()),
         controller_id: node_id,
-        topics: found.iter().map(|found| describe(core, node_id, found)).collect(),
+        topics: found.iter().map(|found| describe(core, node_id, found, topic_operations)).collect(),
+        cluster_authorized_operations: operations(asked.include_cluster_authorized_operations, CLUSTER_OPERATIONS),
         ..MetadataResponse::default()
     };
     Ok(respond(request, &response))
@@ -93,7 +94,7 @@ async fn find(core: &Rc<Core>, asked: &MetadataRequestTopic<'_>, create: bool) -
     }
 }
 
-fn describe<'a>(core: &Core, node_id: i32, found: &'a Found) -> MetadataResponseTopic<'a> {
+fn describe<'a>(core: &Core, node_id: i32, found: &'a Found, topic_operations: i32) -> MetadataResponseTopic<'a> {
     match found {
         Found::Not { name, id, error } => MetadataResponseTopic {
             error_code: error.code(),
@@ -105,6 +106,7 @@ fn describe<'a>(core: &Core, node_id: i32, found: &'a Found) -> MetadataResponse
             name: Some(&topic.name),
             topic_id: topic.id,
             partitions: (0..topic.partition_count).map(|index| partition(core, node_id, topic, index)).collect(),
+            topic_authorized_operations: topic_operations,
             ..MetadataResponseTopic::default()
         },
     }
@@ -113,7 +115,7 @@ fn describe<'a>(core: &Core, node_id: i32, found: &'a Found) -> MetadataResponse
 /// A partition that takes no produces is still led by this broker: who asks it gets the reason.
 fn partition(core: &Core, node_id: i32, topic: &Topic, index: i32) -> MetadataResponsePartition {
     let hosting = core.hosting();
-    let reader = hosting.find(PartitionId { topic: topic.id, index }).and_then(|hosted| hosted.reader.clone());
+    let reader = hosting.find(topic, index).and_then(|hosted| hosted.reader.clone());
     MetadataResponsePartition {
         partition_index: index,
         leader_id: node_id,

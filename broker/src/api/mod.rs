@@ -5,8 +5,10 @@
 //! [`Api::start`] in the order in which requests arrive.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ringmill_engine::log::{LogReader, LogState, ReadError};
+use ringmill_net::wire::messages::metadata::AUTHORIZED_OPERATIONS_UNKNOWN;
 use ringmill_net::wire::{self, ApiKey, DecodeError, ErrorCode, Message, Reader};
 use ringmill_net::{Answer, Handler, Outcome, Piece, Request};
 
@@ -15,13 +17,20 @@ use crate::metadata::MetadataError;
 use crate::topics::TopicError;
 
 mod api_versions;
+mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
+mod describe_cluster;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 
 /// Serves the requests of one core's connections.
@@ -63,7 +72,14 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
         Some(ApiKey::InitProducerId) => init_producer_id::answer(&core, &request).await,
         Some(ApiKey::CreateTopics) => create_topics::answer(&core, &request).await,
         Some(ApiKey::DeleteTopics) => delete_topics::answer(&core, &request).await,
+        Some(ApiKey::CreatePartitions) => create_partitions::answer(&core, &request).await,
+        Some(ApiKey::DeleteRecords) => delete_records::answer(&core, &request).await,
+        Some(ApiKey::DescribeCluster) => describe_cluster::answer(&core, &request),
+        Some(ApiKey::DescribeLogDirs) => describe_log_dirs::answer(&core, &request).await,
+        Some(ApiKey::DescribeProducers) => describe_producers::answer(&core, &request).await,
+        Some(ApiKey::DescribeTopicPartitions) => describe_topic_partitions::answer(&core, &request),
         Some(ApiKey::FindCoordinator) => find_coordinator::answer(&core, &request),
+        Some(ApiKey::OffsetForLeaderEpoch) => offset_for_leader_epoch::answer(&core, &request).await,
         _ => Ok(not_served(&core, &request)),
     };
     outcome.unwrap_or_else(|error| unreadable(&error))
@@ -98,6 +114,46 @@ fn too_many_partitions(counts: impl Iterator<Item = usize>) -> Option<Outcome> {
     let named: usize = counts.sum();
     (named > PARTITIONS_MAX)
         .then(|| Outcome::Close(format!("{named} partitions in one request, {PARTITIONS_MAX} are allowed")))
+}
+
+/// What anybody may do with a topic as long as nobody is refused anything: a bit for each of Kafka's `AclOperation`s that a topic knows
+/// (read, write, create, delete, alter, describe, describe configs, alter configs).
+const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
+
+/// The same for the cluster (create, alter, describe, cluster action, describe configs, alter configs, idempotent write).
+const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+
+const fn bits(codes: &[u32]) -> i32 {
+    let (mut set, mut index) = (0, 0);
+    while index < codes.len() {
+        set |= 1 << codes[index];
+        index += 1;
+    }
+    set
+}
+
+/// The most partitions that one request may make; Kafka's own limit.
+const NEW_PARTITIONS_MAX: i32 = 10_000;
+
+/// How many partitions a request has been allowed to make so far: each costs files, descriptors and several syncs.
+#[derive(Default)]
+struct NewPartitions(i32);
+
+impl NewPartitions {
+    /// Counts `more`, a checked number of a single topic, or refuses them.
+    fn add(&mut self, more: i32) -> Result<(), Refusal> {
+        if self.0.saturating_add(more) > NEW_PARTITIONS_MAX {
+            let why = format!("one request may make at most {NEW_PARTITIONS_MAX} partitions in all");
+            return Err(Refusal::new(ErrorCode::PolicyViolation, why));
+        }
+        self.0 += more;
+        Ok(())
+    }
+}
+
+/// In the form of the protocol: the rights, or "no answer" where nobody asked.
+fn operations(asked: bool, allowed: i32) -> i32 {
+    if asked { allowed } else { AUTHORIZED_OPERATIONS_UNKNOWN }
 }
 
 fn unreadable(error: &DecodeError) -> Outcome {
@@ -156,6 +212,17 @@ fn check_epoch(reader: &LogReader, client_epoch: i32) -> Result<(), ErrorCode> {
     }
 }
 
+/// A partition that can be read, by its topic's name.
+fn find_reader(core: &Core, topic: &str, index: i32) -> Result<Arc<LogReader>, ErrorCode> {
+    let image = core.metadata();
+    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let hosting = core.hosting();
+    let hosted = hosting.find(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let reader = hosted.reader.clone().ok_or(ErrorCode::KafkaStorageError)?;
+    check_readable(&reader)?;
+    Ok(reader)
+}
+
 /// Whether a partition can be read at all.
 fn check_readable(reader: &LogReader) -> Result<(), ErrorCode> {
     match reader.watermarks().state {
@@ -183,7 +250,7 @@ fn topic_refusal(error: &TopicError) -> Refusal {
             MetadataError::InvalidName(_) => ErrorCode::InvalidTopicException,
             MetadataError::Exists(_) => ErrorCode::TopicAlreadyExists,
             MetadataError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
-            MetadataError::PartitionCount(_) => ErrorCode::InvalidPartitions,
+            MetadataError::PartitionCount(_) | MetadataError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
             MetadataError::Config(_) => ErrorCode::InvalidConfig,
             MetadataError::Refused(_) | MetadataError::Failed(_) | MetadataError::Closed => {
                 ErrorCode::KafkaStorageError

@@ -136,7 +136,7 @@ impl Produce {
                 let id = PartitionId { topic: known.id, index: partition.index };
                 let mut records = partition.records.map(|records| body.split(records)).unwrap_or_default();
                 let admitted = admit_request(self.acks).and_then(|()| {
-                    let hosted = hosting.find(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+                    let hosted = hosting.find(known, partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                     check_writable(hosted)?;
                     Ok((hosted.owner, check_batch(&mut records, known, version, now_ms)?))
                 });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ringmill_engine::log::LogReader;
 use tokio::sync::watch;
 
-use crate::metadata::TopicId;
+use crate::metadata::{Topic, TopicId};
 
 /// A core of this process, counted from 0: a thread that owns partitions and serves connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,10 +42,11 @@ pub struct HostingImage {
 }
 
 impl HostingImage {
-    /// Finds a partition.
+    /// Finds a partition of a topic. One that the topic does not count is not there, though it may be made already: what it would
+    /// acknowledge before the topic counts it durably, a crash would take back.
     #[must_use]
-    pub fn find(&self, partition: PartitionId) -> Option<&Hosted> {
-        self.topics.get(&partition.topic)?.get(&partition.index)
+    pub fn find(&self, topic: &Topic, index: i32) -> Option<&Hosted> {
+        self.topics.get(&topic.id)?.get(&index).filter(|_| index < topic.partition_count)
     }
 }
 
@@ -69,10 +70,15 @@ impl Hosting {
         });
     }
 
-    /// Takes a topic out; parked fetches of it wake up by this.
-    pub fn remove_topic(&self, topic: TopicId) {
+    /// Takes a topic's partitions from number `from` on out; parked fetches of them wake up by this.
+    pub fn remove(&self, topic: TopicId, from: i32) {
         self.0.send_modify(|image| {
-            Arc::make_mut(image).topics.remove(&topic);
+            let image = Arc::make_mut(image);
+            let Some(partitions) = image.topics.get_mut(&topic) else { return };
+            partitions.split_off(&from);
+            if partitions.is_empty() {
+                image.topics.remove(&topic);
+            }
         });
     }
 

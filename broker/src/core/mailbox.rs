@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use ringmill_batch::BatchHeader;
-use ringmill_engine::log::{AppendError, Appended, LogConfig};
+use ringmill_batch::{BatchHeader, Offset};
+use ringmill_engine::log::{AppendError, Appended, LogConfig, LogError};
+use ringmill_engine::producer_state::ActiveProducer;
 use ringmill_net::Charge;
 use ringmill_net::transport::Listener;
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +60,26 @@ pub struct AppendRequest {
     pub answer: oneshot::Sender<AppendResults>,
 }
 
+/// Records that are to be deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Deletion {
+    /// Of which partition.
+    pub partition: PartitionId,
+    /// The first offset that stays; `None`: the high watermark, as it is when the owner comes to it.
+    pub before: Option<Offset>,
+}
+
+/// Why records were not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeletionRefused {
+    /// The log's own reason.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The partition is gone, or it never opened.
+    #[error("the partition is not served")]
+    NotServed,
+}
+
 /// A partition that is to be made.
 #[derive(Clone, Debug)]
 pub struct NewPartition {
@@ -76,15 +97,21 @@ pub enum Message {
     Append(AppendRequest),
     /// Make these partitions durably and host them; answers with the first failure.
     Create(Vec<NewPartition>, oneshot::Sender<Result<(), CreateFailed>>),
-    /// Close this topic's partitions, take their directories out of the way, then remove them.
+    /// Close this topic's partitions from a number on, take their directories out of the way, then remove them.
     Delete {
         /// The topic.
         topic: TopicId,
         /// Its name, which names the directories.
         topic_name: Arc<str>,
+        /// The first partition that goes; 0 for all of them.
+        from: i32,
         /// Told when the names are free again.
         answer: oneshot::Sender<()>,
     },
+    /// Delete records of these partitions; one result for each, in their order.
+    DeleteRecords(Vec<Deletion>, oneshot::Sender<Vec<Result<Offset, DeletionRefused>>>),
+    /// Tell the producers that are active in this partition; `None` if it is not served.
+    DescribeProducers(PartitionId, oneshot::Sender<Option<Vec<ActiveProducer>>>),
     /// Accept connections and hand them out; only the first core gets this.
     Listen(Listener),
     /// Serve this accepted connection.

@@ -6,22 +6,28 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use ringmill_batch::Offset;
 use ringmill_engine::checkpoint::CheckpointEntry;
-use ringmill_engine::log::{Identity, Log, LogState, OpenError, RecoveryReport, StartInfo};
+use ringmill_engine::log::{Identity, Log, LogError, LogState, OpenError, RecoveryReport, StartInfo};
+use ringmill_engine::producer_state::ActiveProducer;
 use ringmill_net::Charge;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::Core;
 use super::hosting::{CoreId, Hosted, PartitionId};
 use super::mailbox::{
-    AppendRefused, AppendRequest, AppendResults, CreateFailed, Message, NewPartition, PartitionBatch,
+    AppendRefused, AppendRequest, AppendResults, CreateFailed, Deletion, DeletionRefused, Message, NewPartition,
+    PartitionBatch,
 };
 use crate::data_dir::{deleted_name, partition_dir_name, remove_tree, set_aside};
 use crate::metadata::TopicId;
 
 /// Partitions that one core opens or makes at the same time: enough to keep the disk busy, few enough for its queue.
 const OPENING_AT_ONCE_MAX: usize = 8;
+
+/// The log start after a deletion, behind the deletion's place in its request.
+type DeletedAt = (usize, Result<Offset, LogError>);
 
 /// A log with the task that writes and syncs it.
 pub(super) struct OwnedLog {
@@ -160,14 +166,47 @@ impl Core {
         reader
     }
 
-    /// Closes and removes this core's partitions of a topic. Returns when their names are free again; the bytes go after that.
-    pub(super) async fn delete_topic(self: &Rc<Self>, topic: TopicId, topic_name: &str) {
-        let first = PartitionId { topic, index: i32::MIN };
+    /// Closes and removes this core's partitions of a topic from number `from` on. Returns when their names are free again; the
+    /// bytes go after that.
+    pub(super) async fn delete_partitions(self: &Rc<Self>, topic: TopicId, topic_name: &str, from: i32) {
+        let first = PartitionId { topic, index: from };
         let last = PartitionId { topic, index: i32::MAX };
         let owned: Vec<PartitionId> = self.logs.borrow().range(first..=last).map(|(partition, _)| *partition).collect();
         for partition in owned {
             self.remove_partition(partition, topic_name).await;
         }
+    }
+
+    /// Deletes records of this core's partitions, durably; one result for each, in their order.
+    pub(super) async fn delete_records(&self, wanted: Vec<Deletion>) -> Vec<Result<Offset, DeletionRefused>> {
+        let mut results: Vec<_> = wanted.iter().map(|_| Err(DeletionRefused::NotServed)).collect();
+        let mut deleting = JoinSet::new();
+        let mut note = |deleted: Option<Result<DeletedAt, JoinError>>| {
+            // A panic leaves the partition's result at "not served".
+            if let Some(Ok((place, result))) = deleted {
+                results[place] = result.map_err(DeletionRefused::Log);
+            }
+        };
+        for (place, deletion) in wanted.into_iter().enumerate() {
+            if deleting.len() >= OPENING_AT_ONCE_MAX {
+                note(deleting.join_next().await);
+            }
+            let log = self.logs.borrow().get(&deletion.partition).map(|owned| Rc::clone(&owned.log));
+            let Some(log) = log else { continue };
+            deleting.spawn_local(async move {
+                let before = deletion.before.unwrap_or_else(|| log.reader().watermarks().high_watermark);
+                (place, log.delete_records_before(before).await)
+            });
+        }
+        while !deleting.is_empty() {
+            note(deleting.join_next().await);
+        }
+        results
+    }
+
+    /// The idempotent producers of one of this core's partitions.
+    pub(super) fn active_producers(&self, partition: PartitionId) -> Option<Vec<ActiveProducer>> {
+        self.logs.borrow().get(&partition).map(|owned| owned.log.active_producers())
     }
 
     async fn remove_partition(&self, partition: PartitionId, topic_name: &str) {
@@ -179,7 +218,7 @@ impl Core {
         }
         let name = partition_dir_name(topic_name, partition.index);
         let from = self.shared.data_dir.join(&name);
-        let aside = self.shared.data_dir.join(deleted_name(&name, partition.topic));
+        let aside = self.shared.data_dir.join(deleted_name(partition));
         if let Err(error) = self.move_aside(&from, &aside).await {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(partition = %name, %error, "its directory stays until the next start");
@@ -259,7 +298,7 @@ fn identity(partition: PartitionId) -> Identity {
     Identity { topic_id: partition.topic, partition: partition.index }
 }
 
-fn outcome(created: Result<Result<(), CreateFailed>, tokio::task::JoinError>) -> Option<CreateFailed> {
+fn outcome(created: Result<Result<(), CreateFailed>, JoinError>) -> Option<CreateFailed> {
     match created {
         Ok(result) => result.err(),
         Err(panicked) => Some(CreateFailed { topic_name: "".into(), why: panicked.to_string() }),

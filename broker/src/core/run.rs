@@ -83,12 +83,20 @@ impl Core {
                     let core = Rc::clone(&self);
                     tokio::task::spawn_local(async move { answer.send(core.create_partitions(wanted).await) });
                 }
-                Message::Delete { topic, topic_name, answer } => {
+                Message::Delete { topic, topic_name, from, answer } => {
                     let core = Rc::clone(&self);
                     tokio::task::spawn_local(async move {
-                        core.delete_topic(topic, &topic_name).await;
+                        core.delete_partitions(topic, &topic_name, from).await;
                         answer.send(())
                     });
+                }
+                Message::DeleteRecords(wanted, answer) => {
+                    let core = Rc::clone(&self);
+                    tokio::task::spawn_local(async move { answer.send(core.delete_records(wanted).await) });
+                }
+                Message::DescribeProducers(partition, answer) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(self.active_producers(partition));
                 }
                 Message::Drain(answer) => {
                     // The port is closed with its task.

@@ -55,6 +55,16 @@ pub enum MetadataError {
     /// The number of partitions is out of its range. INVALID_PARTITIONS.
     #[error("{0} partitions were asked for; a topic has from 1 to {max}", max = store::PARTITIONS_PER_TOPIC_MAX)]
     PartitionCount(i32),
+    /// A topic would not get more partitions than it has. INVALID_PARTITIONS.
+    #[error("the topic {topic} has {now} partitions; {asked} would not be more")]
+    NoIncrease {
+        /// The topic.
+        topic: String,
+        /// Its partitions.
+        now: i32,
+        /// What was asked for.
+        asked: i32,
+    },
     /// A setting is unknown or refused. INVALID_CONFIG.
     #[error(transparent)]
     Config(#[from] TopicConfigError),
@@ -162,6 +172,22 @@ impl Metadata {
     /// The name was taken since, or the database failed.
     pub async fn commit_topic(&self, prepared: PreparedTopic) -> Result<Arc<Topic>, MetadataError> {
         self.run(move |store| store.commit_topic(prepared)).await
+    }
+
+    /// Checks that a topic may have `count` partitions instead of fewer, and shows it with them. Changes nothing.
+    ///
+    /// # Errors
+    /// There is no such topic, the count is no increase, or too large.
+    pub async fn prepare_partitions(&self, id: TopicId, count: i32) -> Result<Topic, MetadataError> {
+        self.run(move |store| store.prepare_partitions(id, count)).await
+    }
+
+    /// Gives a topic `count` partitions instead of fewer; durable when this returns. The new ones must be durable before the call.
+    ///
+    /// # Errors
+    /// As [`Metadata::prepare_partitions`], or the database failed.
+    pub async fn commit_partitions(&self, id: TopicId, count: i32) -> Result<Arc<Topic>, MetadataError> {
+        self.run(move |store| store.commit_partitions(id, count)).await
     }
 
     /// Makes a topic cease to exist; durable when this returns. Its partitions are the caller's to remove, after the call.

@@ -260,6 +260,31 @@ impl Store {
         Ok(topic)
     }
 
+    pub(super) fn prepare_partitions(&mut self, id: TopicId, count: i32) -> Result<Topic, MetadataError> {
+        let image = self.image.borrow();
+        let topic = image.topic_by_id(&id).ok_or_else(|| MetadataError::Unknown(Uuid::from_bytes(id).to_string()))?;
+        if count <= topic.partition_count {
+            let (topic, now) = (topic.name.to_string(), topic.partition_count);
+            return Err(MetadataError::NoIncrease { topic, now, asked: count });
+        }
+        if count > PARTITIONS_PER_TOPIC_MAX {
+            return Err(MetadataError::PartitionCount(count));
+        }
+        Ok(Topic { partition_count: count, ..Topic::clone(topic) })
+    }
+
+    pub(super) fn commit_partitions(&mut self, id: TopicId, count: i32) -> Result<Arc<Topic>, MetadataError> {
+        let topic = Arc::new(self.prepare_partitions(id, count)?);
+        let row =
+            serde_json::to_string(&TopicRow::of(&topic)).expect("a row of numbers and strings is always valid JSON");
+        self.write(|transaction| {
+            transaction.open_table(TOPICS)?.insert(&*topic.name, row.as_str())?;
+            Ok(())
+        })?;
+        self.image.send_modify(|image| *image = Arc::new(image.with(Arc::clone(&topic))));
+        Ok(topic)
+    }
+
     pub(super) fn delete_topic(&mut self, name: &str) -> Result<Arc<Topic>, MetadataError> {
         let topic = self.image.borrow().topic(name).cloned();
         let topic = topic.ok_or_else(|| MetadataError::Unknown(name.to_owned()))?;

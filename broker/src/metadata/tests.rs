@@ -148,6 +148,29 @@ async fn deleting_frees_the_name_and_never_the_id() {
 }
 
 #[tokio::test]
+async fn a_topic_gets_more_partitions_and_never_fewer() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    let made = create(&metadata, "logs", 3).await.unwrap();
+    let prepared = metadata.prepare_partitions(made.id, 5).await.unwrap();
+    assert_eq!((prepared.partition_count, prepared.id), (5, made.id));
+    assert_eq!(metadata.image().topic("logs"), Some(&made), "preparing changes nothing");
+    let grown = metadata.commit_partitions(made.id, 5).await.unwrap();
+    assert_eq!(*grown, prepared);
+    assert_eq!(grown.owner(1, 4), made.owner(1, 4), "no partition moves");
+    for count in [5, 4, 0, -1, i32::MIN] {
+        let refused = metadata.commit_partitions(made.id, count).await;
+        assert!(matches!(refused, Err(MetadataError::NoIncrease { now: 5, .. })), "{count}: {refused:?}");
+    }
+    for count in [10_001, i32::MAX] {
+        assert_eq!(metadata.commit_partitions(made.id, count).await, Err(MetadataError::PartitionCount(count)));
+    }
+    assert!(matches!(metadata.commit_partitions([9; 16], 7).await, Err(MetadataError::Unknown(_))));
+    let again = TestDisk::of(&disk.with(|disk| disk.durable.clone())).open().unwrap();
+    assert_eq!(again.image().topic("logs"), Some(&grown));
+}
+
+#[tokio::test]
 async fn creations_are_refused_by_kafkas_rules() {
     let metadata = TestDisk::default().open().unwrap();
     create(&metadata, "a.b", 1).await.unwrap();

@@ -3,13 +3,20 @@
 //! The versions come from the messages' own tables; the names of all others serve log lines about requests that are not served.
 
 use crate::wire::messages::api_versions::ApiVersionsRequest;
+use crate::wire::messages::create_partitions::CreatePartitionsRequest;
 use crate::wire::messages::create_topics::CreateTopicsRequest;
+use crate::wire::messages::delete_records::DeleteRecordsRequest;
 use crate::wire::messages::delete_topics::DeleteTopicsRequest;
+use crate::wire::messages::describe_cluster::DescribeClusterRequest;
+use crate::wire::messages::describe_log_dirs::DescribeLogDirsRequest;
+use crate::wire::messages::describe_producers::DescribeProducersRequest;
+use crate::wire::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use crate::wire::messages::fetch::FetchRequest;
 use crate::wire::messages::find_coordinator::FindCoordinatorRequest;
 use crate::wire::messages::init_producer_id::InitProducerIdRequest;
 use crate::wire::messages::list_offsets::ListOffsetsRequest;
 use crate::wire::messages::metadata::MetadataRequest;
+use crate::wire::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use crate::wire::messages::produce::ProduceRequest;
 use crate::wire::schema::Message;
 
@@ -141,7 +148,14 @@ pub const SERVED: &[Api] = &[
     Api::of::<ApiVersionsRequest<'_>>(),
     Api::of::<CreateTopicsRequest<'_>>(),
     Api::of::<DeleteTopicsRequest<'_>>(),
+    Api::of::<DeleteRecordsRequest<'_>>(),
     Api::of::<InitProducerIdRequest<'_>>(),
+    Api::of::<OffsetForLeaderEpochRequest<'_>>(),
+    Api::of::<DescribeLogDirsRequest<'_>>(),
+    Api::of::<CreatePartitionsRequest<'_>>(),
+    Api::of::<DescribeClusterRequest>(),
+    Api::of::<DescribeProducersRequest<'_>>(),
+    Api::of::<DescribeTopicPartitionsRequest<'_>>(),
 ];
 
 impl Api {
