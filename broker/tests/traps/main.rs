@@ -26,6 +26,7 @@
 mod raw;
 
 mod finding;
+mod hostile;
 mod producing;
 mod reading;
 mod versions;
