@@ -19,16 +19,17 @@ COMMAND_TIMEOUT_S = 60
 
 
 class Broker:
-    """One broker on a temporary data directory; it keeps its port over restarts."""
+    """One broker on a temporary data directory; it keeps its port over restarts. `flags` go to `ringmill serve`."""
 
-    def __init__(self, binary_dir, log_path):
+    def __init__(self, binary_dir, log_path, listen="127.0.0.1:0", flags=()):
         self._binary = str(Path(binary_dir) / "ringmill")
         self._directory = tempfile.TemporaryDirectory(prefix="ringmill-interop.")
         self.data_dir = Path(self._directory.name) / "data"
         self._log_path = Path(log_path)
         self._log_path.write_bytes(b"")
         self._process = None
-        self.address = "127.0.0.1:0"
+        self._flags = list(flags)
+        self.address = listen
         self.start()
 
     def start(self):
@@ -36,13 +37,13 @@ class Broker:
         seen = self._log_path.stat().st_size
         with open(self._log_path, "ab") as log:
             self._process = subprocess.Popen(
-                [self._binary, "serve", "--data-dir", str(self.data_dir), "--listen", self.address, "--log-format", "json"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [self._binary, "serve", "--data-dir", str(self.data_dir), "--listen", self.address, "--log-format", "json",
+                 *self._flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with open(self._log_path, "rb") as log:
                 log.seek(seen)
-                ready = re.search(rb'"address":"(127\.0\.0\.1:[0-9]+)"', log.read())
+                ready = re.search(rb'"message":"ready","address":"([^"]+)"', log.read())
             if ready:
                 self.address = ready.group(1).decode()
                 return
@@ -55,12 +56,15 @@ class Broker:
         self._process.wait()
 
     def stop(self):
-        """An orderly stop, which must succeed and leave a log that verifies."""
+        """An orderly stop, which must succeed and leave a log that verifies; gives the seconds that it took."""
+        began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(COMMAND_TIMEOUT_S)
+        stopped_s = time.monotonic() - began
         if code != 0:
             raise Failure(f"the broker ended with {code} when asked to stop, see {self._log_path}")
         self._run("log", "verify", "--records", str(self.data_dir))
+        return stopped_s
 
     def close(self):
         """Ends it however it stands, and removes its data."""
