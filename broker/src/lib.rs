@@ -2,7 +2,8 @@
 //!
 //! `config` decides once what is in effect, `metadata` knows the topics, `cli` is the command line and `logging` what it says about
 //! its work; `main.rs` only calls it. `serve` puts a broker together: `core` is a thread with its partitions and connections,
-//! `api` answers requests on it, `park` lets a fetch wait, `topics` makes and removes topics over all cores.
+//! `api` answers requests on it, `park` lets a fetch wait, `topics` makes and removes topics over all cores, `settings` changes
+//! what is set on them and on the broker.
 
 pub mod api;
 pub mod cli;
@@ -13,6 +14,7 @@ pub mod logging;
 pub mod metadata;
 pub mod park;
 pub mod serve;
+pub mod settings;
 pub mod startup;
 pub mod topics;
 

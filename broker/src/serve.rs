@@ -237,7 +237,7 @@ fn say_ready(shared: &Shared, address: SocketAddr, io: &str, clean: bool, start_
 
 fn open_metadata(disk: &PosixDisk, config: &BrokerConfig, data_dir: &DataDir) -> Result<Metadata, ServeError> {
     let cluster_id = uuid::Uuid::from_bytes(data_dir.superblock().cluster_id).to_string();
-    let options = Options::new(&cluster_id, Arc::clone(&config.topic_defaults));
+    let options = Options::new(&cluster_id, config);
     let path = config.data_dir.join(METADATA_FILE);
     let holds_partitions = || block_on(disk, data_dir::holds_partitions(disk, &config.data_dir));
     // An empty database in its place would make orphans of all that is there.

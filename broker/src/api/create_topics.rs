@@ -12,8 +12,8 @@ use ringmill_net::wire::messages::create_topics::{
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
+use super::describe_configs::source_code;
 use super::{NewPartitions, Refusal, decode, respond, too_many, topic_refusal};
-use crate::config::Origin;
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
 use crate::metadata::{NewTopic, Topic};
@@ -86,7 +86,7 @@ fn wanted(core: &Core, asked: &CreatableTopic<'_>) -> Result<NewTopic, Refusal> 
         return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));
     }
     let partition_count = match (asked.num_partitions, asked.assignments.len()) {
-        (UNSAID, 0) => core.shared().config.num_partitions,
+        (UNSAID, 0) => core.metadata().running().num_partitions(),
         (count, 0) => count,
         (UNSAID, _) => assigned_partitions(core, asked)?,
         _ => {
@@ -143,18 +143,10 @@ fn describe<'a>(name: &'a str, result: &'a Result<Made, Refusal>) -> CreatableTo
 }
 
 fn describe_setting(entry: &TopicEntry) -> CreatableTopicConfigs<'_> {
-    /// As in DescribeConfigs: the topic's own, the broker's file, the built-in default.
-    const TOPIC: i8 = 1;
-    const STATIC_BROKER: i8 = 4;
-    const DEFAULT: i8 = 5;
     CreatableTopicConfigs {
         name: entry.name,
         value: Some(&entry.value),
-        config_source: match entry.origin {
-            Origin::Dynamic => TOPIC,
-            Origin::Default => DEFAULT,
-            Origin::File | Origin::Environment | Origin::Flag => STATIC_BROKER,
-        },
+        config_source: source_code(entry.origin),
         ..CreatableTopicConfigs::default()
     }
 }

@@ -78,7 +78,7 @@ async fn find(core: &Rc<Core>, asked: &MetadataRequestTopic<'_>, create: bool) -
     if !create {
         return not(ErrorCode::UnknownTopicOrPartition);
     }
-    let partition_count = core.shared().config.num_partitions;
+    let partition_count = core.metadata().running().num_partitions();
     let new = NewTopic { name: name.to_owned(), partition_count, settings: BTreeMap::new() };
     match topics::create(core, new).await {
         Ok(topic) => Found::Topic(topic),

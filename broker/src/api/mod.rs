@@ -12,22 +12,28 @@ use ringmill_net::wire::messages::metadata::AUTHORIZED_OPERATIONS_UNKNOWN;
 use ringmill_net::wire::{self, ApiKey, DecodeError, ErrorCode, Message, Reader};
 use ringmill_net::{Answer, Handler, Outcome, Piece, Request};
 
+use crate::config::alter::AlterError;
 use crate::core::Core;
 use crate::metadata::MetadataError;
 use crate::topics::TopicError;
 
+mod alter_configs;
 mod api_versions;
+mod config_resource;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
@@ -80,6 +86,10 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
         Some(ApiKey::DescribeTopicPartitions) => describe_topic_partitions::answer(&core, &request),
         Some(ApiKey::FindCoordinator) => find_coordinator::answer(&core, &request),
         Some(ApiKey::OffsetForLeaderEpoch) => offset_for_leader_epoch::answer(&core, &request).await,
+        Some(ApiKey::DescribeConfigs) => describe_configs::answer(&core, &request).await,
+        Some(ApiKey::AlterConfigs) => alter_configs::answer(&core, &request).await,
+        Some(ApiKey::IncrementalAlterConfigs) => incremental_alter_configs::answer(&core, &request).await,
+        Some(ApiKey::ListConfigResources) => list_config_resources::answer(&core, &request),
         _ => Ok(not_served(&core, &request)),
     };
     outcome.unwrap_or_else(|error| unreadable(&error))
@@ -245,18 +255,25 @@ fn advertised(core: &Core, request: &Request) -> (String, u16) {
 
 /// What a topic that cannot be made or removed is called in the protocol.
 fn topic_refusal(error: &TopicError) -> Refusal {
+    match error {
+        TopicError::Metadata(error) => metadata_refusal(error),
+        TopicError::Partitions(_) => Refusal::new(ErrorCode::KafkaStorageError, error.to_string()),
+    }
+}
+
+/// What a change that the metadata does not take is called in the protocol.
+fn metadata_refusal(error: &MetadataError) -> Refusal {
     let code = match error {
-        TopicError::Metadata(error) => match error {
-            MetadataError::InvalidName(_) => ErrorCode::InvalidTopicException,
-            MetadataError::Exists(_) => ErrorCode::TopicAlreadyExists,
-            MetadataError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
-            MetadataError::PartitionCount(_) | MetadataError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
-            MetadataError::Config(_) => ErrorCode::InvalidConfig,
-            MetadataError::Refused(_) | MetadataError::Failed(_) | MetadataError::Closed => {
-                ErrorCode::KafkaStorageError
-            }
-        },
-        TopicError::Partitions(_) => ErrorCode::KafkaStorageError,
+        MetadataError::InvalidName(_) => ErrorCode::InvalidTopicException,
+        MetadataError::Exists(_) => ErrorCode::TopicAlreadyExists,
+        MetadataError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
+        MetadataError::PartitionCount(_) | MetadataError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
+        MetadataError::Alter(AlterError::Malformed(_) | AlterError::ReadOnly(_)) => ErrorCode::InvalidRequest,
+        MetadataError::Config(_)
+        | MetadataError::Alter(AlterError::Refused(_))
+        | MetadataError::BrokerSetting(_)
+        | MetadataError::TopicBreaks { .. } => ErrorCode::InvalidConfig,
+        MetadataError::Refused(_) | MetadataError::Failed(_) | MetadataError::Closed => ErrorCode::KafkaStorageError,
     };
     Refusal::new(code, error.to_string())
 }

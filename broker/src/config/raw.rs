@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::resolved::BrokerConfig;
 use super::setting::{ConfigErrors, Place, Problem, Section, Setting, Value};
-use super::{suggest, tables};
+use super::{broker_names, suggest, tables};
 
 /// The prefix of every environment variable that sets something: `RINGMILL__BROKER__NUM_PARTITIONS`.
 const ENVIRONMENT_PREFIX: &str = "RINGMILL__";
@@ -209,8 +209,8 @@ fn unknown_section(name: &str) -> String {
 fn unknown_setting(section: Section, name: &str) -> String {
     let elsewhere =
         Section::ALL.into_iter().filter(|other| *other != section).find_map(|other| tables::find(other, name));
-    let topic_name = tables::BROKER_NAMES_OF_TOPIC_SETTINGS.iter().find(|(broker_name, _)| *broker_name == name);
-    let hint = if let (Section::Broker, Some((_, topic_name))) = (section, topic_name) {
+    let topic_name = broker_names::topic_name_behind(name);
+    let hint = if let (Section::Broker, Some(topic_name)) = (section, topic_name) {
         format!("topic defaults stand under [topic]: set \"{topic_name}\" there")
     } else if let Some(setting) = elsewhere {
         format!("it belongs under [{}]", setting.section.name())

@@ -115,10 +115,11 @@ impl BrokerConfig {
             *row = value;
         }
         let mut problems = Vec::new();
-        let topic_values = values.iter().filter(|value| value.setting.section == Section::Topic).cloned().collect();
+        let topic_values: Vec<_> =
+            values.iter().filter(|value| value.setting.section == Section::Topic).cloned().collect();
         let read = Read { values: &values };
         let unsynced_bytes_max = read.bytes(Section::Ringmill, "unsynced.bytes.max") as u64;
-        let topic_defaults = TopicDefaults::new(topic_values, unsynced_bytes_max);
+        let topic_defaults = TopicDefaults::new(&topic_values, unsynced_bytes_max);
         let topic_defaults = topic_defaults.map_err(|error| {
             let place = read.value(Section::Topic, &error.name).place.clone();
             Problem { place, what: error.to_string() }

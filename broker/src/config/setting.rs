@@ -54,6 +54,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Any text; what it means is checked where it is read.
     Text,
+    /// Words with commas between them; what they mean is checked where they are read.
+    List,
 }
 
 /// Whether a setting changes anything here.
@@ -78,6 +80,8 @@ pub struct Setting {
     pub default: &'static str,
     /// Whether it changes anything here.
     pub effect: Effect,
+    /// Whether it can change while the broker runs. A topic's setting always can; this is about the broker's own value.
+    pub dynamic: bool,
     /// What it means, in one sentence.
     pub doc: &'static str,
 }
@@ -131,6 +135,7 @@ impl Kind {
                 None => Err(format!("expected one of {}", words.join(", "))),
             },
             Kind::Text => Ok(value.to_owned()),
+            Kind::List => Ok(value.split(',').map(str::trim).collect::<Vec<_>>().join(",")),
         }
     }
 }
@@ -146,8 +151,12 @@ pub enum Origin {
     Environment,
     /// A command-line flag.
     Flag,
+    /// The admin protocol: set for all brokers.
+    DynamicDefault,
+    /// The admin protocol: set on this broker.
+    DynamicBroker,
     /// The admin protocol: set on the topic itself.
-    Dynamic,
+    Topic,
 }
 
 impl Origin {
@@ -159,7 +168,9 @@ impl Origin {
             Origin::File => "file",
             Origin::Environment => "environment",
             Origin::Flag => "flag",
-            Origin::Dynamic => "dynamic",
+            Origin::DynamicDefault => "dynamic default",
+            Origin::DynamicBroker => "dynamic",
+            Origin::Topic => "topic",
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::setting::{Effect, Kind, Section, Setting};
 
 const ANY: Kind = Kind::Text;
+const LIST: Kind = Kind::List;
 const BOOL: Kind = Kind::Bool;
 const INT_MAX: i64 = i32::MAX as i64;
 
@@ -22,19 +23,19 @@ const fn int(min: i64, max: i64) -> Kind {
 }
 
 const fn broker(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    Setting { section: Section::Broker, name, kind, default, effect: Effect::Real, doc }
+    Setting { section: Section::Broker, name, kind, default, effect: Effect::Real, dynamic: false, doc }
 }
 
 const fn ringmill(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    Setting { section: Section::Ringmill, name, kind, default, effect: Effect::Real, doc }
+    Setting { section: Section::Ringmill, name, kind, default, effect: Effect::Real, dynamic: false, doc }
 }
 
 const fn topic(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    Setting { section: Section::Topic, name, kind, default, effect: Effect::Real, doc }
+    Setting { section: Section::Topic, name, kind, default, effect: Effect::Real, dynamic: true, doc }
 }
 
 const fn known(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    Setting { section: Section::Topic, name, kind, default, effect: Effect::DefaultOnly, doc }
+    Setting { section: Section::Topic, name, kind, default, effect: Effect::DefaultOnly, dynamic: true, doc }
 }
 
 /// `[broker]`: Kafka's names.
@@ -42,18 +43,27 @@ pub static BROKER: &[Setting] = &[
     broker("node.id", int(0, INT_MAX), "1", "This broker's number, shown to clients."),
     broker(
         "listeners",
-        ANY,
+        LIST,
         "PLAINTEXT://127.0.0.1:9092",
         "The address to listen on: HOST:PORT, or Kafka's PLAINTEXT://HOST:PORT.",
     ),
     broker(
         "advertised.listeners",
-        ANY,
+        LIST,
         "",
         "The address told to clients; empty: the one each client dialled. Needed behind NAT.",
     ),
-    broker("log.dirs", ANY, "/var/lib/ringmill", "The data directory; exactly one."),
-    broker("num.partitions", int(1, 10_000), "1", "Partitions of a topic that is created without saying how many."),
+    broker("log.dirs", LIST, "/var/lib/ringmill", "The data directory; exactly one."),
+    // Kafka's cannot change while it runs; Loki and Mimir ask for it all the same.
+    Setting {
+        dynamic: true,
+        ..broker(
+            "num.partitions",
+            int(1, 10_000),
+            "1",
+            "Partitions of a topic that is created without saying how many.",
+        )
+    },
     broker("auto.create.topics.enable", BOOL, "true", "Whether asking for an unknown topic creates it."),
     broker(
         "socket.request.max.bytes",
@@ -112,7 +122,7 @@ pub static RINGMILL: &[Setting] = &[
 
 /// `[topic]`: defaults of every topic, and what may be set on one topic. Sorted by name.
 pub static TOPIC: &[Setting] = &[
-    known("cleanup.policy", ANY, "delete", "Old records are deleted; compaction does not exist yet."),
+    known("cleanup.policy", LIST, "delete", "Old records are deleted; compaction does not exist yet."),
     known("compression.gzip.level", int(-1, 9), "-1", "Batches are not compressed anew by the broker."),
     known("compression.lz4.level", int(1, 17), "9", "Batches are not compressed anew by the broker."),
     known("compression.type", ANY, "producer", "Batches stay as the producer compressed them."),
@@ -129,15 +139,15 @@ pub static TOPIC: &[Setting] = &[
     known("flush.messages", from(1), "9223372036854775807", "Every answer is synced already; see write.caching."),
     // Kafka's default is "never", which leaves the window to the kernel; ours states it.
     topic("flush.ms", from(1), "1000", "With write.caching: the longest time that a record stays unsynced."),
-    known("follower.replication.throttled.replicas", ANY, "", "There is no replication yet."),
+    known("follower.replication.throttled.replicas", LIST, "", "There is no replication yet."),
     topic("index.interval.bytes", int(0, INT_MAX), "4096", "Bytes of records between two entries of the offset index."),
-    known("leader.replication.throttled.replicas", ANY, "", "There is no replication yet."),
+    known("leader.replication.throttled.replicas", LIST, "", "There is no replication yet."),
     known("local.retention.bytes", from(-2), "-2", "There is no tiered storage."),
     known("local.retention.ms", from(-2), "-2", "There is no tiered storage."),
     known("max.compaction.lag.ms", from(1), "9223372036854775807", "Compaction does not exist yet."),
     known(
         "max.decompressed.message.bytes",
-        int(1, INT_MAX),
+        int(1, 2_147_483_639),
         "2147483639",
         "Records are not decompressed by the broker.",
     ),
@@ -210,28 +220,6 @@ pub fn find(section: Section, name: &str) -> Option<&'static Setting> {
     of(section).iter().find(|setting| setting.name == name)
 }
 
-/// Kafka's broker-wide names of topic defaults, and the topic's name for the same thing: not accepted, but recognised, so that the
-/// refusal can say where the value belongs.
-pub(super) static BROKER_NAMES_OF_TOPIC_SETTINGS: &[(&str, &str)] = &[
-    ("log.cleanup.policy", "cleanup.policy"),
-    ("compression.type", "compression.type"),
-    ("log.flush.interval.ms", "flush.ms"),
-    ("log.flush.interval.messages", "flush.messages"),
-    ("log.index.interval.bytes", "index.interval.bytes"),
-    ("log.message.timestamp.after.max.ms", "message.timestamp.after.max.ms"),
-    ("log.message.timestamp.before.max.ms", "message.timestamp.before.max.ms"),
-    ("log.message.timestamp.type", "message.timestamp.type"),
-    ("log.retention.bytes", "retention.bytes"),
-    ("log.retention.hours", "retention.ms"),
-    ("log.retention.minutes", "retention.ms"),
-    ("log.retention.ms", "retention.ms"),
-    ("log.roll.hours", "segment.ms"),
-    ("log.roll.ms", "segment.ms"),
-    ("log.segment.bytes", "segment.bytes"),
-    ("message.max.bytes", "max.message.bytes"),
-    ("min.insync.replicas", "min.insync.replicas"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,14 +255,6 @@ mod tests {
             let default = if setting.default.is_empty() { "not set" } else { &format!("`{}`", setting.default) };
             let row = format!("| `{}` | {default} | {} |", setting.name, setting.doc);
             assert!(readme.contains(&row), "README.md has no row {row}");
-        }
-    }
-
-    #[test]
-    fn the_recognised_broker_names_point_at_topic_settings() {
-        for (broker_name, topic_name) in BROKER_NAMES_OF_TOPIC_SETTINGS {
-            assert!(find(Section::Topic, topic_name).is_some(), "{broker_name} → {topic_name}");
-            assert!(find(Section::Broker, broker_name).is_none(), "{broker_name}");
         }
     }
 

@@ -22,9 +22,9 @@ pub struct TopicConfigError {
 }
 
 /// What a topic gets for a setting that is not set on it: `[topic]` of the configuration, over the table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDefaults {
-    values: Vec<Value>,
+    entries: Vec<TopicEntry>,
     unsynced_bytes_max: u64,
 }
 
@@ -33,11 +33,40 @@ impl TopicDefaults {
     ///
     /// # Errors
     /// When the values contradict each other.
-    pub(super) fn new(values: Vec<Value>, unsynced_bytes_max: u64) -> Result<TopicDefaults, TopicConfigError> {
+    pub(super) fn new(values: &[Value], unsynced_bytes_max: u64) -> Result<TopicDefaults, TopicConfigError> {
         debug_assert!(values.iter().map(|value| value.setting.name).eq(tables::TOPIC.iter().map(|row| row.name)));
-        let defaults = TopicDefaults { values, unsynced_bytes_max };
+        let entry = |value: &Value| TopicEntry {
+            name: value.setting.name,
+            value: value.text.clone(),
+            origin: value.place.origin(),
+        };
+        let defaults = TopicDefaults { entries: values.iter().map(entry).collect(), unsynced_bytes_max };
         defaults.resolve(&BTreeMap::new())?;
         Ok(defaults)
+    }
+
+    /// The same with other defaults for some settings, given by the topic's name, in checked spelling.
+    ///
+    /// # Errors
+    /// When the values contradict each other.
+    pub(super) fn with<'a>(
+        &self,
+        changed: impl Iterator<Item = (&'static str, &'a str, Origin)>,
+    ) -> Result<TopicDefaults, TopicConfigError> {
+        let mut defaults = self.clone();
+        for (name, text, origin) in changed {
+            let row = tables::TOPIC.binary_search_by_key(&name, |setting| setting.name);
+            let row = row.expect("the caller takes names out of the topic table");
+            defaults.entries[row] = TopicEntry { name, value: text.to_owned(), origin };
+        }
+        defaults.resolve(&BTreeMap::new())?;
+        Ok(defaults)
+    }
+
+    /// The default of a setting that the topic table has.
+    pub(super) fn value_of(&self, name: &str) -> &str {
+        let row = self.entries.binary_search_by_key(&name, |entry| entry.name).expect("the topic table has this name");
+        &self.entries[row].value
     }
 
     /// The whole configuration of a topic on which `overrides` are set.
@@ -46,28 +75,20 @@ impl TopicDefaults {
     /// An unknown name, a value out of its range, a value other than the default for a setting without effect, or values that
     /// contradict each other: the first one found, by name.
     pub fn resolve(&self, overrides: &BTreeMap<String, String>) -> Result<TopicConfig, TopicConfigError> {
-        let mut entries: Vec<TopicEntry> = self
-            .values
-            .iter()
-            .map(|value| TopicEntry {
-                name: value.setting.name,
-                value: value.text.clone(),
-                origin: value.place.origin(),
-            })
-            .collect();
+        let mut entries = self.entries.clone();
         for (name, text) in overrides {
             let refuse = |why| TopicConfigError { name: name.clone(), why };
             let Ok(row) = tables::TOPIC.binary_search_by_key(&name.as_str(), |setting| setting.name) else {
                 return Err(refuse(unknown(name)));
             };
             let text = tables::TOPIC[row].check(text).map_err(|why| refuse(format!("{text:?} is refused: {why}")))?;
-            entries[row] = TopicEntry { name: tables::TOPIC[row].name, value: text, origin: Origin::Dynamic };
+            entries[row] = TopicEntry { name: tables::TOPIC[row].name, value: text, origin: Origin::Topic };
         }
         TopicConfig::from_entries(entries, self.unsynced_bytes_max)
     }
 }
 
-fn unknown(name: &str) -> String {
+pub(super) fn unknown(name: &str) -> String {
     match suggest::nearest(name, tables::TOPIC.iter().map(|setting| setting.name)) {
         Some(near) => format!("no such setting; did you mean {near}?"),
         None => "no such setting; `ringmill config print` lists all".to_owned(),
@@ -81,7 +102,7 @@ pub struct TopicEntry {
     pub name: &'static str,
     /// The value in effect.
     pub value: String,
-    /// [`Origin::Dynamic`] when it is set on the topic itself.
+    /// [`Origin::Topic`] when it is set on the topic itself.
     pub origin: Origin,
 }
 
@@ -198,8 +219,8 @@ mod tests {
 
     fn defaults() -> TopicDefaults {
         use crate::config::setting::Section;
-        let values = tables::of(Section::Topic).iter().map(Value::at_default).collect();
-        TopicDefaults::new(values, 64 << 20).expect("the table's defaults agree with each other")
+        let values: Vec<_> = tables::of(Section::Topic).iter().map(Value::at_default).collect();
+        TopicDefaults::new(&values, 64 << 20).expect("the table's defaults agree with each other")
     }
 
     fn resolve(overrides: &[(&str, &str)]) -> Result<TopicConfig, TopicConfigError> {
@@ -225,7 +246,7 @@ mod tests {
         assert_eq!(config.retention_ms, None);
         assert_eq!(config.timestamp_type, TimestampType::LogAppendTime);
         let entry = config.entries().iter().find(|entry| entry.name == "retention.ms").unwrap();
-        assert_eq!((entry.value.as_str(), entry.origin), ("-1", Origin::Dynamic));
+        assert_eq!((entry.value.as_str(), entry.origin), ("-1", Origin::Topic));
     }
 
     #[test]

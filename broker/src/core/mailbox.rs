@@ -112,6 +112,10 @@ pub enum Message {
     DeleteRecords(Vec<Deletion>, oneshot::Sender<Vec<Result<Offset, DeletionRefused>>>),
     /// Tell the producers that are active in this partition; `None` if it is not served.
     DescribeProducers(PartitionId, oneshot::Sender<Option<Vec<ActiveProducer>>>),
+    /// Let the partitions of these topics go by these settings from now on.
+    Configure(Arc<[(TopicId, LogConfig)]>, oneshot::Sender<()>),
+    /// Write the recovery checkpoint now; answers when it is durable.
+    Checkpoint(oneshot::Sender<std::io::Result<()>>),
     /// Accept connections and hand them out; only the first core gets this.
     Listen(Listener),
     /// Serve this accepted connection.

@@ -88,6 +88,8 @@ pub struct Core {
     clean: Cell<bool>,
     /// Whether the core stops: whoever waits for something new is answered with what there is.
     draining: watch::Sender<bool>,
+    /// Held while the recovery checkpoint is written: an older one must not replace a newer.
+    checkpoint_writing: tokio::sync::Mutex<()>,
     /// Rotates which partition of a fetch is asked first.
     fetches: Cell<usize>,
 }
@@ -107,6 +109,7 @@ impl Core {
             logs: RefCell::default(),
             clean: Cell::new(true),
             draining: watch::Sender::new(false),
+            checkpoint_writing: tokio::sync::Mutex::new(()),
             fetches: Cell::new(0),
         })
     }

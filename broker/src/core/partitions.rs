@@ -3,12 +3,13 @@
 //! It decides nothing about topics; `topics.rs` does, and tells the owners. Reads do not pass here: they go by the hosting image.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringmill_batch::Offset;
 use ringmill_engine::checkpoint::CheckpointEntry;
-use ringmill_engine::log::{Identity, Log, LogError, LogState, OpenError, RecoveryReport, StartInfo};
+use ringmill_engine::log::{Identity, Log, LogConfig, LogError, LogState, OpenError, RecoveryReport, StartInfo};
 use ringmill_engine::producer_state::ActiveProducer;
 use ringmill_net::Charge;
 use tokio::sync::oneshot;
@@ -209,6 +210,16 @@ impl Core {
         self.logs.borrow().get(&partition).map(|owned| owned.log.active_producers())
     }
 
+    /// Gives this core's partitions of some topics new settings.
+    pub(super) fn configure(&self, configs: &[(TopicId, LogConfig)]) {
+        let logs = self.logs.borrow();
+        for (topic, config) in configs {
+            for (_, owned) in logs.range(partitions_of(*topic)) {
+                owned.log.set_config(config.clone());
+            }
+        }
+    }
+
     async fn remove_partition(&self, partition: PartitionId, topic_name: &str) {
         let owned = self.logs.borrow_mut().remove(&partition);
         if let Some(owned) = owned {
@@ -292,6 +303,10 @@ fn report_recovery(partition: &str, report: &RecoveryReport) {
         let (indexes_rebuilt, segments_removed) = (report.indexes_rebuilt, report.segments_removed);
         tracing::info!(partition, indexes_rebuilt, segments_removed, "derived files were put right");
     }
+}
+
+fn partitions_of(topic: TopicId) -> RangeInclusive<PartitionId> {
+    PartitionId { topic, index: i32::MIN }..=PartitionId { topic, index: i32::MAX }
 }
 
 fn identity(partition: PartitionId) -> Identity {

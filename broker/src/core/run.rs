@@ -98,6 +98,17 @@ impl Core {
                     // Who asked may have gone.
                     let _ = answer.send(self.active_producers(partition));
                 }
+                Message::Configure(configs, answer) => {
+                    self.configure(&configs);
+                    // Who asked may have gone; the settings hold all the same.
+                    let _ = answer.send(());
+                }
+                Message::Checkpoint(answer) => {
+                    let core = Rc::clone(&self);
+                    tokio::task::spawn_local(
+                        async move { answer.send(core.write_checkpoint_unless(&[]).await.map(drop)) },
+                    );
+                }
                 Message::Drain(answer) => {
                     // The port is closed with its task.
                     accepting.take().inspect(JoinHandle::abort);
@@ -126,6 +137,7 @@ impl Core {
 
     async fn close(&self) -> Closed {
         let entries = self.close_partitions().await;
+        let _alone = self.checkpoint_writing.lock().await;
         if let Err(error) = self.write_checkpoint(&entries).await {
             // Derived data: the next start takes longer.
             tracing::warn!(%error, "the last recovery checkpoint cannot be written");
@@ -135,6 +147,17 @@ impl Core {
 
     async fn write_checkpoint(&self, entries: &[CheckpointEntry]) -> std::io::Result<()> {
         checkpoint::write(&*self.disk, &self.shared.data_dir, self.id.0, entries).await
+    }
+
+    /// Writes the checkpoint of this moment, unless it says what `written` says. Gives what it says.
+    async fn write_checkpoint_unless(&self, written: &[CheckpointEntry]) -> std::io::Result<Vec<CheckpointEntry>> {
+        let _alone = self.checkpoint_writing.lock().await;
+        // Taken only now: whoever waited here must not write what was true before.
+        let entries = self.checkpoint_entries();
+        if entries != written {
+            self.write_checkpoint(&entries).await?;
+        }
+        Ok(entries)
     }
 }
 
@@ -149,12 +172,8 @@ async fn write_checkpoints(core: Rc<Core>, mut stop: oneshot::Receiver<()>) {
             _ = &mut stop => return,
             _ = ticks.tick() => {}
         }
-        let entries = core.checkpoint_entries();
-        if entries == written {
-            continue;
-        }
-        match core.write_checkpoint(&entries).await {
-            Ok(()) => written = entries,
+        match core.write_checkpoint_unless(&written).await {
+            Ok(entries) => written = entries,
             Err(error) => {
                 tracing::warn!(%error, "the recovery checkpoint cannot be written: a restart would scan more")
             }

@@ -5,15 +5,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::RunningConfig;
 use crate::config::topic::TopicConfig;
 
 /// A topic's identity: given once, never again, so that a deleted topic's name may return without its records.
 pub type TopicId = [u8; 16];
 
-/// All topics at one moment.
-#[derive(Clone, Debug, Default)]
+/// All topics, and the broker's own settings, at one moment.
+#[derive(Clone, Debug)]
 pub struct MetadataImage {
     pub(super) cluster_id: Arc<str>,
+    pub(super) running: Arc<RunningConfig>,
     pub(super) topics: BTreeMap<Arc<str>, Arc<Topic>>,
     pub(super) names: BTreeMap<TopicId, Arc<str>>,
 }
@@ -23,6 +25,12 @@ impl MetadataImage {
     #[must_use]
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
+    }
+
+    /// What is in effect of the settings that can change while the broker runs.
+    #[must_use]
+    pub fn running(&self) -> &Arc<RunningConfig> {
+        &self.running
     }
 
     /// Finds a topic by name.
@@ -42,10 +50,26 @@ impl MetadataImage {
         self.topics.values()
     }
 
+    /// No topics yet.
+    pub(super) fn new(cluster_id: &str, running: RunningConfig) -> MetadataImage {
+        MetadataImage {
+            cluster_id: cluster_id.into(),
+            running: Arc::new(running),
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn with(&self, topic: Arc<Topic>) -> MetadataImage {
+        self.with_all([topic])
+    }
+
+    pub(super) fn with_all(&self, topics: impl IntoIterator<Item = Arc<Topic>>) -> MetadataImage {
         let mut next = self.clone();
-        next.names.insert(topic.id, Arc::clone(&topic.name));
-        next.topics.insert(Arc::clone(&topic.name), topic);
+        for topic in topics {
+            next.names.insert(topic.id, Arc::clone(&topic.name));
+            next.topics.insert(Arc::clone(&topic.name), topic);
+        }
         next
     }
 

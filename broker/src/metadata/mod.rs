@@ -1,12 +1,14 @@
-//! What the broker knows about itself beside the records: its topics, their identities and settings, and who got which producer id.
+//! What the broker knows about itself beside the records: its topics, their identities and settings, its own settings, and who got
+//! which producer id.
 //!
 //! [`Metadata`] is the handle that every core holds. Reading is an immutable [`MetadataImage`] behind a watch, replaced as a whole
 //! after each durable commit; writing is a message to the one thread that owns the database, or, in the simulation, a call in
 //! place. A topic is created in two steps so that the caller can make its partitions durable in between: [`Metadata::prepare_topic`]
-//! gives identity and placement and writes nothing, [`Metadata::commit_topic`] makes it exist. Knows nothing of directories and logs.
+//! gives identity and placement and writes nothing, [`Metadata::commit_topic`] makes it exist. Settings change in the same two steps. Knows nothing of directories and logs.
 
 mod image;
 mod name;
+mod settings;
 mod simulated;
 mod store;
 
@@ -21,8 +23,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use image::{MetadataImage, Topic, TopicId};
 pub use name::{TOPIC_NAME_BYTES_MAX, check_topic_name};
+pub use settings::{PreparedSettings, Reconfigured, Resource};
 pub use store::{OpenError, Options, PRODUCER_ID_BLOCK, PreparedTopic};
 
+use crate::config::alter::{AlterError, Alteration};
+use crate::config::running::BrokerSettingError;
 use crate::config::topic::TopicConfigError;
 use store::{OpenStorage, Store};
 
@@ -68,6 +73,20 @@ pub enum MetadataError {
     /// A setting is unknown or refused. INVALID_CONFIG.
     #[error(transparent)]
     Config(#[from] TopicConfigError),
+    /// An alteration of settings is refused. INVALID_CONFIG or INVALID_REQUEST.
+    #[error(transparent)]
+    Alter(#[from] AlterError),
+    /// A setting of the broker is refused. INVALID_CONFIG.
+    #[error(transparent)]
+    BrokerSetting(#[from] BrokerSettingError),
+    /// A setting of the broker would break a topic. INVALID_CONFIG.
+    #[error("topic {topic} does not fit this: {error}")]
+    TopicBreaks {
+        /// The topic.
+        topic: String,
+        /// What would be wrong with it.
+        error: TopicConfigError,
+    },
     /// The disk refused the write before anything was committed, for want of space for example; nothing has changed.
     /// KAFKA_STORAGE_ERROR.
     #[error("the metadata database could not be written: {0}; nothing was changed")]
@@ -197,6 +216,26 @@ impl Metadata {
     pub async fn delete_topic(&self, name: &str) -> Result<Arc<Topic>, MetadataError> {
         let name = name.to_owned();
         self.run(move |store| store.delete_topic(&name)).await
+    }
+
+    /// Checks a change of settings and works out what it would do. Changes nothing.
+    ///
+    /// # Errors
+    /// The alteration is refused, there is no such topic, or what would be set does not fit together.
+    pub async fn prepare_settings(
+        &self,
+        resource: Resource,
+        wanted: Alteration,
+    ) -> Result<PreparedSettings, MetadataError> {
+        self.run(move |store| store.prepare_settings(resource, &wanted)).await
+    }
+
+    /// Makes prepared settings hold; durable when this returns. Between the two calls no topic and no setting may have changed.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn commit_settings(&self, prepared: PreparedSettings) -> Result<(), MetadataError> {
+        self.run(move |store| store.commit_settings(prepared)).await
     }
 
     /// Takes a block of [`PRODUCER_ID_BLOCK`] producer ids that no one else ever gets; durable when this returns.

@@ -21,7 +21,9 @@ use uuid::Uuid;
 use super::image::{MetadataImage, Topic, TopicId};
 use super::name::{check_topic_name, names_collide};
 use super::{MetadataError, NewTopic};
-use crate::config::topic::{TopicConfig, TopicDefaults};
+use crate::config::running::BrokerSettingError;
+use crate::config::topic::TopicConfig;
+use crate::config::{BrokerConfig, DynamicSettings, RunningConfig};
 
 /// How many producer ids one transaction takes, so that a new producer rarely waits for a sync.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -29,8 +31,8 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// A topic's largest number of partitions.
 pub(super) const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 
-/// Rises when the tables below change in a way that older code would misread.
-const FORMAT_VERSION: u64 = 1;
+/// Rises when the tables below change in a way that older code would misread. 2: settings of brokers.
+pub(super) const FORMAT_VERSION: u64 = 2;
 
 /// A database that passes its checks is small: redb's cache need not be larger than this.
 const CACHE_BYTES: usize = 4 << 20;
@@ -38,9 +40,12 @@ const CACHE_BYTES: usize = 4 << 20;
 /// Words: `cluster id`.
 const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
 /// Numbers: `format version`, `next producer id`, `next placement`.
-const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Topics by name; the value is a [`TopicRow`] as JSON.
-const TOPICS: TableDefinition<'_, &str, &str> = TableDefinition::new("topics");
+pub(super) const TOPICS: TableDefinition<'_, &str, &str> = TableDefinition::new("topics");
+/// What is set on brokers by the admin protocol, by node id, and under the empty name for all of them; the value is an object of
+/// names and values as JSON. Not there in format 1.
+pub(super) const BROKERS: TableDefinition<'_, &str, &str> = TableDefinition::new("brokers");
 
 /// Gives the database's storage, again after each failed write.
 pub(super) type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBackend>> + Send>;
@@ -49,8 +54,8 @@ pub(super) type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBacke
 pub struct Options {
     /// The cluster's id, out of the superblock; a database of another cluster is refused.
     pub cluster_id: String,
-    /// What topics get for settings that are not set on them.
-    pub topic_defaults: Arc<TopicDefaults>,
+    /// What the broker was started with: what topics get for settings that are not set on them, and who the broker is.
+    pub started: BrokerConfig,
     /// Gives identities that never repeat: random ones, or in the simulation the seed's.
     pub new_topic_id: Box<dyn FnMut() -> TopicId + Send>,
 }
@@ -58,9 +63,9 @@ pub struct Options {
 impl Options {
     /// Options with random topic ids.
     #[must_use]
-    pub fn new(cluster_id: &str, topic_defaults: Arc<TopicDefaults>) -> Options {
+    pub fn new(cluster_id: &str, started: &BrokerConfig) -> Options {
         let new_topic_id = Box::new(|| Uuid::new_v4().into_bytes());
-        Options { cluster_id: cluster_id.to_owned(), topic_defaults, new_topic_id }
+        Options { cluster_id: cluster_id.to_owned(), started: started.clone(), new_topic_id }
     }
 }
 
@@ -117,6 +122,12 @@ pub enum OpenError {
         /// What contradicts what.
         why: String,
     },
+    /// What the admin protocol has set on the broker contradicts its configuration of today.
+    #[error(
+        "what was set on the broker by the admin protocol does not fit its configuration: {0}; change the configuration back, and \
+         delete the setting by the admin protocol first"
+    )]
+    Broker(BrokerSettingError),
     /// The metadata thread cannot be started.
     #[error("the metadata thread cannot be started: {0}")]
     Thread(io::Error),
@@ -137,7 +148,7 @@ impl PreparedTopic {
 /// A topic as the database keeps it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TopicRow {
+pub(super) struct TopicRow {
     id: Uuid,
     partitions: i32,
     placement: u64,
@@ -151,9 +162,9 @@ pub(super) struct Store {
     database: Option<Database>,
     open_storage: OpenStorage,
     sync_failed: Arc<AtomicBool>,
-    options: Options,
+    pub(super) options: Options,
     next_placement: u64,
-    image: watch::Sender<Arc<MetadataImage>>,
+    pub(super) image: watch::Sender<Arc<MetadataImage>>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -185,7 +196,7 @@ impl Store {
         })?;
         // Compares every page with its checksum; the database is small, and a wrong topic is worse than a millisecond.
         database.check_integrity().map_err(|error| damaged(error.to_string()))?;
-        let content = match read(&database).map_err(|error| damaged(error.to_string()))? {
+        let mut content = match read(&database).map_err(|error| damaged(error.to_string()))? {
             Some(content) => content,
             None => {
                 let new = initialise(&database, &options.cluster_id);
@@ -195,6 +206,7 @@ impl Store {
                     cluster_id: options.cluster_id.clone(),
                     next_placement: 0,
                     topics: Vec::new(),
+                    brokers: BTreeMap::new(),
                 }
             }
         };
@@ -205,11 +217,20 @@ impl Store {
             let expected = options.cluster_id;
             return Err(OpenError::OtherCluster { path: path.to_owned(), found: content.cluster_id, expected });
         }
-        let mut image = MetadataImage { cluster_id: options.cluster_id.as_str().into(), ..MetadataImage::default() };
+        let mut settings_of = |broker: &str| match content.brokers.remove(broker) {
+            Some(row) => {
+                serde_json::from_str(&row).map_err(|error| damaged(format!("the row of broker {broker:?}: {error}")))
+            }
+            None => Ok(BTreeMap::new()),
+        };
+        let broker = settings_of(&options.started.node_id.to_string())?;
+        let dynamic = DynamicSettings { cluster: settings_of("")?, broker };
+        let running = RunningConfig::resolve(&options.started, dynamic).map_err(OpenError::Broker)?;
+        let mut image = MetadataImage::new(&options.cluster_id, running);
         for (name, row) in content.topics {
             let row: TopicRow =
                 serde_json::from_str(&row).map_err(|error| damaged(format!("the row of topic {name}: {error}")))?;
-            let config = options.topic_defaults.resolve(&row.settings);
+            let config = image.running.topic_defaults().resolve(&row.settings);
             let config = config.map_err(|error| OpenError::Topic { topic: name.clone(), why: error.to_string() })?;
             let topic = Arc::new(row.into_topic(&name, config));
             image.names.insert(topic.id, Arc::clone(&topic.name));
@@ -230,7 +251,7 @@ impl Store {
         if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&partition_count) {
             return Err(MetadataError::PartitionCount(partition_count));
         }
-        let config = self.options.topic_defaults.resolve(&settings)?;
+        let config = self.image.borrow().running.topic_defaults().resolve(&settings)?;
         Ok(PreparedTopic(Topic {
             name: name.into(),
             id: (self.options.new_topic_id)(),
@@ -324,7 +345,7 @@ impl Store {
     }
 
     /// One durable transaction. A failure rolls back, or, when a sync failed, ends the store.
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, MetadataError> {
@@ -354,7 +375,7 @@ impl Store {
 }
 
 impl TopicRow {
-    fn of(topic: &Topic) -> TopicRow {
+    pub(super) fn of(topic: &Topic) -> TopicRow {
         TopicRow {
             id: Uuid::from_bytes(topic.id),
             partitions: topic.partition_count,
@@ -383,6 +404,7 @@ struct Content {
     cluster_id: String,
     next_placement: u64,
     topics: Vec<(String, String)>,
+    brokers: BTreeMap<String, String>,
 }
 
 /// `None` from a database in which nothing was ever committed.
@@ -399,11 +421,22 @@ fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
         let (name, row) = row?;
         topics.push((name.value().to_owned(), row.value().to_owned()));
     }
+    let mut brokers = BTreeMap::new();
+    match transaction.open_table(BROKERS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        table => {
+            for row in table?.iter()? {
+                let (name, row) = row?;
+                brokers.insert(name.value().to_owned(), row.value().to_owned());
+            }
+        }
+    }
     Ok(Some(Content {
         format: number("format version")?,
         cluster_id: words.get("cluster id")?.map_or_else(String::new, |id| id.value().to_owned()),
         next_placement: number("next placement")?,
         topics,
+        brokers,
     }))
 }
 

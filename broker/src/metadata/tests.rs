@@ -95,7 +95,7 @@ impl TestDisk {
 
 fn options(cluster_id: &str) -> Options {
     let config = BrokerConfig::from_settings(&[]).unwrap();
-    Options::new(cluster_id, Arc::clone(&config.topic_defaults))
+    Options::new(cluster_id, &config)
 }
 
 fn new_topic(name: &str, partition_count: i32) -> NewTopic {

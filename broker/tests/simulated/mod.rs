@@ -130,8 +130,7 @@ impl Machine {
         let ids = Random::new(self.random.next());
         let new_topic_id = Box::new(move || u128::from(ids.next()).to_be_bytes());
         let cluster_id = "simulated".to_owned();
-        let topic_defaults = Arc::clone(&config.topic_defaults);
-        let options = Options { cluster_id, topic_defaults, new_topic_id };
+        let options = Options { cluster_id, started: config.clone(), new_topic_id };
         let path = Path::new(DATA_DIR).join("metadata.redb");
         Metadata::open_simulated(&self.simulation, disk, &path, options).expect("the metadata opens after every crash")
     }

@@ -2,18 +2,22 @@
 //!
 //! The versions come from the messages' own tables; the names of all others serve log lines about requests that are not served.
 
+use crate::wire::messages::alter_configs::AlterConfigsRequest;
 use crate::wire::messages::api_versions::ApiVersionsRequest;
 use crate::wire::messages::create_partitions::CreatePartitionsRequest;
 use crate::wire::messages::create_topics::CreateTopicsRequest;
 use crate::wire::messages::delete_records::DeleteRecordsRequest;
 use crate::wire::messages::delete_topics::DeleteTopicsRequest;
 use crate::wire::messages::describe_cluster::DescribeClusterRequest;
+use crate::wire::messages::describe_configs::DescribeConfigsRequest;
 use crate::wire::messages::describe_log_dirs::DescribeLogDirsRequest;
 use crate::wire::messages::describe_producers::DescribeProducersRequest;
 use crate::wire::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use crate::wire::messages::fetch::FetchRequest;
 use crate::wire::messages::find_coordinator::FindCoordinatorRequest;
+use crate::wire::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::wire::messages::init_producer_id::InitProducerIdRequest;
+use crate::wire::messages::list_config_resources::ListConfigResourcesRequest;
 use crate::wire::messages::list_offsets::ListOffsetsRequest;
 use crate::wire::messages::metadata::MetadataRequest;
 use crate::wire::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
@@ -151,10 +155,14 @@ pub const SERVED: &[Api] = &[
     Api::of::<DeleteRecordsRequest<'_>>(),
     Api::of::<InitProducerIdRequest<'_>>(),
     Api::of::<OffsetForLeaderEpochRequest<'_>>(),
+    Api::of::<DescribeConfigsRequest<'_>>(),
+    Api::of::<AlterConfigsRequest<'_>>(),
     Api::of::<DescribeLogDirsRequest<'_>>(),
     Api::of::<CreatePartitionsRequest<'_>>(),
+    Api::of::<IncrementalAlterConfigsRequest<'_>>(),
     Api::of::<DescribeClusterRequest>(),
     Api::of::<DescribeProducersRequest<'_>>(),
+    Api::of::<ListConfigResourcesRequest>(),
     Api::of::<DescribeTopicPartitionsRequest<'_>>(),
 ];
 
