@@ -2,9 +2,15 @@
 //!
 //! Knows only words; the callers phrase the sentence.
 
+/// No name that anybody meant is longer; a stranger may send one of 32 KiB, many times, and each would be compared with all we know.
+const UNKNOWN_BYTES_MAX: usize = 200;
+
 /// The candidate nearest to `unknown` by edit distance, if it is near enough to be a slip: at most a third of the letters
 /// differ, or two in a word that short (two letters swapped count as two).
 pub(super) fn nearest<'a>(unknown: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if unknown.len() > UNKNOWN_BYTES_MAX {
+        return None;
+    }
     let letters = unknown.chars().count();
     let limit = if letters < 4 { 1 } else { (letters / 3).max(2) };
     candidates
@@ -46,6 +52,7 @@ mod tests {
         check("rtention.sm", Some("retention.ms"));
         check("wholly.other.thing", None);
         check("", None);
+        check(&format!("retention.ms{}", " ".repeat(UNKNOWN_BYTES_MAX)), None);
     }
 
     #[test]
