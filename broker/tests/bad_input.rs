@@ -308,8 +308,8 @@ fn answers_do_not_grow_beyond_measure() {
     let mut client = Raw::connect(broker.address());
     assert_eq!(client.create_topic("large", 1000, &[]), OK);
     // A large topic, asked for again and again, is told about once.
-    // An id beside the name changes nothing.
-    for version in [9, 12] {
+    // Beside an id no name counts.
+    for (version, unknown) in [(9, 0), (12, 4_999)] {
         let topic = |id: u16| MetadataRequestTopic {
             topic_id: [id.to_be_bytes(); 8].as_flattened().try_into().unwrap(),
             name: Some("large"),
@@ -317,7 +317,10 @@ fn answers_do_not_grow_beyond_measure() {
         let request = MetadataRequest { topics: Some((0..5_000).map(topic).collect()), ..MetadataRequest::default() };
         let frame = client.call(&request, version);
         let response: MetadataResponse<'_> = frame.decode(version);
-        assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1000), "version {version}");
+        assert_eq!(response.topics[0].partitions.len(), 1000, "version {version}");
+        let others = response.topics[1..].iter().map(|topic| (topic.error_code, topic.partitions.len()));
+        assert!(others.clone().all(|other| other == (ErrorCode::UnknownTopicId.code(), 0)), "version {version}");
+        assert_eq!(others.count(), unknown, "version {version}");
     }
     // Topics that are only to be checked would each be answered with all their settings.
     let names: Vec<String> = (0..10_001).map(|number| format!("t{number}")).collect();

@@ -350,6 +350,9 @@ fn metadata_lists_all_some_or_no_topics_as_each_version_asks() {
         if version >= 10 {
             let by_id = |topic_id| Some(vec![MetadataRequestTopic { topic_id, name: None }]);
             assert_eq!(ask(by_id(all[1].2), version), all[1..], "version {version}");
+            // As Java's admin client asks: it was told that this is no name of a topic.
+            let beside = Some(vec![MetadataRequestTopic { topic_id: all[1].2, name: Some("") }]);
+            assert_eq!(ask(beside, version), all[1..], "version {version}");
             let (error, _, id, partitions) = ask(by_id([9; 16]), version).remove(0);
             assert_eq!((error, id, partitions), (ErrorCode::UnknownTopicId.code(), [9; 16], 0), "version {version}");
         }

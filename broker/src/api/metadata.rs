@@ -34,9 +34,9 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
             let mut found = Vec::new();
             let mut named = BTreeSet::new();
             for topic in topics {
-                // Each once: a large topic named a million times would be an answer of gigabytes. Beside a name no id counts.
-                let id = if topic.name.is_some() { NO_ID } else { topic.topic_id };
-                if named.insert((topic.name, id)) {
+                // Each once: a large topic named a million times would be an answer of gigabytes.
+                let topic = by_id_or_name(topic);
+                if named.insert((topic.name, topic.topic_id)) {
                     found.push(find(core, &topic, create).await);
                 }
             }
@@ -59,6 +59,11 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
         ..MetadataResponse::default()
     };
     Ok(respond(request, &response))
+}
+
+/// Beside an id no name counts: Java's admin client sends an empty one.
+fn by_id_or_name(topic: MetadataRequestTopic<'_>) -> MetadataRequestTopic<'_> {
+    MetadataRequestTopic { name: if topic.topic_id == NO_ID { topic.name } else { None }, ..topic }
 }
 
 async fn find(core: &Rc<Core>, asked: &MetadataRequestTopic<'_>, create: bool) -> Found {
