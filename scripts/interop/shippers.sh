@@ -4,9 +4,12 @@
 # rsyslog and syslog-ng follow a file and ship it with every codec they have, acks -1, while the broker is killed and started again;
 # every byte and its order are compared. syslog-ng also ships what its `loggen` sends, collectd what it measures. A shipper repeats
 # what was not acknowledged when the broker died, so the table of topics says what each may promise. Packages that apt would not
-# have beside rsyslog are unpacked under target/interop and run from there. One line a shipper goes to target/interop/shippers.md.
+# have beside rsyslog are unpacked under target/interop and run from there.
+#
+# Usage: shippers.sh BINARY_DIR [--rewrite-readme]. The table of what passed goes to target/interop/shippers.md; README.md has the same.
 set -euo pipefail
-RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
+RINGMILL=${1:?usage: $0 BINARY_DIR [--rewrite-readme]}/ringmill
+readme_too=${2:-}
 here=$(dirname "$0")
 . "$here/../lib/broker.sh"
 . "$here/../lib/install.sh"
@@ -33,12 +36,13 @@ kills=3
 cache=$(repository_root)/target/interop
 unpacked=$cache/shippers
 matrix=$cache/shippers.md
+readme=$(repository_root)/README.md
 
 main() {
     local row name module have try version skipped=() passed=()
     need_apt kcat || skip "kcat is not installed and cannot be installed here"
     mkdir -p "$cache"
-    : > "$matrix"
+    printf '%s\n' "| shipper | version | language | what passed |" "| --- | --- | --- | --- |" > "$matrix"
     real_input
     broker_start
     for row in "${shippers[@]}"; do
@@ -48,7 +52,7 @@ main() {
             "$try" "$name"
             shipper_stop
             version=$("version_$name")
-            echo "| $name $module | $version, librdkafka $(librdkafka_version) | C | $achieved | |" >> "$matrix"
+            echo "| $name $module | $version, librdkafka $(librdkafka_version) | C | $achieved |" >> "$matrix"
             echo "$name $version: passed in $SECONDS s"
             passed+=("$name")
         else
@@ -59,7 +63,25 @@ main() {
     broker_stop
     "$RINGMILL" log verify "$work/data" > "$work/verify" || fail "log verify: $(cat "$work/verify")"
     cat "$matrix"
+    if [ "$readme_too" = --rewrite-readme ]; then rewrite_readme; else check_readme; fi
     [ ${#skipped[@]} = 0 ] || skip "${skipped[*]} cannot be installed here; passed: ${passed[*]:-none}"
+}
+
+# The README's table may name older versions, and shippers that cannot be had here.
+check_readme() {
+    local row
+    while read -r row; do
+        without_versions < "$readme" | grep -qxF "$row" || fail "README.md lacks: $row; $0 BINARY_DIR --rewrite-readme puts it right"
+    done < <(without_versions < "$matrix")
+}
+
+without_versions() { awk -F '[|]' -v OFS='|' '{ $3 = ""; print }'; }
+
+rewrite_readme() {
+    awk -v table="$matrix" '/^<!-- shippers: end/ { while ((getline line < table) > 0) print line; inside = 0 }
+        !inside { print }
+        /^<!-- shippers: begin/ { inside = 1 }' "$readme" > "$work/readme"
+    cp "$work/readme" "$readme"
 }
 
 # --- what is shipped
@@ -190,7 +212,7 @@ ship_file() {
         keeps_promise "$promise" || fail "$shipper, $topic: not $promise after $kills kills"
         echo "$shipper, $topic: $promise over $kills kills, $(($(wc -l < "$work/out") - lines)) lines more than once"
     done
-    achieved="a file in every byte and its order; none, gzip, snappy, lz4, zstd; broker killed $kills times: nothing lost, once each when idempotent"
+    achieved="a file in every byte and its order with none, gzip, snappy, lz4, zstd; over $kills kills of the broker nothing is lost, and idempotent nothing comes twice"
 }
 
 # await_lines SHIPPER TOPIC COUNT: waits until so many different lines are in the topic; what is in it is then in $work/out.
@@ -273,7 +295,7 @@ ship_values() {
         [ "$(stored_codecs "$shipper-$topic")" = "$asked " ] || fail "$shipper: asked for $asked, stored: $(stored_codecs "$shipper-$topic")"
     done
     python3 "$here/collectd_values.py" "$newest" "${records[@]}" || fail "$shipper: the records do not say the same"
-    achieved="JSON, Command and Graphite records say the same values in their order; none, gzip, snappy, lz4, zstd"
+    achieved="JSON, Command and Graphite records with none, gzip, snappy, lz4, zstd: the same values in their order"
 }
 
 # --- who they were
