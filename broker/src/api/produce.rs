@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ringmill_batch::{
-    BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, stamp_max_timestamp,
+    BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, check_records, stamp_max_timestamp,
 };
 use ringmill_engine::log::{AppendError, Appended, LogState};
 use ringmill_net::wire::messages::produce::{
@@ -296,8 +296,15 @@ fn check_batch(records: &mut [u8], topic: &Topic, version: i16, now_ms: i64) -> 
         return Err(Refusal::new(ErrorCode::InvalidTxnState, "there is no open transaction"));
     }
     let header = with_max_timestamp(records, header)?;
-    check_timestamps(&header, topic, now_ms)?;
+    let earliest_ms = if topic.config.strict_records { walked(records)? } else { header.base_timestamp };
+    check_timestamps(&header, earliest_ms, topic, now_ms)?;
     Ok(header)
+}
+
+/// The smallest timestamp of a batch whose records are what its header says.
+fn walked(records: &[u8]) -> Result<i64, Refusal> {
+    check_records(records, DecompressLimit::default())
+        .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, format!("strict.records is set on the topic: {error}")))
 }
 
 /// The batch's largest timestamp is what a search by time goes by, and sarama before 2025 leaves it out: only such a batch is walked.
@@ -310,11 +317,11 @@ fn with_max_timestamp(records: &mut [u8], header: BatchHeader) -> Result<BatchHe
 }
 
 /// Holds the batch's own bounds against the topic's; records are not walked for it. −1 means that the producer knows no time.
-fn check_timestamps(header: &BatchHeader, topic: &Topic, now_ms: i64) -> Result<(), Refusal> {
+fn check_timestamps(header: &BatchHeader, earliest: i64, topic: &Topic, now_ms: i64) -> Result<(), Refusal> {
     if topic.config.timestamp_type == TimestampType::LogAppendTime {
         return Ok(());
     }
-    let (earliest, latest) = (header.base_timestamp, header.max_timestamp.max(header.base_timestamp));
+    let latest = header.max_timestamp.max(header.base_timestamp);
     let before_max_ms = topic.config.timestamp_before_max_ms;
     let after_max_ms = topic.config.timestamp_after_max_ms;
     if earliest >= 0 && now_ms.saturating_sub(earliest) > before_max_ms {

@@ -195,6 +195,12 @@ pub static TOPIC: &[Setting] = &[
     known("segment.index.bytes", int(4, INT_MAX), "10485760", "Indexes grow as they need."),
     known("segment.jitter.ms", from(0), "0", "Segments roll on time."),
     topic("segment.ms", from(1), "604800000", "How long a segment is written to before a new one is begun."),
+    topic(
+        "strict.records",
+        BOOL,
+        "false",
+        "Decompress every batch that is produced and refuse it when its records are not what its header says.",
+    ),
     known("unclean.leader.election.enable", BOOL, "false", "There is one replica."),
     topic(
         "write.caching",

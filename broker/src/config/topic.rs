@@ -132,6 +132,8 @@ pub struct TopicConfig {
     pub segment_bytes: u64,
     /// `segment.ms`.
     pub segment_ms: i64,
+    /// `strict.records`: whether produced records are walked.
+    pub strict_records: bool,
     /// The broker's `unsynced.bytes.max`, which bounds every topic without `write.caching`.
     pub unsynced_bytes_max: u64,
     /// `write.caching`.
@@ -188,6 +190,7 @@ impl TopicConfig {
             retention_ms: limit("retention.ms"),
             segment_bytes: bytes("segment.bytes"),
             segment_ms: integer("segment.ms"),
+            strict_records: text("strict.records") == "true",
             unsynced_bytes_max,
             write_caching: text("write.caching") == "true",
             entries: Vec::new(),

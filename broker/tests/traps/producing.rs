@@ -167,6 +167,98 @@ fn producers_keep_their_own_times_elsewhere() {
     broker.stop();
 }
 
+/// A batch whose records were changed behind its header's back, its checksum made right.
+fn lying(what: &str) -> Bytes {
+    let mut bytes = batch(3, 10).to_vec();
+    match what {
+        "a larger maximum timestamp" => bytes[35..43].copy_from_slice(&(now_ms() + 1000).to_be_bytes()),
+        // The second record's offset delta: length, attributes and timestamp delta stand before it.
+        "an offset twice" => {
+            let record = 61 + 1 + usize::from(bytes[61] / 2);
+            bytes[record + 3] = 0;
+        }
+        "a record shorter than it says" => bytes[61] -= 2,
+        "a byte behind the last record" => {
+            bytes.push(0);
+            let length = i32::try_from(bytes.len() - 12).unwrap();
+            bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        }
+        "noise for a codec" => bytes[22] = 4,
+        other => panic!("{other}"),
+    }
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
+}
+
+/// Some hundred bytes that become 32 MiB.
+fn bomb(codec: Codec) -> Bytes {
+    let mut builder = BatchBuilder::new(codec, None);
+    builder.push(now_ms(), None, Some(&vec![0; 32 << 20]), &[]);
+    builder.finish().freeze()
+}
+
+/// Ordinary topics do not look into batches; what lies is then the consumer's to find. Strict ones do, within bounds.
+#[test]
+fn records_that_lie_are_refused_by_strict_topics_only() {
+    let (broker, mut client, _dir) = with_logs(1, &[]);
+    assert_eq!(client.create_topic("strict", 1, &[("strict.records", "true")]), OK);
+    let lies = [
+        "a larger maximum timestamp",
+        "an offset twice",
+        "a record shorter than it says",
+        "a byte behind the last record",
+        "noise for a codec",
+    ];
+    let mut cases: Vec<_> = lies.map(|what| (what, lying(what))).into();
+    cases.push(("a bomb of zstd", bomb(Codec::Zstd)));
+    for (what, bytes) in cases {
+        assert_eq!(client.produce("logs", 0, bytes.clone()).error, OK, "{what}");
+        let request = produce_request("strict", [0; 16], &bytes);
+        let (error, why) = produce(&mut client, &request, 9, bytes, |told| {
+            (told.error_code, told.error_message.unwrap_or_default().to_owned())
+        });
+        assert_eq!(ErrorCode::from_code(error), Some(ErrorCode::InvalidRecord), "{what}");
+        assert!(why.starts_with("strict.records is set"), "{what}: {why}");
+    }
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let now = now_ms();
+        assert_eq!(client.produce("strict", 0, at_times(codec, &[now, now - 5, now + 5])).error, OK, "{codec:?}");
+    }
+    assert_eq!(client.list_offset("strict", -1), (OK, 15));
+    broker.stop();
+}
+
+/// The header of a batch has the time of its first record, which need not be the oldest.
+#[test]
+fn strict_topics_find_an_old_record_behind_a_new_one() {
+    let settings = [("strict.records", "true"), ("message.timestamp.before.max.ms", "60000")];
+    let (broker, mut client, _dir) = with_logs(1, &settings);
+    let now = now_ms();
+    assert_eq!(client.produce("logs", 0, at_times(Codec::Lz4, &[now, now - 1000])).error, OK);
+    let old = client.produce("logs", 0, at_times(Codec::Lz4, &[now, now - HOUR_MS]));
+    assert_eq!(old.error, ErrorCode::InvalidTimestamp.code());
+    broker.stop();
+}
+
+/// A search by time walks the one batch that it finds; a bomb in it must cost no memory, and everything else goes on.
+#[test]
+fn a_search_that_meets_a_bomb_ends_in_an_error_and_hurts_nobody() {
+    for codec in [Codec::Zstd, Codec::Gzip] {
+        let (broker, mut client, _dir) = with_logs(1, &[]);
+        let bytes = bomb(codec);
+        assert!(bytes.len() < 100_000, "{codec:?}: {}", bytes.len());
+        assert_eq!(client.produce("logs", 0, bytes.clone()), Produced { error: OK, base_offset: 0 });
+        let (error, _) = client.list_offset("logs", now_ms() - HOUR_MS);
+        // gzip cannot reach the forbidden ratio: what it makes of these bytes is allowed.
+        let expected = if codec == Codec::Zstd { ErrorCode::CorruptMessage } else { ErrorCode::None };
+        assert_eq!(ErrorCode::from_code(error), Some(expected), "{codec:?}");
+        assert_eq!(client.fetch("logs", 0).records[61..], bytes[61..], "{codec:?}: who wants it gets it as it is");
+        assert_eq!((client.list_offset("logs", -2), client.list_offset("logs", -1)), ((OK, 0), (OK, 1)));
+        broker.stop();
+    }
+}
+
 fn producer_id(client: &mut Raw) -> i64 {
     let frame = client.call(&InitProducerIdRequest::default(), 4);
     frame.decode::<InitProducerIdResponse>(4).producer_id

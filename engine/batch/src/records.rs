@@ -33,6 +33,9 @@ pub enum RecordError {
     /// A record's offset is past the batch's last, or not after the record before it.
     #[error("record {index}: offset delta {offset_delta} is out of order, the batch's last is {last_offset_delta}")]
     OffsetDelta { index: i32, offset_delta: i32, last_offset_delta: i32 },
+    /// A batch's maximum timestamp is that of none of its records, or not the largest.
+    #[error("the largest timestamp of the records is {largest_ms}, the batch says {claimed_ms}")]
+    MaxTimestamp { largest_ms: i64, claimed_ms: i64 },
     /// Something follows a record's fields or the last record.
     #[error("{trailing_bytes} bytes follow {what}")]
     Trailing { trailing_bytes: usize, what: &'static str },
@@ -108,6 +111,27 @@ pub fn read_records(batch: &[u8], limit: DecompressLimit) -> Result<RecordSet<'_
         return Err(RecordError::Count { record_count, records_bytes: bytes.len() });
     }
     Ok(RecordSet { header, bytes })
+}
+
+/// Walks all records of a produced batch and holds them against its header, which [`check_produced`](crate::check_produced) has passed:
+/// with as many records as offsets, the walk leaves no room for a gap. Answers the smallest of the records' timestamps, which no header
+/// tells.
+///
+/// # Errors
+/// When the records do not decompress within `limit`, cannot be read, or are not what the header announces.
+pub fn check_records(batch: &[u8], limit: DecompressLimit) -> Result<i64, RecordError> {
+    let records = read_records(batch, limit)?;
+    let (mut smallest_ms, mut largest_ms) = (i64::MAX, i64::MIN);
+    for record in &records {
+        let timestamp_ms = record?.timestamp_ms;
+        smallest_ms = smallest_ms.min(timestamp_ms);
+        largest_ms = largest_ms.max(timestamp_ms);
+    }
+    let claimed_ms = records.header().max_timestamp;
+    if largest_ms != claimed_ms {
+        return Err(RecordError::MaxTimestamp { largest_ms, claimed_ms });
+    }
+    Ok(smallest_ms)
 }
 
 impl RecordSet<'_> {

@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 use ringmill_batch::{
     BatchBuilder, BatchHeader, Codec, CodecError, DecompressLimit, Offset, RecordError, TimestampType as Stamp,
-    check_produced, compress, crc32c, decompress, read_records, stamp_append_time,
+    check_produced, check_records, compress, crc32c, decompress, read_records, stamp_append_time,
 };
 
 /// A record that owns its parts.
@@ -296,5 +296,20 @@ fn levels_out_of_range_are_brought_back() {
     for (codec, level) in [(Codec::Gzip, 99), (Codec::Gzip, -5), (Codec::Zstd, 99), (Codec::Zstd, i32::MIN)] {
         let packed = compress(codec, Some(level), b"a line");
         assert_eq!(decompress(codec, &packed, DecompressLimit::default()).unwrap(), b"a line");
+    }
+}
+
+#[test]
+fn strict_checks_know_the_smallest_time_and_hold_the_largest_against_the_header() {
+    for codec in [Codec::None, Codec::Zstd] {
+        let mut builder = BatchBuilder::new(codec, None);
+        for time_ms in [50, 20, 90, 70] {
+            builder.push(time_ms, None, Some(b"v"), &[]);
+        }
+        let mut bytes = builder.finish();
+        assert_eq!(check_records(&bytes, DecompressLimit::default()).unwrap(), 20);
+        bytes[35..43].copy_from_slice(&91_i64.to_be_bytes());
+        let error = check_records(&bytes, DecompressLimit::default()).unwrap_err();
+        assert!(matches!(error, RecordError::MaxTimestamp { largest_ms: 90, claimed_ms: 91 }), "{error}");
     }
 }
