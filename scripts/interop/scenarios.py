@@ -38,7 +38,8 @@ SCENARIOS = [
 
     row("records", "odd shapes", topic(), write(shapes), host_reads, client_reads),
     row("records", "stamped by the broker",
-        topic(message_timestamp_type="LogAppendTime"), write(lines, 100), broker_stamps, host_reads, client_reads),
+        topic(message_timestamp_type="LogAppendTime"), write(lines, 100), broker_stamps, host_reads, client_reads,
+        needs="append_time"),
     row("records", "cached writes", topic(write_caching="true"), write(lines, 300), host_reads, client_reads),
     row("records", "too large", topic(max_message_bytes="500000"), client_is_refused(large), write(lines, 10), host_reads),
 

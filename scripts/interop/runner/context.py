@@ -11,8 +11,9 @@ READ_TIMEOUT_MS = 20_000
 CLOCK_SLACK_MS = 1000
 
 
-# What a client is taken to be able to write unless its driver names it among what it cannot.
-USUAL = frozenset(["null_header", "binary_header", "header_order", "null_record", "empty_record", "empty_key"])
+# What a client is taken to be able to write and read unless its driver names it among what it cannot.
+USUAL = frozenset(["null_header", "binary_header", "header_order", "null_record", "empty_record", "empty_key",
+                   "append_time"])
 
 
 def abilities(hello):

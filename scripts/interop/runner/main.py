@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runner import matrix, records
 from runner.broker import Broker
-from runner.context import Scene
+from runner.context import Scene, abilities
 from runner.driver import Driver
 from runner.failure import Failure
 from scenarios import SCENARIOS
@@ -158,7 +158,7 @@ class Trial:
         """What rows may need, in their words."""
         hello = self.result.hello
         other = ["other"] if self.other_name() else []
-        return {*hello["can"], *(f"codec:{codec}" for codec in hello["codecs"]), *(f"acks:{acks}" for acks in hello["acks"]), *other}
+        return {*abilities(hello), *(f"codec:{codec}" for codec in hello["codecs"]), *(f"acks:{acks}" for acks in hello["acks"]), *other}
 
     def other_name(self):
         """The first of the other clients that is there."""

@@ -151,6 +151,7 @@ fn hello() -> serde_json::Value {
                 "delete_topic", "delete_records", "list_topics"],
         "cannot": {
             "acks": "it asks for all",
+            "append_time": "it passes over a batch's mark that the broker set its time",
             "idempotent": "it has no producer id",
             "header_order": unwritten,
             "null_header": unwritten,
