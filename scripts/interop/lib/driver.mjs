@@ -9,6 +9,8 @@ import { join } from 'node:path'
 
 // Longer than the broker takes to restart in the middle of a run.
 export const PATIENCE_MS = 45_000
+// How long a fetch waits in the broker: so long that one that answers only at its end is found out by the tail.
+export const FETCH_WAIT_MS = 5000
 
 // Kafka's default of max.message.bytes leaves this much for a batch that is gathered from small records.
 const BATCH_BYTES_MAX = 900_000

@@ -45,7 +45,7 @@ def main(arguments):
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help="names in drivers/; all without")
     parser.add_argument("--scenario", default="", metavar="WORDS", help="only rows whose column and name contain this")
     parser.add_argument("--rewrite-readme", action="store_true", help="put this run's matrix into README.md")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     known = sorted(path.parent.name for path in DRIVERS.glob("*/start"))
     names = options.clients or known
     if strangers := sorted(set(names) - set(known)):

@@ -76,11 +76,12 @@ func incoming(record *kgo.Record) godriver.Record {
 	return in
 }
 
-// reader returns a client that reads one partition from an offset.
+// reader returns a client that reads one partition from an offset. Its fetches wait long in the broker, so that one that answers
+// only at their end is found out by the tail.
 func (d *driver) reader(topic string, partition int32, from kgo.Offset) *kgo.Client {
 	return d.client(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: from}}),
-		kgo.FetchMaxWait(500*time.Millisecond), kgo.FetchMaxPartitionBytes(4<<20))
+		kgo.FetchMaxWait(5*time.Second), kgo.FetchMaxPartitionBytes(4<<20))
 }
 
 func (d *driver) consume(r *godriver.Request) (godriver.Answer, error) {

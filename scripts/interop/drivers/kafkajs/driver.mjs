@@ -4,7 +4,7 @@
 // is kafkajs-snappy, lz4 is lz4js, zstd is Node's own: kafkajs takes codecs from outside.
 
 import zlib from 'node:zlib'
-import { serve, installed, bytes, text, portions, offsetsOf, PATIENCE_MS } from '../../lib/driver.mjs'
+import { serve, installed, bytes, text, portions, offsetsOf, PATIENCE_MS, FETCH_WAIT_MS } from '../../lib/driver.mjs'
 import { extras } from './extras.mjs'
 
 const [cacheDir, address] = process.argv.slice(2)
@@ -203,7 +203,7 @@ async function readFrom(topic, partition, offset, count, timeout_ms) {
       const answer = await broker.fetch({
         replicaId: -1,
         isolationLevel: 1,
-        maxWaitTime: Math.max(0, Math.min(500, deadline - Date.now())),
+        maxWaitTime: Math.max(0, Math.min(FETCH_WAIT_MS, deadline - Date.now())),
         maxBytes: 10 << 20,
         topics: [{ topic, partitions: [{ partition, fetchOffset: String(offset), maxBytes: 2 << 20 }] }]
       })

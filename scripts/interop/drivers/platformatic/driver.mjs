@@ -2,7 +2,7 @@
 //
 // Reading uses Consumer.fetch, for Consumer.consume reads only as a member of a group.
 
-import { serve, installed, bytes, text, portions, offsetsOf, PATIENCE_MS } from '../../lib/driver.mjs'
+import { serve, installed, bytes, text, portions, offsetsOf, PATIENCE_MS, FETCH_WAIT_MS } from '../../lib/driver.mjs'
 import { extras } from './extras.mjs'
 
 const [cacheDir, address] = process.argv.slice(2)
@@ -197,7 +197,7 @@ async function readFrom(topic, partition, offset, count, timeout_ms) {
       topics: [{ topicId, partitions: [wanted] }],
       minBytes: 1,
       maxBytes: 10 << 20,
-      maxWaitTime: Math.max(1, Math.min(500, deadline - Date.now()))
+      maxWaitTime: Math.max(1, Math.min(FETCH_WAIT_MS, deadline - Date.now()))
     })
     for (const batch of responses[0]?.partitions[0]?.records ?? []) {
       for (const record of batch.records) {

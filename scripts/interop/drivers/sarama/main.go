@@ -43,7 +43,8 @@ func main() {
 	// A client of its own: requests wait behind a fetch that was sent before them on the same connection.
 	d.consumer = must(sarama.NewConsumer([]string{d.address}, d.config()))
 	long := d.config()
-	long.Consumer.MaxWaitTime = time.Second
+	// So long that a broker that answers only at its end is found out by the tail.
+	long.Consumer.MaxWaitTime = 5 * time.Second
 	d.tailing = must(sarama.NewConsumer([]string{d.address}, long))
 	godriver.Serve(map[string]godriver.Operation{
 		"hello":           d.hello,

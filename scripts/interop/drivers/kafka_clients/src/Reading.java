@@ -133,6 +133,8 @@ final class Reading {
         settings.put("max.partition.fetch.bytes", "16000000");
         settings.put("fetch.max.bytes", "64000000");
         settings.put("default.api.timeout.ms", "30000");
+        // So long that a broker that answers only at its end is found out by the tail.
+        settings.put("fetch.max.wait.ms", "5000");
         return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
