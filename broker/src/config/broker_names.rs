@@ -41,6 +41,7 @@ static TOPIC_DEFAULTS: &[(&str, &str)] = &[
     ("segment.index.bytes", "log.index.size.max.bytes"),
     ("segment.jitter.ms", "log.roll.jitter.ms"),
     ("segment.ms", "log.roll.ms"),
+    ("strict.records", "topic.strict.records"),
     ("unclean.leader.election.enable", "unclean.leader.election.enable"),
     ("write.caching", "topic.write.caching"),
 ];

@@ -149,7 +149,7 @@ pub static TOPIC: &[Setting] = &[
         "max.decompressed.message.bytes",
         int(1, 2_147_483_639),
         "2147483639",
-        "Records are not decompressed by the broker.",
+        "What the broker decompresses has bounds of its own.",
     ),
     topic("max.message.bytes", int(0, INT_MAX), "1048588", "The largest record batch that is taken, as it is sent."),
     topic(
