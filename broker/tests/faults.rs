@@ -11,50 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use raw::process::{Process, ready_at};
 use raw::{IO_KINDS, Produced, Raw, batch, start};
 use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, read_records};
 use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 
 const OK: i16 = 0;
-
-/// The real program, killed when it is dropped.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(dir: &Path, io: &str) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmill"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--io", io, "--data-dir"])
-            .arg(dir)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program can be started");
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| ready_at(&line)).expect("it gets ready");
-        // Whoever reads no more would one day block the writer.
-        std::thread::spawn(move || lines.for_each(drop));
-        Process { child, address }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it can be waited for");
-    }
-}
-
-fn ready_at(line: &str) -> Option<SocketAddr> {
-    if !line.contains("\"ready\"") {
-        return None;
-    }
-    let (_, rest) = line.split_once("\"address\":\"")?;
-    rest.split('"').next()?.parse().ok()
-}
 
 fn numbered(number: usize) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None, None);
@@ -189,7 +152,7 @@ fn where_rings_are_refused_auto_falls_back_with_one_warning_and_uring_does_not_s
     };
     let warnings: Vec<&String> = log.iter().filter(|line| line.contains("\"WARN\"")).collect();
     let address = address.expect("it starts");
-    let _running = Process { child, address };
+    let _running = Process::of(child, address);
     assert!(matches!(warnings[..], [one] if one.contains("io_uring") && one.contains("seccomp")), "{log:#?}");
     let mut client = Raw::connect(address);
     assert_eq!(client.create_topic("logs", 1, &[]), OK);

@@ -8,6 +8,8 @@
     reason = "every test binary compiles this file and uses its own part"
 )]
 
+pub mod process;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -151,8 +153,12 @@ impl Raw {
             Err(error) => panic!("no answer: {error}"),
         }
         let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).expect("a length is not negative")];
-        self.stream.read_exact(&mut frame).expect("the answer is whole");
-        Some(Frame(frame))
+        match self.stream.read_exact(&mut frame) {
+            Ok(()) => Some(Frame(frame)),
+            // Killed in the middle of it.
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => None,
+            Err(error) => panic!("half an answer: {error}"),
+        }
     }
 
     pub fn call<'a, M: Message<'a>>(&mut self, message: &M, version: i16) -> Frame {
@@ -164,6 +170,14 @@ impl Raw {
         let frame = self.receive().expect("the broker answers");
         assert_eq!(frame.correlation_id(), correlation_id);
         frame
+    }
+
+    /// As [`Raw::call_with`], but `None` when the broker has gone.
+    pub fn try_call<'a, M: Message<'a>>(&mut self, message: &M, version: i16, records: Vec<Piece>) -> Option<Frame> {
+        let correlation_id = self.send(message, version, records);
+        let frame = self.receive()?;
+        assert_eq!(frame.correlation_id(), correlation_id);
+        Some(frame)
     }
 
     pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> i16 {
