@@ -396,3 +396,24 @@ fn a_second_broker_waits_for_directory_and_port_and_then_says_whose_they_are() {
     assert_eq!(client.produce("logs", 0, batch(1, 1)).error, OK, "the first broker was disturbed");
     broker.stop();
 }
+
+/// A single request could make a million topics, and one that only looked for Kafka's own topics made them.
+#[test]
+fn asking_makes_a_hundred_topics_at_once_and_none_of_kafkas_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    let names: Vec<String> = (0..130).map(|number| format!("t{number:03}")).collect();
+    let own = ["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"];
+    let named = own.into_iter().chain(names.iter().map(String::as_str));
+    let topics = named.map(|name| MetadataRequestTopic { name: Some(name), ..MetadataRequestTopic::default() });
+    let request = MetadataRequest { topics: Some(topics.collect()), ..MetadataRequest::default() };
+    for round in 0..2 {
+        let frame = client.call(&request, 9);
+        let response: MetadataResponse<'_> = frame.decode(9);
+        let count = |error: ErrorCode| response.topics.iter().filter(|topic| topic.error_code == error.code()).count();
+        let told = [ErrorCode::None, ErrorCode::UnknownTopicOrPartition, ErrorCode::LeaderNotAvailable].map(count);
+        assert_eq!(told, if round == 0 { [100, 4, 30] } else { [130, 4, 0] }, "round {round}");
+    }
+    broker.stop();
+}

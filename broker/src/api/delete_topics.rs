@@ -1,5 +1,6 @@
 //! DeleteTopics (key 20): removes topics, by name or by id.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,9 +38,10 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     if let Some(refused) = too_many(wanted.len()) {
         return Ok(refused);
     }
+    let twice = named_twice(core, &wanted);
     let mut results = Vec::with_capacity(wanted.len());
-    for topic in &wanted {
-        results.push(delete(core, topic).await);
+    for (topic, twice) in wanted.iter().zip(twice) {
+        results.push(delete(core, topic, twice).await);
     }
     let responses = results
         .iter()
@@ -53,14 +55,30 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     Ok(respond(request, &DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }))
 }
 
-async fn delete(core: &Rc<Core>, asked: &DeleteTopicState<'_>) -> Outlived {
+/// For each topic whether the request means it more than once, by name or by id.
+fn named_twice(core: &Core, wanted: &[DeleteTopicState<'_>]) -> Vec<bool> {
+    let image = core.metadata();
+    let meant: Vec<_> = wanted
+        .iter()
+        .map(|asked| match image.topic_by_id(&asked.topic_id) {
+            Some(topic) if asked.name.is_none() => (Some(&*topic.name), NO_ID),
+            _ => (asked.name, asked.topic_id),
+        })
+        .collect();
+    let mut times: BTreeMap<_, usize> = BTreeMap::new();
+    meant.iter().for_each(|topic| *times.entry(*topic).or_default() += 1);
+    meant.iter().map(|topic| times[topic] > 1).collect()
+}
+
+async fn delete(core: &Rc<Core>, asked: &DeleteTopicState<'_>, twice: bool) -> Outlived {
     let image = core.metadata();
     let refused =
         |refusal: Refusal| Outlived { name: asked.name.map(str::to_owned), id: asked.topic_id, refusal: Some(refusal) };
+    let invalid = |why: &str| refused(Refusal::new(ErrorCode::InvalidRequest, why));
     let topic = match (asked.name, asked.topic_id) {
-        (Some(_), id) if id != NO_ID => {
-            return refused(Refusal::new(ErrorCode::InvalidRequest, "either a name or an id, not both"));
-        }
+        (Some(_), id) if id != NO_ID => return invalid("either a name or an id, not both"),
+        (None, NO_ID) => return invalid("neither a name nor an id"),
+        _ if twice => return invalid("the request names this topic more than once"),
         (Some(name), _) => match image.topic(name) {
             Some(topic) => Arc::clone(topic),
             None => return refused(ErrorCode::UnknownTopicOrPartition.into()),

@@ -5,19 +5,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringmill_net::wire::messages::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
-use super::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, advertised, decode, operations, respond, topic_refusal};
+use super::{
+    CLUSTER_OPERATIONS, NewPartitions, TOPIC_OPERATIONS, advertised, decode, operations, respond, topic_refusal,
+};
 use crate::core::Core;
 use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
 use crate::topics::{self, TopicError};
 
 /// No id.
 const NO_ID: Uuid = [0; 16];
+
+/// The most topics that one request makes by asking for them: each takes some syncs, one after the other. The others are
+/// "not available" for now, so that the client asks again.
+const CREATED_MAX: usize = 100;
+
+/// Kafka's own topics, which clients ask for to look into them. Here are none, and none is made by asking.
+const KAFKAS_OWN: [&str; 4] =
+    ["__cluster_metadata", "__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// What is said about one topic that was asked for.
 enum Found {
@@ -30,14 +39,19 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let asked: MetadataRequest<'_> = decode(request)?;
     let found = match asked.topics {
         Some(topics) if !(topics.is_empty() && request.header.api_version == 0) => {
-            let create = asked.allow_auto_topic_creation && core.shared().config.auto_create_topics;
+            let mut creation = Creation {
+                is_allowed: asked.allow_auto_topic_creation && core.shared().config.auto_create_topics,
+                left: CREATED_MAX,
+                new_partitions: NewPartitions::default(),
+            };
             let mut found = Vec::new();
             let mut named = BTreeSet::new();
             for topic in topics {
-                // Each once: a large topic named a million times would be an answer of gigabytes.
-                let topic = by_id_or_name(topic);
-                if named.insert((topic.name, topic.topic_id)) {
-                    found.push(find(core, &topic, create).await);
+                // Each once: a large topic named a million times would be an answer of gigabytes. Beside an id no
+                // name counts: Java's admin client sends an empty one.
+                let name = topic.name.filter(|_| topic.topic_id == NO_ID);
+                if named.insert((name, topic.topic_id)) {
+                    found.push(find(core, name, topic.topic_id, &mut creation).await);
                 }
             }
             found
@@ -61,15 +75,17 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     Ok(respond(request, &response))
 }
 
-/// Beside an id no name counts: Java's admin client sends an empty one.
-fn by_id_or_name(topic: MetadataRequestTopic<'_>) -> MetadataRequestTopic<'_> {
-    MetadataRequestTopic { name: if topic.topic_id == NO_ID { topic.name } else { None }, ..topic }
+/// What is left of a request's right to make topics by asking for them.
+struct Creation {
+    is_allowed: bool,
+    left: usize,
+    new_partitions: NewPartitions,
 }
 
-async fn find(core: &Rc<Core>, asked: &MetadataRequestTopic<'_>, create: bool) -> Found {
-    let not = |error| Found::Not { name: asked.name.map(str::to_owned), id: asked.topic_id, error };
-    let Some(name) = asked.name else {
-        return match core.metadata().topic_by_id(&asked.topic_id) {
+async fn find(core: &Rc<Core>, name: Option<&str>, id: Uuid, creation: &mut Creation) -> Found {
+    let not = |error| Found::Not { name: name.map(str::to_owned), id, error };
+    let Some(name) = name else {
+        return match core.metadata().topic_by_id(&id) {
             Some(topic) => Found::Topic(Arc::clone(topic)),
             None => not(ErrorCode::UnknownTopicId),
         };
@@ -80,21 +96,28 @@ async fn find(core: &Rc<Core>, asked: &MetadataRequestTopic<'_>, create: bool) -
     if check_topic_name(name).is_err() {
         return not(ErrorCode::InvalidTopicException);
     }
-    if !create {
+    if !creation.is_allowed || KAFKAS_OWN.contains(&name) {
         return not(ErrorCode::UnknownTopicOrPartition);
     }
     let partition_count = core.metadata().running().num_partitions();
+    if creation.left == 0 || creation.new_partitions.add(partition_count).is_err() {
+        return not(ErrorCode::LeaderNotAvailable);
+    }
+    creation.left -= 1;
+    create(core, name, partition_count).await.unwrap_or_else(not)
+}
+
+async fn create(core: &Rc<Core>, name: &str, partition_count: i32) -> Result<Found, ErrorCode> {
     let new = NewTopic { name: name.to_owned(), partition_count, settings: BTreeMap::new() };
     match topics::create(core, new).await {
-        Ok(topic) => Found::Topic(topic),
+        Ok(topic) => Ok(Found::Topic(topic)),
         // Another connection was faster.
-        Err(TopicError::Metadata(MetadataError::Exists(_))) => match core.metadata().topic(name) {
-            Some(topic) => Found::Topic(Arc::clone(topic)),
-            None => not(ErrorCode::UnknownTopicOrPartition),
-        },
+        Err(TopicError::Metadata(MetadataError::Exists(_))) => {
+            core.metadata().topic(name).cloned().map(Found::Topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+        }
         Err(error) => {
             tracing::warn!(topic = name, %error, "the topic that was asked for cannot be created");
-            not(topic_refusal(&error).code)
+            Err(topic_refusal(&error).code)
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) const CAUSES: &[Cause] = &[
     row(ErrorCode::OffsetOutOfRange, "the offset lies before the log's start or past its end (for DeleteRecords only the latter)", "a consumer goes where `auto.offset.reset` says"),
     row(ErrorCode::CorruptMessage, "a produced batch's CRC-32C is wrong; or a stored one is damaged", "sends or fetches again; a damaged batch stays damaged"),
     row(ErrorCode::UnknownTopicOrPartition, "there is no topic of this name, or it has no such partition", "asks for metadata and tries again until its own deadline"),
+    row(ErrorCode::LeaderNotAvailable, "Metadata names more than 100 topics that would be made by asking; this one is not made yet", "asks again, and then it is made"),
     row(ErrorCode::NotLeaderOrFollower, "the partition's queue is full, or it is just closing; nothing was appended", "asks for metadata and sends again"),
     row(ErrorCode::RequestTimedOut, "the batch, or the deletion of records, was not durable within the request's timeout (at least 1 s); it may become so yet", "sends again; an idempotent producer without a second copy"),
     row(ErrorCode::MessageTooLarge, "the batch is larger than the topic's `max.message.bytes`", "splits the batch, or fails the record"),
