@@ -10,6 +10,9 @@
 //! | a fetch inside a batch; a first batch larger than the limit | `reading::a_fetch_in_the_middle_…`, `reading::the_first_batch_…` |
 //! | sessions and replicas in answers | `reading::no_answer_names_a_session_…` |
 //! | parked requests have a deadline | `broker::a_parked_fetch_…`, `reading::a_fetch_answers_at_once_…`, `park.rs` |
+//! | DescribeConfigs shows real values with their sources | `configs_api` |
+//! | CreatePartitions answers per topic | `admin::growth_that_is_none_or_too_much_…` |
+//! | answers leave in the order of their requests | `broker::produces_are_pipelined_…`; `ringmill-net`: `connection::tests` |
 //! | settings are known or refused by name | `finding::every_topic_setting_of_kafka_…` |
 //! | compacted topics and null keys | no topic is compacted: `finding::every_topic_setting_of_kafka_…` |
 //! | advertised addresses, NAT | `finding` |
@@ -18,7 +21,9 @@
 //! | not durable in time | `simulation::a_produce_that_is_not_durable_in_time_…` |
 //! | offsets by time, the ends of the log | `reading`, `broker::a_batch_without_its_largest_timestamp_…` |
 //! | an epoch from before a crash | `faults::a_client_from_before_a_crash_…` |
-//! | hostile lengths, counts, varints | `ringmill-net`: `wire::reader`, `wire::agreement`, `connection::tests` |
+//! | records that lie, compressed bombs | `producing::records_that_lie_…`, `producing::a_search_that_meets_a_bomb_…` |
+//! | snappy in xerial frames and raw | `ringmill-batch`: `tests/golden.rs`, `tests/records.rs` |
+//! | hostile lengths, counts, varints | `hostile`; `ringmill-net`: `wire::reader`, `wire::agreement`, `connection::tests` |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helper functions too")]
 

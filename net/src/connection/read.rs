@@ -80,14 +80,15 @@ impl<S: Stream> FrameReader<'_, S> {
     /// The length that the next frame announces, within bounds.
     async fn length(&mut self) -> Result<usize, End> {
         loop {
-            if let Some(announced) = self.arrived.first_chunk() {
-                let announced = i32::from_be_bytes(*announced);
+            if let Some(first) = self.arrived.first_chunk().copied() {
+                let announced = i32::from_be_bytes(first);
                 let limit = self.link.shared.limits.request_bytes_max.min(self.link.shared.budget.frame_bytes_max());
                 self.arrived.advance(LENGTH_BYTES);
                 return match usize::try_from(announced) {
                     Ok(length) if (REQUEST_BYTES_MIN..=limit).contains(&length) => Ok(length),
                     _ => Err(End::Violation(format!(
-                        "a frame announces {announced} bytes, allowed are {REQUEST_BYTES_MIN} to {limit}"
+                        "a frame announces {announced} bytes, allowed are {REQUEST_BYTES_MIN} to {limit}{}",
+                        other_protocol(first)
                     ))),
                 };
             }
@@ -151,5 +152,30 @@ impl<S: Stream> FrameReader<'_, S> {
                 Ok(buffer)
             }
         }
+    }
+}
+
+/// What a peer seems to speak whose first bytes make no sense as a length: the usual mistakes are a client that is set up for TLS, and
+/// a browser or a health check.
+fn other_protocol(first: [u8; LENGTH_BYTES]) -> &'static str {
+    match &first {
+        // A handshake record of SSL 3.0 or any TLS.
+        [22, 3, ..] => "; it looks like TLS, and this listener speaks PLAINTEXT",
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" => {
+            "; it looks like HTTP, and this listener speaks Kafka's protocol"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_told_what_they_seem_to_speak() {
+        assert!(other_protocol([22, 3, 1, 2]).contains("TLS"));
+        assert!(other_protocol(*b"GET ").contains("HTTP"));
+        assert_eq!(other_protocol([0xff; 4]), "");
     }
 }
