@@ -15,7 +15,7 @@ use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::get_rdkafka_version;
 use rdkafka::{Offset, TopicPartitionList};
@@ -119,7 +119,13 @@ impl Driver {
             }
             Request::DeleteTopic { topic } => all_done(self.admin.delete_topics(&[&topic], &options).await?),
             Request::AddPartitions { topic, count } => {
-                all_done(self.admin.create_partitions([&NewPartitions::new(&topic, count)], &options).await?)
+                let done =
+                    all_done(self.admin.create_partitions([&NewPartitions::new(&topic, count)], &options).await?);
+                // By themselves producers look for new partitions every five minutes.
+                for producer in self.producers.values() {
+                    producer.client().fetch_metadata(Some(&topic), ASK)?;
+                }
+                done
             }
             Request::AlterTopic { topic, configs } => {
                 let wanted = AlterConfig::new(ResourceSpecifier::Topic(&topic));
