@@ -10,7 +10,7 @@ from runner.context import CODECS
 from runner.records import large, lines, mix, shapes
 from runner.steps import (
     broker_stamps, client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
-    client_is_refused, client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest, client_reads_some, client_tails,
+    client_is_refused, client_is_told, client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest, client_reads_some, client_tails,
     client_watermarks, host_finds_codec, host_finds_producer, host_reads, host_restarts, host_waits, host_writes,
     other_writes, topic, write, write_over_kill,
 )
@@ -41,7 +41,6 @@ SCENARIOS = [
         topic(message_timestamp_type="LogAppendTime"), write(lines, 100), broker_stamps, host_reads, client_reads,
         needs="append_time"),
     row("records", "cached writes", topic(write_caching="true"), write(lines, 300), host_reads, client_reads),
-    row("records", "too large", topic(max_message_bytes="500000"), client_is_refused(large), write(lines, 10), host_reads),
 
     row("reads", "earliest and offsets",
         topic(2), write(mix, 900), client_reads_some(7), client_reads_from_offsets(0, 0.001, 0.5, 0.9, 1)),
@@ -64,6 +63,22 @@ SCENARIOS = [
         client_reads, needs="delete_records"),
     row("deletes", "delete topic", topic(2), write(mix, 60), client_deletes_topic, write(lines, 20), host_reads,
         client_reads, needs="delete_topic"),
+
+    row("refusals", "too large", topic(max_message_bytes="500000"), client_is_refused(large), write(lines, 10), host_reads),
+    row("refusals", "bad name",
+        client_is_told("INVALID_TOPIC", "TOPIC_EXCEPTION", op="create_topic", topic="no/such name", partitions=1, configs={}),
+        needs="create_topic"),
+    row("refusals", "name twice", topic(2), write(mix, 30),
+        client_is_told("ALREADY_EXISTS", "TOPIC_EXISTS", "name already exists", op="create_topic", partitions=2, configs={}),
+        host_reads, needs="create_topic"),
+    # Some clients refuse so many by themselves.
+    row("refusals", "a billion partitions",
+        client_is_told("INVALID_PARTITIONS", "number of partitions is invalid", "number of partitions is below",
+                       "num_partitions out of expected range",
+                       op="create_topic", partitions=10**9, configs={}), needs="create_topic"),
+    *[row("refusals", f"bad setting {name}",
+          client_is_told("INVALID_CONFIG", "configuration is invalid", op="create_topic", partitions=1, configs={name: "soon"}),
+          needs="create_topic configs") for name in ("no.such.setting", "retention.ms")],
 
     row("restart", "killed while writing", topic(), write_over_kill(30, 50, idempotent=False)),
     row("restart", "killed while writing, idempotent",

@@ -13,7 +13,7 @@ CLOCK_SLACK_MS = 1000
 
 # What a client is taken to be able to write and read unless its driver names it among what it cannot.
 USUAL = frozenset(["null_header", "binary_header", "header_order", "null_record", "empty_record", "empty_key",
-                   "append_time"])
+                   "append_time", "configs"])
 
 
 def abilities(hello):

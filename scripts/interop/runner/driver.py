@@ -8,7 +8,8 @@ is there already, and ends with 77 and a reason if it cannot be had. `start CACH
 answers each with one that has `ok`, and `error` if that is false. Operations and their fields are those of drivers/kafka_python.
 `hello` tells what the client `can`; in `cannot` stand reasons, and words that are otherwise taken for granted: `null_header`,
 `binary_header`, `header_order` (and a name that comes twice), `null_record` (neither key nor value), `empty_record` (no key, an
-empty value), `empty_key`, `append_time` (reading timestamps that the broker set).
+empty value), `empty_key`, `append_time` (reading timestamps that the broker set),
+`configs` (creating topics with settings).
 """
 
 import json

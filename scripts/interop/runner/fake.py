@@ -21,6 +21,17 @@ class FakeBroker:
         self.topics_by_name[topic] = {"configs": dict(configs), "low": {},
                                       "partitions": [{"records": [], "batches": []} for _ in range(partitions)]}
 
+    def refuse(self, topic, partitions, configs):
+        """Refuses what a broker must not create."""
+        if topic in self.topics_by_name:
+            raise Failure("TOPIC_ALREADY_EXISTS")
+        if "/" in topic:
+            raise Failure("INVALID_TOPIC_EXCEPTION")
+        if partitions > 100_000:
+            raise Failure("INVALID_PARTITIONS")
+        if any(not value.isdecimal() or name.startswith("no.") for name, value in configs.items()):
+            raise Failure("INVALID_CONFIG")
+
     def topics(self):
         return list(self.topics_by_name)
 
@@ -203,6 +214,8 @@ class FakeDriver:
         return {"offset": 0 if self.fault == "offset_for_time finds nothing" and found else found}
 
     def create_topic(self, topic, partitions, configs):
+        if self.fault != "create_topic hides refusals":
+            self.broker.refuse(topic, partitions, configs)
         self.broker.create_topic(topic, 1 if self.fault == "create_topic ignores partitions" else partitions,
                                  {} if self.fault == "create_topic ignores settings" else configs)
 

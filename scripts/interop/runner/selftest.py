@@ -44,6 +44,7 @@ FAULTS = {
     "offset_for_time finds nothing": "timestamp",
     "create_topic ignores partitions": "create",
     "create_topic ignores settings": "create",
+    "create_topic hides refusals": "bad setting retention.ms",
     "alter_topic does nothing": "alter",
     "add_partitions does nothing": "add partitions",
     "delete_records does nothing": "delete records",

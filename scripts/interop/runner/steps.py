@@ -85,6 +85,19 @@ def client_is_refused(make, *arguments):
     return run
 
 
+def client_is_told(*spellings, op, **arguments):
+    """The operation is refused, and the client names the reason in one of these spellings."""
+    def letters(text):
+        return "".join(filter(str.isalpha, text)).lower()
+
+    def run(scene):
+        scene.client.send(op, **{"topic": scene.topic, **arguments})
+        answer = scene.client.receive_any(op)
+        if answer.get("ok") or not any(letters(spelling) in letters(str(answer.get("error"))) for spelling in spellings):
+            raise Failure(f"the client's error for {op}", spellings[0], answer)
+    return run
+
+
 def host_finds_codec(codec):
     """Every batch of some size on disk has this codec: a client that cannot compress must not do so silently."""
     def run(scene):
