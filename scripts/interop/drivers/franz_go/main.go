@@ -26,13 +26,14 @@ const batchBytesMax = 1_048_588
 
 type driver struct {
 	address   string
+	version   string // of Kafka, that it speaks at most; empty for the newest
 	admin     *kadm.Client
 	producers map[string]*kgo.Client
 	tail      *kgo.Client
 }
 
 func main() {
-	d := &driver{address: os.Args[1], producers: map[string]*kgo.Client{}}
+	d := &driver{address: os.Args[1], version: os.Getenv("FRANZ_GO_VERSION"), producers: map[string]*kgo.Client{}}
 	d.admin = kadm.NewClient(d.client())
 	godriver.Serve(map[string]godriver.Operation{
 		"hello":           d.hello,
@@ -57,7 +58,7 @@ func main() {
 // client makes a client with what all of them have in common.
 func (d *driver) client(options ...kgo.Opt) *kgo.Client {
 	options = append(options, kgo.SeedBrokers(d.address), kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryTimeout(patience))
-	if os.Getenv("FRANZ_GO_VERSION") == "2.1.0" {
+	if d.old() {
 		options = append(options, kgo.MaxVersions(kversion.V2_1_0()))
 	}
 	client, err := kgo.NewClient(options...)
@@ -76,14 +77,14 @@ func deadline() context.Context {
 
 func (d *driver) hello(*godriver.Request) (godriver.Answer, error) {
 	name := "franz-go"
-	if version := os.Getenv("FRANZ_GO_VERSION"); version != "" {
-		name += " at " + version
+	if d.old() {
+		name += " at " + d.version
 	}
 	return godriver.Answer{
 		"client": name, "version": moduleVersion("github.com/twmb/franz-go"), "language": "Go",
 		"codecs": []string{"none", "gzip", "snappy", "lz4", "zstd"}, "acks": []string{"0", "1", "all"},
 		"can": []string{"idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail", "create_topic",
-			"delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics"},
+			"delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics", "extras"},
 		"cannot": map[string]string{},
 	}, nil
 }
@@ -108,7 +109,7 @@ func (d *driver) createTopic(r *godriver.Request) (godriver.Answer, error) {
 }
 
 func (d *driver) alterTopic(r *godriver.Request) (godriver.Answer, error) {
-	if os.Getenv("FRANZ_GO_VERSION") != "" {
+	if d.old() {
 		return nil, d.alterTopicWhole(r)
 	}
 	var changes []kadm.AlterConfig
@@ -191,6 +192,8 @@ func (d *driver) addPartitions(r *godriver.Request) (godriver.Answer, error) {
 		return nil, err
 	}
 	_, err = answers.On(r.Topic, func(a *kadm.CreatePartitionsResponse) error { return named(a.Err, a.ErrMessage) })
+	// A producer learns of new partitions minutes later; one that is made now knows them.
+	d.closeProducers()
 	return nil, err
 }
 
@@ -259,9 +262,14 @@ func listed(offsets kadm.ListedOffsets, err error) func(*godriver.Request) (kadm
 	}
 }
 
-func (d *driver) bye(*godriver.Request) (godriver.Answer, error) {
+func (d *driver) closeProducers() {
 	for _, producer := range d.producers {
 		producer.Close()
 	}
+	clear(d.producers)
+}
+
+func (d *driver) bye(*godriver.Request) (godriver.Answer, error) {
+	d.closeProducers()
 	return nil, nil
 }

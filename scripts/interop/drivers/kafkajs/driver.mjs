@@ -59,7 +59,8 @@ async function hello() {
       'describe_topic',
       'add_partitions',
       'delete_records',
-      'list_topics'
+      'list_topics',
+      'extras'
     ],
     cannot: { null_header: 'its encoder takes the length of a header value without asking for null' }
   }
@@ -99,9 +100,13 @@ async function describe_topic({ topic }) {
 
 async function add_partitions({ topic, count }) {
   await admin.createPartitions({ topicPartitions: [{ topic, count }] })
+  // A producer that does not know the new partitions yet drops what is meant for them, without a word.
+  await closeProducers()
 }
 
 async function delete_records({ topic, partition, before }) {
+  // kafkajs looks for the leader before it has asked for the topic.
+  await watermarks({ topic, partition })
   await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(before) }] })
   return { low: (await watermarks({ topic, partition })).low }
 }
@@ -222,6 +227,13 @@ async function readFrom(topic, partition, offset, count, timeout_ms) {
   return { records, offset }
 }
 
+// The same with a new cluster: it may have to speak other versions.
+async function readAnew(...from) {
+  await cluster?.disconnect()
+  cluster = undefined
+  return readFrom(...from)
+}
+
 // The broker that leads the partition; a new cluster of kafkajs each time the topic may have changed.
 async function leaderOf(topic, partition) {
   if (!cluster) {
@@ -247,8 +259,13 @@ async function tail_read({ count, timeout_ms }) {
   return { records }
 }
 
-async function bye() {
+async function closeProducers() {
   await Promise.all([...producers.values()].map(producer => producer.disconnect()))
+  producers.clear()
+}
+
+async function bye() {
+  await closeProducers()
 }
 
 await serve({
@@ -267,5 +284,5 @@ await serve({
   watermarks,
   offset_for_time,
   bye,
-  extras: () => extras(kafka, admin)
+  extras: () => extras({ kafka, require, fetchFrom: readAnew })
 })

@@ -57,7 +57,8 @@ async function hello() {
       'describe_topic',
       'add_partitions',
       'delete_records',
-      'list_topics'
+      'list_topics',
+      'extras'
     ],
     cannot: {}
   }
@@ -243,5 +244,5 @@ await serve({
   watermarks,
   offset_for_time,
   bye,
-  extras: () => extras(library, common, admin, consumer)
+  extras: () => extras(library, common)
 })

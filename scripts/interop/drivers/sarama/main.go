@@ -103,7 +103,7 @@ func (d *driver) hello(*godriver.Request) (godriver.Answer, error) {
 	name, cannot := "sarama", map[string]string{}
 	codecs := []string{"none", "gzip", "snappy", "lz4", "zstd"}
 	can := []string{"idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail", "create_topic",
-		"delete_topic", "alter_topic", "list_topics", "add_partitions", "delete_records"}
+		"extras", "delete_topic", "alter_topic", "list_topics", "add_partitions", "delete_records"}
 	if d.old() {
 		name += " at " + d.version.String()
 		codecs = codecs[:4]
@@ -183,10 +183,8 @@ func (d *driver) addPartitions(r *godriver.Request) (godriver.Answer, error) {
 	if err := d.admin.CreatePartitions(r.Topic, int32(r.Count), nil, false); err != nil {
 		return nil, err
 	}
-	for _, producer := range d.producers {
-		producer.Close()
-	}
-	clear(d.producers)
+	// A producer learns of new partitions minutes later; one that is made now knows them.
+	d.closeProducers()
 	return nil, d.client.RefreshMetadata(r.Topic)
 }
 
@@ -241,9 +239,14 @@ func (d *driver) offsetForTime(r *godriver.Request) (godriver.Answer, error) {
 	return godriver.Answer{"offset": offset}, nil
 }
 
-func (d *driver) bye(*godriver.Request) (godriver.Answer, error) {
+func (d *driver) closeProducers() {
 	for _, producer := range d.producers {
 		producer.Close()
 	}
+	clear(d.producers)
+}
+
+func (d *driver) bye(*godriver.Request) (godriver.Answer, error) {
+	d.closeProducers()
 	return nil, nil
 }
