@@ -10,8 +10,9 @@ from runner.context import CODECS
 from runner.records import large, lines, mix, shapes
 from runner.steps import (
     broker_stamps, client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
-    client_is_refused, client_is_told, client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest, client_reads_some, client_tails,
-    client_watermarks, host_finds_codec, host_finds_producer, host_reads, host_restarts, host_waits, host_writes,
+    client_is_refused, client_is_told, client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest,
+    client_reads_some, client_tails, client_tries_its_own, client_watermarks, host_finds_codec, host_finds_producer, host_reads,
+    host_restarts, host_waits, host_writes,
     other_writes, topic, write, write_over_kill,
 )
 
@@ -84,4 +85,6 @@ SCENARIOS = [
     row("restart", "killed while writing, idempotent",
         topic(), write_over_kill(30, 50, idempotent=True), host_finds_producer, host_reads, client_reads, needs="idempotent"),
     row("restart", "killed while idle", topic(), write(lines, 200), host_restarts, client_reads, write(lines, 50), host_reads),
+
+    row("own checks", "own checks", client_tries_its_own, needs="extras"),
 ]

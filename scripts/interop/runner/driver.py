@@ -6,6 +6,7 @@ it must be started anew.
 A driver is a directory in drivers/ with two programs. `install CACHE_DIR` gets the client from its registry, quickly when it
 is there already, and ends with 77 and a reason if it cannot be had. `start CACHE_DIR ADDRESS` reads a JSON object per line and
 answers each with one that has `ok`, and `error` if that is false. Operations and their fields are those of drivers/kafka_python.
+A driver that can `extras` answers that operation with `checks`, a list of name, ok and detail: what only its client does.
 `hello` tells what the client `can`; in `cannot` stand reasons, and words that are otherwise taken for granted: `null_header`,
 `binary_header`, `header_order` (and a name that comes twice), `null_record` (neither key nor value), `empty_record` (no key, an
 empty value), `empty_key`, `append_time` (reading timestamps that the broker set),

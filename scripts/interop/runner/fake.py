@@ -120,7 +120,7 @@ class FakeDriver:
                 "acks": ["0", "1", "all"], "cannot": {},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
-                        "list_topics"]}
+                        "list_topics", "extras"]}
 
     def produce(self, topic, records, acks, codec, idempotent, linger_ms):
         sent = copy.deepcopy(records)
@@ -212,6 +212,9 @@ class FakeDriver:
         stored = self.broker.consume(topic, partition)
         found = next((record["offset"] for record in stored if record["timestamp_ms"] >= timestamp_ms), None)
         return {"offset": 0 if self.fault == "offset_for_time finds nothing" and found else found}
+
+    def extras(self):
+        return {"checks": [{"name": "an own check", "ok": self.fault != "extras find a fault", "detail": "a fault"}]}
 
     def create_topic(self, topic, partitions, configs):
         if self.fault != "create_topic hides refusals":

@@ -50,6 +50,7 @@ FAULTS = {
     "delete_records does nothing": "delete records",
     "delete_topic fails": "delete topic",
     "list_topics forgets all": "create",
+    "extras find a fault": "own checks",
 }
 
 

@@ -359,3 +359,13 @@ def other_writes(make, *arguments):
             made = make(*arguments, can=abilities(hello) & (scene.can | {"timestamps"}), first=first)
             scene.write(made, by=other, codec=codec)
     return run
+
+
+def client_tries_its_own(scene):
+    """What only this client's driver knows to try: checks that it makes itself, with topics of its own."""
+    checks = scene.client.call("extras")["checks"]
+    if not checks:
+        raise Failure("the driver tried nothing of its own")
+    if failed := [check for check in checks if not check["ok"]]:
+        said = "; ".join(f"{check['name']}: {check['detail'][:300]}" for check in failed)
+        raise Failure(f"{len(failed)} of the driver's own {len(checks)} checks failed: {said}")
