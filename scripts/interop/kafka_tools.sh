@@ -1,0 +1,50 @@
+#!/bin/bash
+# Kafka's own command-line tools, from Maven Central, against the broker and against its files.
+#
+# Which calls: kafka_tools/rows.py. The dump of segments runs while the broker serves (closed segments), after it has stopped (all),
+# and once more on indexes that the broker had to make anew.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
+. "$here/../lib/broker.sh"
+. "$here/../lib/install.sh"
+. "$here/../lib/maven.sh"
+
+# install_tools: the jars and our classes, compiled, under $cache; what is there stays.
+install_tools() {
+    mkdir -p "$cache"
+    need_command javac openjdk-17-jdk-headless || skip "no javac, and openjdk-17-jdk-headless cannot be installed"
+    need_command python3 python3 || skip "no python3, and it cannot be installed"
+    if [ ! -e "$cache/jars/.complete" ]; then
+        maven_ready || skip "no mvn, and maven cannot be installed"
+        rm -rf "$cache/jars"
+        fetch_jars > "$cache/mvn.log" 2>&1 || skip "Maven Central did not give kafka-tools: $(grep -m 1 ERROR "$cache/mvn.log")"
+        touch "$cache/jars/.complete"
+    fi
+    [ -n "$(find "$cache/compiled" -newer "$here/kafka_tools/Launcher.java" -newer "$here/kafka_tools/TopicConfigs.java" 2> /dev/null)" ] ||
+        { javac -Xlint:-removal -cp "$cache/jars/*" -d "$cache/classes" "$here"/kafka_tools/*.java && touch "$cache/compiled"; }
+}
+
+# The newest kafka-tools, and everything else of Kafka in the same version: Maven Central may have a newer one of some parts.
+fetch_jars() {
+    local version
+    version=$(maven_newest org.apache.kafka kafka-tools) || return 1
+    timeout 400 mvn -q -B -f "$here/kafka_tools/pom.xml" dependency:copy-dependencies -Dkafka.version="$version" -DoutputDirectory="$cache/jars"
+}
+
+cache=$(repository_root)/target/interop/kafka_tools
+install_tools
+mkdir "$work/tools"
+real_log "$work/tools/lines.txt" 4000
+broker_start
+export PYTHONDONTWRITEBYTECODE=1
+timeout 300 python3 "$here/kafka_tools/check.py" serving "$cache" "$work" "$address" || fail "Kafka's tools against the broker"
+broker_stop
+timeout 100 python3 "$here/kafka_tools/check.py" stopped "$cache" "$work" || fail "Kafka's tools on the files of a stopped broker"
+# Indexes are derived: made anew from the log they must be as good, and so must those of a broker that was killed.
+rm "$work"/data/*/*.index "$work"/data/*/*.timeindex
+broker_start
+broker_kill
+broker_start
+broker_stop
+timeout 100 python3 "$here/kafka_tools/check.py" stopped "$cache" "$work" || fail "Kafka's tools on indexes made anew"

@@ -1,0 +1,60 @@
+"""Kafka's tools against a broker and its files: prepares what they read, runs the rows, then dumps every segment.
+
+Usage: check.py serving CACHE WORK ADDRESS | check.py stopped CACHE WORK. CACHE has the jars, WORK the broker's data and a folder
+`tools` with lines.txt. Called by scripts/interop/kafka_tools.sh.
+"""
+
+import json
+import os
+import sys
+import time
+
+import dumps
+import rows
+from run import Tools
+
+# Headers, key and value divided by tabs, as the console producer's defaults have them.
+KEYED = """a:1,b:2\tkey-1\tfirst line
+NIL\tkey-2\tsecond line
+a:3\tNIL\tno key
+NIL\tkey-4\tNIL
+e:\tkey-5\t
+"""
+
+
+def write_inputs(folder):
+    """The files that rows name; what they contain that rows must know."""
+    with open(f"{folder}/keyed.txt", "w") as file:
+        file.write(KEYED)
+    for name, offset in (("before-2", 2), ("beyond", 99), ("to-the-end", -1)):
+        with open(f"{folder}/{name}.json", "w") as file:
+            json.dump({"version": 1, "partitions": [{"topic": "keyed", "partition": 0, "offset": offset}]}, file)
+    lines = open(f"{folder}/lines.txt").read()
+    return {"inputs": folder, "lines": lines, "line_count": lines.count("\n")}
+
+
+def main():
+    mode, cache, work = sys.argv[1:4]
+    started = time.monotonic()
+    inputs = f"{work}/tools"
+    known = write_inputs(inputs)
+    if mode == "serving":
+        known["address"] = sys.argv[4]
+    tools = Tools(f"{cache}/jars", f"{cache}/classes", inputs, known)
+    failed = 0
+    if mode == "serving":
+        failed += tools.run(rows.TOPICS + rows.CONFIGS + rows.RECORDS + rows.PERFORMANCE)
+    for topic in [f"load-{codec}" for codec in rows.CODECS] + ["lines"] * (mode == "stopped"):
+        failed += dumps.check(tools, f"{work}/data/{topic}-0", whole=mode == "stopped",
+                              values=known["lines"].splitlines() if topic == "lines" else None)
+    if mode == "serving":
+        failed += dumps.check_the_check(tools, f"{work}/data/load-none-0", inputs)
+    tools.close()
+    for row in tools.waiting:
+        print(f"not run: {row}")
+    version = next(name for name in os.listdir(f"{cache}/jars") if name.startswith("kafka-tools-4"))
+    print(f"{mode}: {version}, {time.monotonic() - started:.0f} s, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
