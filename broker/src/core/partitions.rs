@@ -170,6 +170,8 @@ impl Core {
     /// Closes and removes this core's partitions of a topic from number `from` on. Returns when their names are free again; the
     /// bytes go after that.
     pub(super) async fn delete_partitions(self: &Rc<Self>, topic: TopicId, topic_name: &str, from: i32) {
+        // A core that is asked nothing would go on looking at the image that had them, and keep their files open.
+        drop(self.hosting());
         let first = PartitionId { topic, index: from };
         let last = PartitionId { topic, index: i32::MAX };
         let owned: Vec<PartitionId> = self.logs.borrow().range(first..=last).map(|(partition, _)| *partition).collect();
