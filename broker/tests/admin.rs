@@ -7,7 +7,6 @@ mod raw;
 
 use raw::{Produced, Raw, batch, sequenced, start};
 use ringmill::Broker;
-use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
 };
@@ -28,6 +27,7 @@ use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTop
 use ringmill_net::wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
+use ringmill_net::wire::{ErrorCode, Message};
 
 const OK: i16 = 0;
 
@@ -457,5 +457,58 @@ fn epochs_end_where_the_next_began() {
     assert_eq!(delete_records(&mut client, "logs", &[(0, 25)]), [(OK, 25)]);
     assert_eq!(epoch_end(&mut client, 0, 3, 0), (OK, 0, 25));
     assert_eq!(epoch_end(&mut client, 0, 3, 2), (OK, 2, 30));
+    broker.stop();
+}
+
+/// Whether the broker closes the connection instead of answering.
+fn is_closed_after<'a, M: Message<'a>>(broker: &Broker, request: &M, version: i16) -> bool {
+    let mut client = Raw::connect(broker.address());
+    client.send(request, version, Vec::new());
+    client.receive().is_none()
+}
+
+#[test]
+fn requests_for_more_than_an_answer_can_hold_end_their_connection() {
+    let (_dir, broker, mut client) = broker();
+    client.create_topic("logs", 1, &[]);
+    let names: Vec<String> = (0..10_001).map(|number| format!("t{number}")).collect();
+    let topics = names.iter().map(|name| growth(name, 2)).collect();
+    assert!(is_closed_after(&broker, &CreatePartitionsRequest { topics, timeout_ms: 0, validate_only: true }, 3));
+    let topics = names.iter().map(|name| TopicRequest { name }).collect();
+    assert!(is_closed_after(&broker, &DescribeTopicPartitionsRequest { topics, ..Default::default() }, 0));
+    let topics = vec![ProducersOf { name: "logs", partition_indexes: vec![0; 10_001] }];
+    assert!(is_closed_after(&broker, &DescribeProducersRequest { topics }, 0));
+    let partitions = vec![DeleteRecordsPartition::default(); 50_001];
+    let topics = vec![DeleteRecordsTopic { name: "logs", partitions }; 2];
+    assert!(is_closed_after(&broker, &DeleteRecordsRequest { topics, timeout_ms: 0 }, 2));
+    let partitions = vec![OffsetForLeaderPartition::default(); 100_001];
+    let topics = vec![OffsetForLeaderTopic { topic: "logs", partitions }];
+    assert!(is_closed_after(&broker, &OffsetForLeaderEpochRequest { replica_id: -1, topics }, 4));
+    let topics = Some(vec![DescribableLogDirTopic { topic: "logs", partitions: vec![0; 100_001] }]);
+    assert!(is_closed_after(&broker, &DescribeLogDirsRequest { topics }, 5));
+    // As many as are allowed are answered.
+    let topics = names[1..].iter().map(|name| growth(name, 2)).collect();
+    let answers = grow(&mut client, topics, false);
+    assert_eq!(answers.len(), 10_000);
+    assert!(answers.iter().all(|answer| answer.0 == code(ErrorCode::UnknownTopicOrPartition)));
+    broker.stop();
+}
+
+#[test]
+fn producers_beyond_an_answers_limit_are_to_be_asked_for_again() {
+    let (_dir, broker, mut client) = broker();
+    client.create_topic("logs", 1, &[]);
+    for producer_id in 0..11 {
+        assert_eq!(client.produce("logs", 0, sequenced(producer_id, 0, 0, 1)).error, OK);
+    }
+    let topics = vec![ProducersOf { name: "logs", partition_indexes: vec![0; 10_000] }];
+    let frame = client.call(&DescribeProducersRequest { topics }, 0);
+    let response: DescribeProducersResponse<'_> = frame.decode(0);
+    let (told, refused): (Vec<_>, Vec<_>) =
+        response.topics[0].partitions.iter().partition(|partition| partition.error_code == OK);
+    assert_eq!((told.len(), refused.len()), (9090, 910), "100,000 producers are told");
+    assert!(told.iter().all(|partition| partition.active_producers.len() == 11));
+    let (invalid, why) = (code(ErrorCode::InvalidRequest), refused[0].error_message.unwrap());
+    assert!(refused.iter().all(|partition| partition.error_code == invalid) && why.contains("fewer partitions"));
     broker.stop();
 }
