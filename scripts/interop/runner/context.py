@@ -24,10 +24,11 @@ def abilities(hello):
 class Scene:
     """One scenario under way with one client."""
 
-    def __init__(self, client, hello, host, other, topic, now=time.monotonic):
+    def __init__(self, client, hello, host, other, renewed, topic, now=time.monotonic):
         self.client = client
         self.host = host
         self._other = other
+        self._renewed = renewed
         self.topic = topic
         self.now = now
         self.can = abilities(hello)
@@ -39,6 +40,10 @@ class Scene:
     def other(self):
         """Another client, as `(client, hello)`, to write what this one reads; None where there is none."""
         return self._other()
+
+    def renew_client(self):
+        """Goes on with a client that was started afterwards, and so knows nothing from before."""
+        self.client = self._renewed()
 
     def written(self, sent, offsets, began_ms, by):
         """Notes records that were acknowledged, in the order sent; offsets that a client tells must be right."""

@@ -94,7 +94,7 @@ class Driver:
         return self.receive(op, timeout_s)
 
     def end(self):
-        """Closes its standard input and requires that it ends by itself; a dead one is only removed."""
+        """Closes its standard input and waits until it has ended; one that is dead, or does not end, is killed."""
         self._requests.put(None)
         try:
             self._process.wait(0 if self.dead else END_TIMEOUT_S)

@@ -141,7 +141,7 @@ class Trial:
             self.begin()
         began = time.monotonic()
         topic = f"{row.column}-{row.name}".replace(" ", "-").replace(",", "")
-        scene = Scene(self._driver, self.result.hello, self._broker, self.other, topic)
+        scene = Scene(self._driver, self.result.hello, self._broker, self.other, self.renewed, topic)
         try:
             for step in row.steps:
                 step(scene)
@@ -153,6 +153,13 @@ class Trial:
         else:
             self.result.passed.append(row.name)
             say(f"{self.name}: {row.name}: passed, {time.monotonic() - began:.1f} s")
+
+    def renewed(self):
+        """The driver, ended and started again."""
+        self._driver.call("bye")
+        self._driver.end()
+        self.begin()
+        return self._driver
 
     def abilities(self):
         """What rows may need, in their words."""

@@ -59,7 +59,7 @@ def verdict(row, fault):
     broker = fake.FakeBroker()
     client = fake.FakeDriver(broker, fault)
     other = fake.FakeDriver(broker)
-    scene = Scene(client, client.hello(), broker, lambda: (other, other.hello()), "selftest", client.now)
+    scene = Scene(client, client.hello(), broker, lambda: (other, other.hello()), lambda: client, "selftest", client.now)
     try:
         for step in row.steps:
             step(scene)
