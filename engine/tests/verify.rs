@@ -254,3 +254,13 @@ fn what_the_log_writes_is_sound_to_the_last_index_entry() {
     assert_eq!(segments.iter().map(|segment| segment.batches).sum::<u64>(), 300);
     assert!(segments.iter().all(|segment| segment.offset_entries > Some(5) && segment.time_entries > Some(0)));
 }
+
+/// A broker without a topic has nothing to verify, which is no mistake; a path that was mistyped is one.
+#[test]
+fn a_data_directory_without_partitions_is_sound_and_any_other_without_is_a_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = verify(directory.path(), VerifyOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("no segment here"), "{refused}");
+    fs::write(directory.path().join("superblock"), b"as a broker makes it").unwrap();
+    assert!(verify(directory.path(), VerifyOptions::default()).unwrap().partitions.is_empty());
+}

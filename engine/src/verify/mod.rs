@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use ringmill_batch::{DecompressLimit, Offset};
 
+use crate::data_dir::SUPERBLOCK_FILE;
+
 mod index;
 mod segment;
 
@@ -175,7 +177,7 @@ pub fn segment_files(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 type Segments = Vec<(Offset, PathBuf)>;
 
-/// Partition directories with their segments, never none.
+/// Partition directories with their segments, each with some.
 fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {what}", path.display()));
     if !fs::metadata(path)?.is_dir() {
@@ -197,7 +199,11 @@ fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
     }
     partitions.retain(|(_, segments)| !segments.is_empty());
     partitions.sort();
-    if partitions.is_empty() { Err(invalid("there is no segment here or one level below")) } else { Ok(partitions) }
+    // A broker's directory may have no topic yet; any other path without a segment is mistyped.
+    if partitions.is_empty() && !path.join(SUPERBLOCK_FILE).exists() {
+        return Err(invalid("there is no segment here or one level below"));
+    }
+    Ok(partitions)
 }
 
 fn segments(directory: &Path) -> io::Result<Segments> {
