@@ -18,14 +18,25 @@ pub(super) fn answer(core: &Core, request: &Request) -> Result<Outcome, DecodeEr
         let (name, version) = (asked.client_software_name, asked.client_software_version);
         tracing::debug!(peer = %request.connection.peer, client = name, version, "a client says who it is");
     }
-    let error = if means_another(core, &asked) { ErrorCode::RebootstrapRequired } else { ErrorCode::None };
-    Ok(respond(request, &response(error)))
+    match check_meant(core, &asked) {
+        Ok(()) => Ok(respond(request, &response(ErrorCode::None))),
+        // Who is at the wrong place, or says only half of where that is, is told no more.
+        Err(error) => {
+            Ok(respond(request, &ApiVersionsResponse { error_code: error.code(), ..ApiVersionsResponse::default() }))
+        }
+    }
 }
 
-/// Whether an address led the client to a broker that it did not look for. Who does not know both ids yet is not asked.
-fn means_another(core: &Core, asked: &ApiVersionsRequest<'_>) -> bool {
-    let Some(cluster_id) = asked.cluster_id.filter(|_| asked.node_id >= 0) else { return false };
-    cluster_id != core.metadata().cluster_id() || asked.node_id != core.shared().config.node_id
+/// Whether an address led the client to the broker that it looks for. Who does not know both ids yet says neither.
+fn check_meant(core: &Core, asked: &ApiVersionsRequest<'_>) -> Result<(), ErrorCode> {
+    match (asked.cluster_id, asked.node_id) {
+        (None, -1) => Ok(()),
+        (None, _) | (Some(_), -1) => Err(ErrorCode::InvalidRequest),
+        (Some(cluster_id), node_id) => {
+            let is_this = cluster_id == core.metadata().cluster_id() && node_id == core.shared().config.node_id;
+            if is_this { Ok(()) } else { Err(ErrorCode::RebootstrapRequired) }
+        }
+    }
 }
 
 /// Answers any other version: in the format of version 0, with the whole list.
