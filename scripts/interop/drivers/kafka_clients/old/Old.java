@@ -1,7 +1,7 @@
 // Writes and reads with a kafka-clients of long ago: every acks, every codec it has, headers, nulls, set timestamps, idempotence.
 //
 // Usage: Old ADDRESS VERSION CODEC... It is compiled against each version, so it uses only what all of them have; OldAdmin is for
-// those that have more. Started by scripts/interop/kafka_clients.sh.
+// those that have more. Started by scripts/interop/kafka_clients_old.sh.
 
 import java.util.ArrayList;
 import java.util.Arrays;

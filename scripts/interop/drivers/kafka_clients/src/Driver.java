@@ -19,11 +19,13 @@ import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 
 public final class Driver {
+    private final String address;
     private final Topics topics;
     private final Writing writing;
     private final Reading reading;
 
     private Driver(String address) {
+        this.address = address;
         topics = new Topics(address);
         writing = new Writing(address);
         reading = new Reading(address);
@@ -72,6 +74,7 @@ public final class Driver {
             case "tail_read": return reading.tailRead(request);
             case "watermarks": return reading.watermarks(request);
             case "offset_for_time": return reading.offsetForTime(request);
+            case "extras": return Extras.run(address);
             case "bye": return Map.of();
             default: throw new UnsupportedOperationException("no operation " + request.text("op"));
         }
@@ -85,7 +88,7 @@ public final class Driver {
             "codecs", List.of("none", "gzip", "snappy", "lz4", "zstd"),
             "acks", List.of("0", "1", "all"),
             "can", List.of("idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
-                "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics"),
+                "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics", "extras"),
             "cannot", Map.of());
     }
 

@@ -1,27 +1,26 @@
-// What Java programs do with a broker beyond the table of scenarios: one check a line, each against what Kafka's own broker answers.
+// What Java programs do with a broker beyond the table of scenarios, each against what Kafka's own broker answers.
 //
-// Runs all checks of Administration, Positions and Refusals, tells how each went, and ends with 1 if one failed. Started by
-// scripts/interop/kafka_clients.sh; the driver does not use it.
+// Runs all checks of Administration, Positions and Refusals and tells how each went. The driver answers `extras` with it.
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.ExecutionException;
 
 import org.apache.kafka.clients.admin.Admin;
 
-public final class Extras {
+final class Extras {
     /** Something to try; it throws if the broker does not do as it should. */
     interface Check {
         void run() throws Exception;
     }
 
-    private final List<String> failed = new ArrayList<>();
-    private int passed = 0;
+    private final List<Map<String, Object>> checks = new ArrayList<>();
 
-    public static void main(String[] arguments) throws Exception {
-        String address = arguments[0];
+    /** Runs all checks; name, outcome and what was found for each. */
+    static Map<String, Object> run(String address) {
         Properties settings = Driver.settings(address);
         settings.put("default.api.timeout.ms", "10000");
         settings.put("request.timeout.ms", "5000");
@@ -31,22 +30,19 @@ public final class Extras {
             new Positions(admin, address).run(extras);
             new Refusals(admin, address).run(extras);
         }
-        System.out.println(extras.passed + " of " + (extras.passed + extras.failed.size()) + " checks passed");
-        // Not by returning: a client that hangs must not keep the JVM alive.
-        System.exit(extras.failed.isEmpty() ? 0 : 1);
+        return Map.of("checks", extras.checks);
     }
 
     void check(String name, Check check) {
         long started = System.nanoTime();
-        String verdict = "ok";
+        String detail = "";
         try {
             check.run();
-            passed++;
         } catch (Exception | AssertionError error) {
-            failed.add(name);
-            verdict = "FAILED: " + cause(error) + " at " + where(error);
+            detail = cause(error) + " at " + where(error);
         }
-        System.out.printf("%6.2f s  %s: %s%n", (System.nanoTime() - started) / 1e9, name, verdict);
+        System.err.printf("%6.2f s  %s %s%n", (System.nanoTime() - started) / 1e9, name, detail);
+        checks.add(Map.of("name", name, "ok", detail.isEmpty(), "detail", detail));
     }
 
     /** {@code what} was found and should have been {@code expected}. */
