@@ -14,7 +14,7 @@ as_root() {
     fi
 }
 
-# need_apt PKG...: installs those of the Debian packages that are not there yet. Fails if one stays missing.
+# need_apt PKG...: installs those of the Debian packages that are not there yet, and removes nothing for them. Fails if one stays missing.
 need_apt() {
     local package missing=()
     for package in "$@"; do
@@ -31,7 +31,7 @@ need_apt() {
     (
         flock 9
         as_root apt-get update -qq &&
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-remove --no-install-recommends "${missing[@]}" >/dev/null
     ) 9>"$(repository_root)/target/apt.lock"
 }
 
