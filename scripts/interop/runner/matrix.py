@@ -62,7 +62,7 @@ def cannot(result):
     """One line on what the client itself cannot do, by its reasons."""
     by_reason = {}
     for word, reason in sorted(result.hello.get("cannot", {}).items()):
-        by_reason.setdefault(reason, []).append(word)
+        by_reason.setdefault(reason, []).append(word.replace("_", " "))
     reasons = "; ".join(f"{', '.join(words)}: {reason}" for reason, words in by_reason.items())
     return f"- {result.hello['client']}: {reasons}" if reasons else None
 
