@@ -1,15 +1,17 @@
 //! The names inside the data directory that belong to topics, and what is done at start with those that belong to none.
 //!
-//! Lock, superblock and small files are the engine's. A directory that no topic claims is moved aside, never deleted blindly: only
-//! what a finished deletion has renamed is removed. Called by the composition root before any partition is opened, and by the cores.
+//! Lock, superblock and small files are the engine's. A directory that no topic claims is moved aside, never deleted blindly: removed
+//! is only what a deletion has renamed, or what says of itself that it belongs to a topic whose deletion is durable. Called by the composition root before any partition is opened, and by the cores.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use ringmill_engine::disk::Disk;
+use ringmill_engine::partition_meta::PartitionMeta;
 
 use crate::core::hosting::PartitionId;
+use crate::metadata::TopicId;
 
 /// Where directories of no topic are moved to.
 pub const ORPHANS_DIR: &str = "orphans";
@@ -48,12 +50,18 @@ pub async fn holds_partitions(disk: &dyn Disk, data_dir: &Path) -> io::Result<bo
     Ok(disk.list_dir(data_dir).await?.iter().any(|entry| entry.is_dir && is_partition_dir_name(&entry.name)))
 }
 
-/// Moves partition directories that are not `claimed` aside and removes what deletions have left. Names what was moved.
+/// Removes what deletions have left, those of the topics `deleted` among it, and moves other partition directories that are not
+/// `claimed` aside. Names what was moved.
 ///
 /// # Errors
 /// When the directory cannot be listed, or a move fails.
-pub async fn sweep(disk: &dyn Disk, data_dir: &Path, claimed: &BTreeSet<String>) -> io::Result<Vec<String>> {
-    let mut moved = Vec::new();
+pub async fn sweep(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    claimed: &BTreeSet<String>,
+    deleted: &BTreeSet<TopicId>,
+) -> io::Result<Vec<String>> {
+    let (mut moved, mut removed) = (Vec::new(), false);
     for entry in disk.list_dir(data_dir).await? {
         if !entry.is_dir {
             continue;
@@ -61,10 +69,23 @@ pub async fn sweep(disk: &dyn Disk, data_dir: &Path, claimed: &BTreeSet<String>)
         if entry.name.ends_with(DELETED_SUFFIX) {
             // The deletion was committed and the name given up: finishing it is all that is left.
             remove_tree(disk, &data_dir.join(&entry.name)).await?;
+            removed = true;
         } else if is_partition_dir_name(&entry.name) && !claimed.contains(&entry.name) {
+            let dir = data_dir.join(&entry.name);
+            // Without a word about whose it is, it is nobody's to remove.
+            let meta = PartitionMeta::read(disk, &dir).await;
+            if meta.is_ok_and(|meta| deleted.contains(&meta.identity.topic_id)) {
+                remove_tree(disk, &dir).await?;
+                removed = true;
+                continue;
+            }
             set_aside(disk, data_dir, &entry.name).await?;
             moved.push(entry.name);
         }
+    }
+    if removed {
+        // Whoever called will forget that they were to be removed.
+        disk.sync_dir(data_dir).await?;
     }
     Ok(moved)
 }
@@ -117,14 +138,14 @@ mod tests {
         }
         let disk = PosixDisk::new(1).unwrap();
         let claimed = BTreeSet::from(["logs-0".to_owned()]);
-        let moved = block_on(&disk, sweep(&disk, dir.path(), &claimed)).unwrap();
+        let moved = block_on(&disk, sweep(&disk, dir.path(), &claimed, &BTreeSet::new())).unwrap();
         assert_eq!(moved, ["lost-3"]);
         assert!(dir.path().join("orphans/lost-3.0/file").exists());
         assert!(dir.path().join("logs-0/file").exists() && dir.path().join("notes/file").exists());
         assert!(!dir.path().join(deleted).exists());
         // A second orphan of the same name does not replace the first.
         std::fs::create_dir(dir.path().join("lost-3")).unwrap();
-        block_on(&disk, sweep(&disk, dir.path(), &claimed)).unwrap();
+        block_on(&disk, sweep(&disk, dir.path(), &claimed, &BTreeSet::new())).unwrap();
         assert!(dir.path().join("orphans/lost-3.0/file").exists() && dir.path().join("orphans/lost-3.1").exists());
     }
 
@@ -136,7 +157,10 @@ mod tests {
         let disk = PosixDisk::new(1).unwrap();
         for _ in 0..2 {
             std::fs::create_dir(dir.path().join(&name)).unwrap();
-            assert_eq!(block_on(&disk, sweep(&disk, dir.path(), &BTreeSet::new())).unwrap(), [name.as_str()]);
+            assert_eq!(
+                block_on(&disk, sweep(&disk, dir.path(), &BTreeSet::new(), &BTreeSet::new())).unwrap(),
+                [name.as_str()]
+            );
         }
         assert_eq!(std::fs::read_dir(dir.path().join(ORPHANS_DIR)).unwrap().count(), 2);
     }

@@ -172,6 +172,8 @@ impl Broker {
         let image = metadata.image();
         let plan = block_on(&disk, startup::plan(&disk, &config.data_dir, &image, config.cores, clean))
             .map_err(io_error("the data directory cannot be tidied"))?;
+        let deleted = Vec::from_iter(image.unfinished_deletions().iter().copied());
+        waiting.block_on(metadata.finish_deletions(deleted));
 
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_MESSAGES_MAX)).unzip();

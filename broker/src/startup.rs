@@ -27,7 +27,7 @@ pub async fn plan(disk: &dyn Disk, dir: &Path, image: &MetadataImage, cores: usi
     for topic in image.topics() {
         claimed.extend((0..topic.partition_count).map(|index| data_dir::partition_dir_name(&topic.name, index)));
     }
-    for directory in data_dir::sweep(disk, dir, &claimed).await? {
+    for directory in data_dir::sweep(disk, dir, &claimed, image.unfinished_deletions()).await? {
         let to = data_dir::ORPHANS_DIR;
         tracing::warn!(directory, to, "a partition directory of no topic was moved aside");
     }

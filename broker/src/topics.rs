@@ -2,7 +2,8 @@
 //! leaves either the whole topic or none of it.
 //!
 //! Creating topics and adding partitions: every owner makes the partitions durable, then the metadata commits, and only then do they
-//! serve. Deleting: the metadata commits, then every owner gives the names up. Changes happen one after the other. Called by the handlers
+//! serve. Deleting: the metadata commits, then every owner gives the names up; a
+//! start finishes what a crash has left of it. Changes happen one after the other. Called by the handlers
 //! of CreateTopics, CreatePartitions, DeleteTopics and Metadata.
 
 use std::collections::BTreeMap;
@@ -108,8 +109,15 @@ pub async fn delete(core: &Rc<Core>, topic: Arc<Topic>) -> Result<(), TopicError
             // Another request was faster; a topic of the same name may exist again, and it is not the one that was meant.
             return Err(MetadataError::Unknown(topic.name.to_string()).into());
         }
-        shared.metadata.delete_topic(&topic.name).await?;
-        give_up_names(&core, topic.id, &topic.name, 0).await;
+        let topic = shared.metadata.delete_topic(&topic.name).await?;
+        // Of a quarantined partition no core knows; the next start removes it.
+        let hosting = core.hosting();
+        let is_open = |index| hosting.find(&topic, index).is_some_and(|hosted| hosted.reader.is_some());
+        let all_are_open = (0..topic.partition_count).all(is_open);
+        drop(hosting);
+        if give_up_names(&core, topic.id, &topic.name, 0).await && all_are_open {
+            shared.metadata.finish_deletions([topic.id]).await;
+        }
         Ok(())
     })
     .await
@@ -151,8 +159,9 @@ async fn make_partitions(core: &Core, topic: &Topic, from: i32) -> Result<(), To
     failed.map_or(Ok(()), |why| Err(TopicError::Partitions(why)))
 }
 
-/// Lets every core close and remove its partitions of a topic from number `from` on, which the metadata does not know (any more).
-async fn give_up_names(core: &Core, topic: TopicId, name: &Arc<str>, from: i32) {
+/// Lets every core close and remove its partitions of a topic from number `from` on, which the metadata does not know (any more). False
+/// when something of them may still be there under its name.
+async fn give_up_names(core: &Core, topic: TopicId, name: &Arc<str>, from: i32) -> bool {
     core.shared().hosting.remove(topic, from);
     let mut answers = Vec::new();
     for owner in (0..core.core_count()).map(CoreId) {
@@ -160,8 +169,10 @@ async fn give_up_names(core: &Core, topic: TopicId, name: &Arc<str>, from: i32) 
         core.tell(owner, Message::Delete { topic, topic_name: Arc::clone(name), from, answer }).await;
         answers.push(gone);
     }
+    let mut all_are_free = true;
     for gone in answers {
-        // A core that has stopped leaves its directories to the next start, which sweeps them aside.
-        let _ = gone.await;
+        // A core that has stopped leaves its directories to the next start.
+        all_are_free &= gone.await.unwrap_or(false);
     }
+    all_are_free
 }

@@ -244,3 +244,25 @@ fn the_files_of_a_deleted_topic_go_whatever_its_name() {
     assert_eq!(directories().count(), 0);
     broker.stop();
 }
+
+/// Such a partition has no owner that could remove it; its directory was set aside with all its bytes, for ever.
+#[test]
+fn a_quarantined_partition_that_is_deleted_goes_with_the_next_start() {
+    let (dir, broker, mut client) = broker();
+    create(&mut client, "logs", false);
+    create(&mut client, "other", false);
+    client.produce("logs", 0, batch(1, 1000));
+    drop(client);
+    assert!(broker.stop());
+    let segment = dir.path().join("logs-0/00000000000000000000.log");
+    std::fs::rename(&segment, dir.path().join("logs-0/taken-away")).unwrap();
+    let broker = start(dir.path(), "auto");
+    let mut client = Raw::connect(broker.address());
+    assert_eq!(client.fetch("logs", 0).error, ErrorCode::KafkaStorageError.code(), "it is quarantined");
+    assert_eq!(client.delete_topic("logs"), OK);
+    broker.stop();
+    let broker = start(dir.path(), "auto");
+    assert!(!dir.path().join("logs-0").exists() && !dir.path().join("orphans").exists());
+    assert!(dir.path().join("other-0").exists());
+    broker.stop();
+}

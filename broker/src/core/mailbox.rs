@@ -105,8 +105,8 @@ pub enum Message {
         topic_name: Arc<str>,
         /// The first partition that goes; 0 for all of them.
         from: i32,
-        /// Told when the names are free again.
-        answer: oneshot::Sender<()>,
+        /// Told when it is done: whether the names are free again.
+        answer: oneshot::Sender<bool>,
     },
     /// Delete records of these partitions; one result for each, in their order.
     DeleteRecords(Vec<Deletion>, oneshot::Sender<Vec<Result<Offset, DeletionRefused>>>),

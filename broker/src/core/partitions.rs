@@ -167,17 +167,19 @@ impl Core {
         reader
     }
 
-    /// Closes and removes this core's partitions of a topic from number `from` on. Returns when their names are free again; the
-    /// bytes go after that.
-    pub(super) async fn delete_partitions(self: &Rc<Self>, topic: TopicId, topic_name: &str, from: i32) {
+    /// Closes and removes this core's partitions of a topic from number `from` on. Returns when their names are free again, or with
+    /// false if one is not; the bytes go after that.
+    pub(super) async fn delete_partitions(self: &Rc<Self>, topic: TopicId, topic_name: &str, from: i32) -> bool {
         // A core that is asked nothing would go on looking at the image that had them, and keep their files open.
         drop(self.hosting());
         let first = PartitionId { topic, index: from };
         let last = PartitionId { topic, index: i32::MAX };
         let owned: Vec<PartitionId> = self.logs.borrow().range(first..=last).map(|(partition, _)| *partition).collect();
+        let mut are_free = true;
         for partition in owned {
-            self.remove_partition(partition, topic_name).await;
+            are_free &= self.remove_partition(partition, topic_name).await;
         }
+        are_free
     }
 
     /// Deletes records of this core's partitions, durably; one result for each, in their order.
@@ -222,7 +224,8 @@ impl Core {
         }
     }
 
-    async fn remove_partition(&self, partition: PartitionId, topic_name: &str) {
+    /// False when its name is still taken.
+    async fn remove_partition(&self, partition: PartitionId, topic_name: &str) -> bool {
         let owned = self.logs.borrow_mut().remove(&partition);
         if let Some(owned) = owned {
             // What cannot be written any more is to be removed anyway.
@@ -235,8 +238,9 @@ impl Core {
         if let Err(error) = self.move_aside(&from, &aside).await {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(partition = %name, %error, "its directory stays until the next start");
+                return false;
             }
-            return;
+            return true;
         }
         let disk = Rc::clone(&self.disk);
         tokio::task::spawn_local(async move {
@@ -244,6 +248,7 @@ impl Core {
                 tracing::warn!(path = %aside.display(), %error, "a deleted partition's files stay until the next start");
             }
         });
+        true
     }
 
     async fn move_aside(&self, from: &Path, to: &Path) -> io::Result<()> {

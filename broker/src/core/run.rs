@@ -86,8 +86,7 @@ impl Core {
                 Message::Delete { topic, topic_name, from, answer } => {
                     let core = Rc::clone(&self);
                     tokio::task::spawn_local(async move {
-                        core.delete_partitions(topic, &topic_name, from).await;
-                        answer.send(())
+                        answer.send(core.delete_partitions(topic, &topic_name, from).await)
                     });
                 }
                 Message::DeleteRecords(wanted, answer) => {

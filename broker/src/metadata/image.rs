@@ -2,7 +2,7 @@
 //!
 //! Only read; the store builds the next one after each commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::RunningConfig;
@@ -18,6 +18,8 @@ pub struct MetadataImage {
     pub(super) running: Arc<RunningConfig>,
     pub(super) topics: BTreeMap<Arc<str>, Arc<Topic>>,
     pub(super) names: BTreeMap<TopicId, Arc<str>>,
+    /// As they were found at the start.
+    pub(super) deletions: Arc<BTreeSet<TopicId>>,
 }
 
 impl MetadataImage {
@@ -45,6 +47,12 @@ impl MetadataImage {
         self.topics.get(self.names.get(id)?)
     }
 
+    /// Topics that were deleted before this start, and whose files may still be there.
+    #[must_use]
+    pub fn unfinished_deletions(&self) -> &BTreeSet<TopicId> {
+        &self.deletions
+    }
+
     /// All topics, by name.
     pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
         self.topics.values()
@@ -57,6 +65,7 @@ impl MetadataImage {
             running: Arc::new(running),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
+            deletions: Arc::default(),
         }
     }
 

@@ -209,7 +209,8 @@ impl Metadata {
         self.run(move |store| store.commit_partitions(id, count)).await
     }
 
-    /// Makes a topic cease to exist; durable when this returns. Its partitions are the caller's to remove, after the call.
+    /// Makes a topic cease to exist; durable when this returns. Its partitions are the caller's to remove, after the call; until
+    /// [`Metadata::finish_deletions`] says that they are, every start finds it among the image's unfinished deletions.
     ///
     /// # Errors
     /// There is no such topic, or the database failed.
@@ -236,6 +237,17 @@ impl Metadata {
     /// The database failed.
     pub async fn commit_settings(&self, prepared: PreparedSettings) -> Result<(), MetadataError> {
         self.run(move |store| store.commit_settings(prepared)).await
+    }
+
+    /// Forgets deletions of which no file is left. Becomes durable with the next deletion, for nothing depends on it.
+    pub async fn finish_deletions(&self, ids: impl IntoIterator<Item = TopicId> + Send + 'static) {
+        // A store that is gone has nothing to forget.
+        let _ = self
+            .run(|store| {
+                store.finish_deletions(ids);
+                Ok(())
+            })
+            .await;
     }
 
     /// Takes a block of [`PRODUCER_ID_BLOCK`] producer ids that no one else ever gets; durable when this returns.

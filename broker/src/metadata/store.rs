@@ -43,6 +43,8 @@ const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Topics by name; the value is a [`TopicRow`] as JSON.
 pub(super) const TOPICS: TableDefinition<'_, &str, &str> = TableDefinition::new("topics");
+/// Topics that are deleted and whose files may still be there, by id; the value is the name they had.
+const DELETIONS: TableDefinition<'_, &str, &str> = TableDefinition::new("deletions");
 /// What is set on brokers by the admin protocol, by node id, and under the empty name for all of them; the value is an object of
 /// names and values as JSON. Not there in format 1.
 pub(super) const BROKERS: TableDefinition<'_, &str, &str> = TableDefinition::new("brokers");
@@ -164,6 +166,8 @@ pub(super) struct Store {
     sync_failed: Arc<AtomicBool>,
     pub(super) options: Options,
     next_placement: u64,
+    /// Rows of [`DELETIONS`] that the next deletion takes away: a transaction of their own would cost a sync for nothing.
+    finished_deletions: Vec<TopicId>,
     pub(super) image: watch::Sender<Arc<MetadataImage>>,
     failure: watch::Sender<Option<String>>,
 }
@@ -206,6 +210,7 @@ impl Store {
                     cluster_id: options.cluster_id.clone(),
                     next_placement: 0,
                     topics: Vec::new(),
+                    deletions: Vec::new(),
                     brokers: BTreeMap::new(),
                 }
             }
@@ -236,11 +241,16 @@ impl Store {
             image.names.insert(topic.id, Arc::clone(&topic.name));
             image.topics.insert(Arc::clone(&topic.name), topic);
         }
+        let deletions = content.deletions.iter().map(|id| Uuid::parse_str(id).map(Uuid::into_bytes));
+        let deletions: Result<_, _> = deletions.collect();
+        image.deletions = Arc::new(deletions.map_err(|error| damaged(format!("a deletion's row: {error}")))?);
         let (image, image_watch) = watch::channel(Arc::new(image));
         let (failure, failure_watch) = watch::channel(None);
         let next_placement = content.next_placement;
         let database = Some(database);
-        let store = Store { database, open_storage, sync_failed, options, next_placement, image, failure };
+        let finished_deletions = Vec::new();
+        let store =
+            Store { database, open_storage, sync_failed, options, next_placement, finished_deletions, image, failure };
         Ok((store, image_watch, failure_watch))
     }
 
@@ -309,12 +319,22 @@ impl Store {
     pub(super) fn delete_topic(&mut self, name: &str) -> Result<Arc<Topic>, MetadataError> {
         let topic = self.image.borrow().topic(name).cloned();
         let topic = topic.ok_or_else(|| MetadataError::Unknown(name.to_owned()))?;
+        let finished = std::mem::take(&mut self.finished_deletions);
         self.write(|transaction| {
             transaction.open_table(TOPICS)?.remove(name)?;
+            let mut deletions = transaction.open_table(DELETIONS)?;
+            for id in finished {
+                deletions.remove(Uuid::from_bytes(id).to_string().as_str())?;
+            }
+            deletions.insert(Uuid::from_bytes(topic.id).to_string().as_str(), name)?;
             Ok(())
         })?;
         self.image.send_modify(|image| *image = Arc::new(image.without(&topic)));
         Ok(topic)
+    }
+
+    pub(super) fn finish_deletions(&mut self, ids: impl IntoIterator<Item = TopicId>) {
+        self.finished_deletions.extend(ids);
     }
 
     pub(super) fn take_producer_ids(&mut self) -> Result<Range<i64>, MetadataError> {
@@ -404,6 +424,7 @@ struct Content {
     cluster_id: String,
     next_placement: u64,
     topics: Vec<(String, String)>,
+    deletions: Vec<String>,
     brokers: BTreeMap<String, String>,
 }
 
@@ -416,28 +437,30 @@ fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
     };
     let numbers = transaction.open_table(NUMBERS)?;
     let number = |name: &str| Ok::<_, redb::Error>(numbers.get(name)?.map_or(0, |number| number.value()));
-    let mut topics = Vec::new();
-    for row in transaction.open_table(TOPICS)?.iter()? {
-        let (name, row) = row?;
-        topics.push((name.value().to_owned(), row.value().to_owned()));
-    }
-    let mut brokers = BTreeMap::new();
-    match transaction.open_table(BROKERS) {
-        Err(redb::TableError::TableDoesNotExist(_)) => {}
-        table => {
-            for row in table?.iter()? {
-                let (name, row) = row?;
-                brokers.insert(name.value().to_owned(), row.value().to_owned());
-            }
-        }
-    }
+    let topics = rows(&transaction, TOPICS)?;
+    let deletions = rows(&transaction, DELETIONS)?.into_iter().map(|(id, _)| id).collect();
+    let brokers = rows(&transaction, BROKERS)?.into_iter().collect();
     Ok(Some(Content {
         format: number("format version")?,
         cluster_id: words.get("cluster id")?.map_or_else(String::new, |id| id.value().to_owned()),
         next_placement: number("next placement")?,
         topics,
+        deletions,
         brokers,
     }))
+}
+
+/// All rows of a table; none where the database is from before there was such a table.
+fn rows(
+    transaction: &redb::ReadTransaction,
+    table: TableDefinition<'_, &str, &str>,
+) -> Result<Vec<(String, String)>, redb::Error> {
+    let table = match transaction.open_table(table) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        table => table?,
+    };
+    let rows = table.iter()?.map(|row| row.map(|(key, row)| (key.value().to_owned(), row.value().to_owned())));
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Makes a new database and closes it.

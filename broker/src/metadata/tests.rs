@@ -171,6 +171,30 @@ async fn a_topic_gets_more_partitions_and_never_fewer() {
 }
 
 #[tokio::test]
+async fn a_deletion_is_remembered_until_it_is_finished() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        ids.push(create(&metadata, name, 1).await.unwrap().id);
+        metadata.delete_topic(name).await.unwrap();
+    }
+    let unfinished = |disk: &TestDisk| {
+        let again = TestDisk::of(&disk.with(|disk| disk.durable.clone())).open().unwrap();
+        again.image().unfinished_deletions().iter().copied().collect::<Vec<_>>()
+    };
+    ids.sort_unstable();
+    assert_eq!(unfinished(&disk), ids);
+    metadata.finish_deletions([ids[0], ids[1]]).await;
+    assert_eq!(unfinished(&disk), ids, "no sync for this alone");
+    let last = create(&metadata, "d", 1).await.unwrap().id;
+    metadata.delete_topic("d").await.unwrap();
+    let mut expected = vec![ids[2], last];
+    expected.sort_unstable();
+    assert_eq!(unfinished(&disk), expected);
+}
+
+#[tokio::test]
 async fn creations_are_refused_by_kafkas_rules() {
     let metadata = TestDisk::default().open().unwrap();
     create(&metadata, "a.b", 1).await.unwrap();
