@@ -31,6 +31,9 @@ pub(super) struct Inode {
     durable_length: u64,
     /// The write number up to which `durable_length` is right.
     durable_length_at: u64,
+    /// The length was set and not grown by writing since: file systems journal that, so a power cut leaves the old one or the new.
+    /// Only the synchronous face asks for it; logs have to bear any length in between.
+    length_is_whole: bool,
     /// Written or cut and not synced: sector → number of the last write to it.
     dirty: BTreeMap<u64, u64>,
     /// Sectors whose sync failed: the cache shows the new bytes, the device has the old, and nothing tells.
@@ -64,6 +67,7 @@ impl Inode {
             durable: BTreeMap::new(),
             durable_length: 0,
             durable_length_at: 0,
+            length_is_whole: false,
             dirty: BTreeMap::new(),
             lost: BTreeSet::new(),
             cold: BTreeSet::new(),
@@ -134,6 +138,7 @@ impl Inode {
             written += rustix::io::pwrite(&self.cache, &bytes[written..], position + written as u64)?;
         }
         let length = bytes.len() as u64;
+        self.length_is_whole &= position + length <= self.length;
         self.length = self.length.max(position + length);
         self.modified_ms = now_ms;
         for sector in sectors(position, length) {
@@ -160,6 +165,13 @@ impl Inode {
         }
         self.length = length;
         self.modified_ms = now_ms;
+        Ok(())
+    }
+
+    /// The same, known to the device as a whole or not at all.
+    pub(super) fn set_length_whole(&mut self, length: u64, write_number: u64, now_ms: i64) -> Result<(), Errno> {
+        self.set_length(length, write_number, now_ms)?;
+        self.length_is_whole = true;
         Ok(())
     }
 
@@ -253,7 +265,7 @@ impl Inode {
         self.keep_by_chance(prng)?;
         self.length = match prng.below(4) {
             0 => self.length,
-            1 => {
+            1 if !self.length_is_whole => {
                 let (low, high) = (self.length.min(self.durable_length), self.length.max(self.durable_length));
                 low + prng.below(high - low + 1)
             }
@@ -267,6 +279,7 @@ impl Inode {
             last.get_mut().bytes[usize::try_from(tail).expect("below 512")..].fill(0);
         }
         self.durable_length = self.length;
+        self.length_is_whole = false;
         self.dirty.clear();
         self.lost.clear();
         let page_count = self.length.div_ceil(PAGE_BYTES);

@@ -76,7 +76,7 @@ impl SimFile {
         Ok(())
     }
 
-    /// Cuts the file or grows it with zeros.
+    /// Cuts the file or grows it with zeros; a power cut before the next sync leaves the old length or the new one.
     ///
     /// # Errors
     /// After a crash.
@@ -84,7 +84,7 @@ impl SimFile {
         let mut world = self.simulation.lock();
         world.trace.event(format!("set length {length} at once"));
         let (write_number, now_ms) = (world.next_write_number(), world.now_ms);
-        Ok(world.file(&self.file, true)?.set_length(length, write_number, now_ms)?)
+        Ok(world.file(&self.file, true)?.set_length_whole(length, write_number, now_ms)?)
     }
 
     /// Makes everything written so far durable.

@@ -403,6 +403,24 @@ fn the_synchronous_face_obeys_the_same_rules() {
     assert_eq!(seen, BTreeSet::from([(1, 1), (1, 2), (2, 1), (2, 2)]));
 }
 
+/// redb ends some commits by cutting its file, and takes a length that it never set for damage. No journalling file system leaves one.
+#[test]
+fn a_length_set_at_once_is_old_or_new_after_a_power_cut() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let simulation = Simulation::new(seed, SimOptions::default());
+        let file = simulation.file(Path::new(FILE)).unwrap();
+        simulation.sync_dir(Path::new("/")).unwrap();
+        file.set_len(9000).unwrap();
+        file.sync_data().unwrap();
+        file.set_len(4000).unwrap();
+        file.write_at(0, &[1; 600]).unwrap();
+        simulation.crash_power();
+        seen.insert(simulation.file(Path::new(FILE)).unwrap().len().unwrap());
+    }
+    assert_eq!(seen, BTreeSet::from([4000, 9000]));
+}
+
 #[test]
 fn two_cores_share_one_machine() {
     let simulation = Simulation::new(1, SimOptions::busy());
