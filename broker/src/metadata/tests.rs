@@ -8,6 +8,8 @@ use redb::StorageBackend;
 
 use super::*;
 use crate::config::BrokerConfig;
+use crate::config::alter::{Change, Operation};
+use crate::config::running::Scope;
 
 /// Storage of a test: what the page cache holds, what a power cut would leave, and which call fails next.
 #[derive(Debug, Default)]
@@ -313,6 +315,100 @@ async fn damage_foreign_files_and_other_clusters_are_named() {
     metadata.close().await;
     let message = Metadata::open(&path, options("c2")).err().unwrap().to_string();
     assert!(message.contains("belongs to cluster c1, the data directory to cluster c2"), "{message}");
+}
+
+fn set(name: &str, value: &str) -> Alteration {
+    let operation = Operation::Set(value.to_owned());
+    Alteration::Incremental(vec![Change { name: name.to_owned(), operation }])
+}
+
+async fn alter(metadata: &Metadata, resource: Resource, name: &str, value: &str) -> Result<(), MetadataError> {
+    let prepared = metadata.prepare_settings(resource, set(name, value)).await?;
+    metadata.commit_settings(prepared).await
+}
+
+/// What is set on the topic, on all brokers and on this one.
+fn all_set(metadata: &Metadata) -> [Vec<String>; 3] {
+    let image = metadata.image();
+    let shown = |settings: &BTreeMap<String, String>| {
+        settings.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    let dynamic = image.running().dynamic();
+    [shown(&image.topic("logs").unwrap().settings), shown(&dynamic.cluster), shown(&dynamic.broker)]
+}
+
+#[tokio::test]
+async fn settings_change_the_image_at_their_commit_and_live_across_restarts() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    create(&metadata, "logs", 1).await.unwrap();
+    create(&metadata, "own", 1).await.unwrap();
+    let (logs, all, me) =
+        (Resource::Topic("logs".to_owned()), Resource::Broker(Scope::Cluster), Resource::Broker(Scope::Broker));
+    alter(&metadata, Resource::Topic("own".to_owned()), "retention.ms", "9").await.unwrap();
+    let prepared = metadata.prepare_settings(all.clone(), set("log.retention.ms", "5")).await.unwrap();
+    assert_eq!(prepared.topics().iter().map(|topic| &*topic.after.name).collect::<Vec<_>>(), ["logs"]);
+    assert!(all_set(&metadata).iter().all(Vec::is_empty), "preparing writes nothing");
+    metadata.commit_settings(prepared).await.unwrap();
+    alter(&metadata, me, "num.partitions", "7").await.unwrap();
+    alter(&metadata, logs.clone(), "segment.ms", "6").await.unwrap();
+    let expected = [vec!["segment.ms=6"], vec!["log.retention.ms=5"], vec!["num.partitions=7"]];
+    assert_eq!(all_set(&metadata), expected);
+    assert!(matches!(alter(&metadata, logs, "segment.ms", "x").await, Err(MetadataError::Alter(_))));
+    let unknown = alter(&metadata, Resource::Topic("none".to_owned()), "segment.ms", "6").await;
+    assert_eq!(unknown, Err(MetadataError::Unknown("none".to_owned())));
+    metadata.close().await;
+
+    let durable = disk.with(|disk| disk.durable.clone());
+    let again = TestDisk::of(&durable).open().unwrap();
+    assert_eq!(all_set(&again), expected);
+    let image = again.image();
+    let retention_ms = |name: &str| image.topic(name).unwrap().config.retention_ms;
+    assert_eq!((retention_ms("logs"), retention_ms("own"), image.running().num_partitions()), (Some(5), Some(9), 7));
+}
+
+/// The power may go after every single sync, and any write may be refused: what was answered is there, and nothing by halves.
+#[tokio::test]
+async fn settings_are_kept_or_refused_as_a_whole_whatever_the_disk_does() {
+    let disk = TestDisk::default();
+    let metadata = disk.open().unwrap();
+    create(&metadata, "logs", 1).await.unwrap();
+    let all = Resource::Broker(Scope::Cluster);
+    let mut answered = vec![(disk.with(|disk| disk.history.len()), 1)];
+    for count in 2..6 {
+        alter(&metadata, all.clone(), "num.partitions", &count.to_string()).await.unwrap();
+        answered.push((disk.with(|disk| disk.history.len()), count));
+    }
+    let history = disk.with(|disk| disk.history.clone());
+    for (index, durable) in history.iter().enumerate().skip(answered[0].0 - 1) {
+        let found = TestDisk::of(durable).open().unwrap().image().running().num_partitions();
+        let (_, owed) = answered.iter().rfind(|(syncs, _)| *syncs <= index + 1).unwrap();
+        assert!(found == *owed || found == owed + 1, "cut after sync {index}: {owed} was answered, {found} is there");
+    }
+    for nth in 1..4 {
+        disk.with(|disk| disk.fail_write_at = Some(disk.calls + nth));
+        let refused = alter(&metadata, all.clone(), "num.partitions", "9").await;
+        assert!(matches!(refused, Err(MetadataError::Refused(_))), "write {nth}: {refused:?}");
+        assert_eq!(metadata.image().running().num_partitions(), 5);
+    }
+    alter(&metadata, all, "num.partitions", "6").await.unwrap();
+    assert_eq!(metadata.image().running().num_partitions(), 6);
+}
+
+/// A data directory that was given another node.id keeps what was set on the old one, and does not go by it.
+#[tokio::test]
+async fn another_broker_does_not_take_over_what_was_set_on_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metadata.redb");
+    let metadata = Metadata::open(&path, options("c1")).unwrap();
+    alter(&metadata, Resource::Broker(Scope::Broker), "num.partitions", "7").await.unwrap();
+    alter(&metadata, Resource::Broker(Scope::Cluster), "log.roll.ms", "8").await.unwrap();
+    metadata.close().await;
+    drop(metadata);
+    let other = BrokerConfig::from_settings(&[("broker.node.id", "2")]).unwrap();
+    let metadata = Metadata::open(&path, Options::new("c1", &other)).unwrap();
+    let running = Arc::clone(metadata.image().running());
+    assert_eq!((running.num_partitions(), running.dynamic().cluster.len()), (1, 1));
 }
 
 /// Flips bytes all over a closed database: it opens to the same topics, or is refused; it never shows other topics.

@@ -8,7 +8,14 @@ use ringmill_net::Piece;
 use ringmill_net::transport::Stream;
 use ringmill_net::transport::memory::MemoryStream;
 use ringmill_net::wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
+use ringmill_net::wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, TOPIC_RESOURCE,
+};
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use ringmill_net::wire::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    SET_OPERATION,
+};
 use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use ringmill_net::wire::{ErrorCode, Message, Reader, Records, encode_request};
@@ -71,6 +78,30 @@ impl Client {
         let body = self.receive(5).await?;
         let response = CreateTopicsResponse::decode(&mut Reader::new(&body), 7).expect("it can be read");
         Ok(error(response.topics[0].error_code))
+    }
+
+    /// Sets one value on a resource of this type.
+    pub async fn set_config(&self, of: (i8, &str), name: &str, value: &str) -> io::Result<ErrorCode> {
+        let configs = vec![AlterableConfig { name, config_operation: SET_OPERATION, value: Some(value) }];
+        let resources = vec![AlterConfigsResource { resource_type: of.0, resource_name: of.1, configs }];
+        self.send(&IncrementalAlterConfigsRequest { resources, validate_only: false }, 1, Vec::new()).await?;
+        let body = self.receive(5).await?;
+        let response = IncrementalAlterConfigsResponse::decode(&mut Reader::new(&body), 1).expect("it can be read");
+        Ok(error(response.responses[0].error_code))
+    }
+
+    /// The value of one setting of a topic.
+    pub async fn config(&self, topic: &str, name: &str) -> io::Result<String> {
+        let resource = DescribeConfigsResource {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: topic,
+            configuration_keys: Some(vec![name]),
+        };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        self.send(&request, 4, Vec::new()).await?;
+        let body = self.receive(5).await?;
+        let response = DescribeConfigsResponse::decode(&mut Reader::new(&body), 4).expect("it can be read");
+        Ok(response.results[0].configs[0].value.expect("it has a value").to_owned())
     }
 
     /// A producer id.

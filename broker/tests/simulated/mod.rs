@@ -2,7 +2,12 @@
 //!
 //! A [`Machine`] outlives its broker: [`Machine::boot`] starts one inside the caller's `LocalSet`, and dropping that set after a crash of
 //! the simulated disk is the death of the process. One seed decides everything.
-#![allow(unreachable_pub, missing_docs, reason = "a part of one test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test binary compiles this file and uses its own part"
+)]
 
 pub mod client;
 pub mod history;
