@@ -84,6 +84,7 @@ SCENARIOS = [
     row("restart", "killed while writing", topic(), write_over_kill(30, 50, idempotent=False)),
     row("restart", "killed while writing, idempotent",
         topic(), write_over_kill(30, 50, idempotent=True), host_finds_producer, host_reads, client_reads, needs="idempotent"),
+    row("restart", "killed while tailing", topic(), write(lines, 20), client_tails(2, over_kill=True), needs="tail"),
     row("restart", "killed while idle", topic(), write(lines, 200), host_restarts, client_reads, write(lines, 50), host_reads),
 
     row("own checks", "own checks", client_tries_its_own, needs="extras"),

@@ -8,10 +8,10 @@ go_driver() {
     fi
     command -v go > /dev/null || { echo "no go in PATH: install Go 1.26"; exit 77; }
     mkdir -p "$1"
-    if ! log=$(GOFLAGS=-mod=readonly GOTOOLCHAIN=auto CGO_ENABLED=0 go build -trimpath -o "$1/driver" . 2>&1); then
+    if ! log=$(GOFLAGS=-mod=readonly GOTOOLCHAIN=auto CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$1/driver" . 2>&1); then
         case "$log" in
             # What does not compile is a fault of ours; what cannot be downloaded is not.
-            *"dial tcp"* | *"i/o timeout"* | *"toolchain"* | *"invalid go version"*) tail -n 1 <<< "$log"; exit 77 ;;
+            *"dial tcp"* | *"i/o timeout"* | *"toolchain"* | *"invalid go version"* | *": reading "*) tail -n 1 <<< "$log"; exit 77 ;;
             *) echo "$log" >&2; exit 1 ;;
         esac
     fi

@@ -12,6 +12,9 @@ from runner.failure import Failure
 # A tail waits this long for records that are not there yet; they must come well before, as soon as they are written.
 TAIL_TIMEOUT_MS = 10_000
 TAIL_LATENCY_MAX_S = 3.0
+# Over a restart of the broker it takes as long as the client waits before it connects again: up to 10 s by librdkafka's default.
+RESTART_TAIL_TIMEOUT_MS = 40_000
+RESTART_LATENCY_MAX_S = 15.0
 # A batch of fewer records is not asked for its codec: clients leave it as it is when compressing makes it larger.
 COMPRESSED_RECORDS_MIN = 10
 # How long what was written without acknowledgement may take to arrive, and a deletion to be seen.
@@ -192,8 +195,10 @@ def client_watermarks(scene):
             raise Failure(f"watermarks of partition {partition}", (low, low + len(stored)), (answer["low"], answer["high"]))
 
 
-def client_tails(rounds):
-    """A waiting client gets what is written at once, not at the end of its poll."""
+def client_tails(rounds, over_kill=False):
+    """A waiting client gets what is written at once, not at the end of its poll; after a restart, once it is connected again."""
+    timeout_ms = RESTART_TAIL_TIMEOUT_MS if over_kill else TAIL_TIMEOUT_MS
+    latency_max_s = RESTART_LATENCY_MAX_S if over_kill else TAIL_LATENCY_MAX_S
     def run(scene):
         end = len(scene.expected.get(0, []))
         position = scene.client.call("tail_start", topic=scene.topic, partition=0)["position"]
@@ -201,23 +206,30 @@ def client_tails(rounds):
             raise Failure("position at the end", end, position)
         for number in range(rounds):
             lines = [b"tail\tround %d line %d" % (number, nth) for nth in range(3)]
-            scene.client.send("tail_read", count=len(lines), timeout_ms=TAIL_TIMEOUT_MS)
+            scene.client.send("tail_read", count=len(lines), timeout_ms=timeout_ms)
             time.sleep(0.1)  # So that the client's request waits in the broker by now; it holds either way.
+            if over_kill:
+                host_restarts(scene)
             scene.host.produce(scene.topic, lines, "none", 0)
             written = scene.now()
             got = scene.client.receive("tail_read")["records"]
             latency_s = scene.now() - written
-            if len(got) != len(lines):
-                raise Failure("records of the tail", len(lines), len(got))
-            for nth, (line, record) in enumerate(zip(lines, got)):
-                key, value = line.split(b"\t")
-                expected = {"partition": 0, "offset": end + nth, "key": records.text_of(key), "value": records.text_of(value)}
-                compare_record(expected, record, list(expected), f"the tail's record {end + nth}")
-            if latency_s > TAIL_LATENCY_MAX_S:
-                raise Failure(f"seconds from writing to the end of a poll of {TAIL_TIMEOUT_MS / 1000:.0f} s",
-                              f"below {TAIL_LATENCY_MAX_S}", round(latency_s, 2))
+            require_tail(lines, got, end)
+            if latency_s > latency_max_s:
+                raise Failure(f"seconds from writing to the end of a poll of {timeout_ms / 1000:.0f} s",
+                              f"below {latency_max_s}", round(latency_s, 2))
             end += len(lines)
     return run
+
+
+def require_tail(lines, got, end):
+    """What a tail read must be these lines, from offset `end` on."""
+    if len(got) != len(lines):
+        raise Failure("records of the tail", len(lines), len(got))
+    for nth, (line, record) in enumerate(zip(lines, got)):
+        key, value = line.split(b"\t")
+        expected = {"partition": 0, "offset": end + nth, "key": records.text_of(key), "value": records.text_of(value)}
+        compare_record(expected, record, list(expected), f"the tail's record {end + nth}")
 
 
 def client_creates_topic(partitions, **configs):

@@ -93,7 +93,8 @@ class Driver:
         if self._tail:
             self._tail.end()
         position = self._query(topic, partition, -1)
-        self._tail = Reader(self.address, topic, partition, position, "-u", "-X", f"fetch.wait.max.ms={TAIL_WAIT_MS}")
+        # -E: without it kcat ends with the broker.
+        self._tail = Reader(self.address, topic, partition, position, "-E", "-u", "-X", f"fetch.wait.max.ms={TAIL_WAIT_MS}")
         return {"position": position}
 
     def tail_read(self, count, timeout_ms):
