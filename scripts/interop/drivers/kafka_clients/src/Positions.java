@@ -37,6 +37,8 @@ final class Positions {
 
     private final Admin admin;
     private final String address;
+    /** The consumer's group.protocol, which chooses the implementation also where there is no group. */
+    private String protocol;
 
     Positions(Admin admin, String address) {
         this.admin = admin;
@@ -47,16 +49,25 @@ final class Positions {
         extras.check("records written with zstd to two of three partitions", this::write);
         extras.check("listOffsets with every OffsetSpec", this::listOffsets);
         extras.check("listOffsets of an empty partition", this::listOffsetsOfNothing);
-        extras.check("beginningOffsets, endOffsets, offsetsForTimes", this::offsets);
-        extras.check("seek into the middle of a batch", this::seek);
-        extras.check("pause and resume", this::pause);
-        extras.check("max.poll.records", this::smallPolls);
-        extras.check("read_committed, with lag", this::readCommitted);
-        extras.check("a fetch of at most one small batch a time", this::smallFetches);
-        extras.check("auto.offset.reset after a seek beyond the end", this::reset);
-        extras.check("partitionsFor, listTopics, metrics", this::metadata);
-        extras.check("LogAppendTime", this::logAppendTime);
-        extras.check("every codec, one batch each", this::codecs);
+        // There are two consumers inside KafkaConsumer: the one of old, and one with a thread of its own that came with KIP-848.
+        for (String implementation : List.of("classic", "consumer")) {
+            protocol = implementation;
+            read(extras);
+        }
+    }
+
+    private void read(Extras extras) {
+        extras.check(protocol + ": beginningOffsets, endOffsets, offsetsForTimes", this::offsets);
+        extras.check(protocol + ": seek into the middle of a batch", this::seek);
+        extras.check(protocol + ": pause and resume", this::pause);
+        extras.check(protocol + ": max.poll.records", this::smallPolls);
+        extras.check(protocol + ": read_committed, with lag", this::readCommitted);
+        extras.check(protocol + ": a fetch of at most one small batch a time", this::smallFetches);
+        extras.check(protocol + ": auto.offset.reset after a seek beyond the end", this::reset);
+        extras.check(protocol + ": partitionsFor, listTopics, metrics", this::metadata);
+        extras.check(protocol + ": LogAppendTime", this::logAppendTime);
+        extras.check(protocol + ": every codec, one batch each", this::codecs);
+        extras.check(protocol + ": a topic deleted and made anew under an open producer and consumer", this::madeAnew);
     }
 
     private static long timeOf(int record) {
@@ -206,11 +217,11 @@ final class Positions {
     }
 
     private void logAppendTime() throws Exception {
-        NewTopic topic = new NewTopic("stamped", 1, (short) 1).configs(Map.of("message.timestamp.type", "LogAppendTime"));
+        NewTopic topic = new NewTopic("stamped-" + protocol, 1, (short) 1).configs(Map.of("message.timestamp.type", "LogAppendTime"));
         admin.createTopics(List.of(topic)).all().get();
-        TopicPartition partition = new TopicPartition("stamped", 0);
+        TopicPartition partition = new TopicPartition("stamped-" + protocol, 0);
         long before = System.currentTimeMillis();
-        long told = send("stamped", "none", START_MS);
+        long told = send("stamped-" + protocol, "none", START_MS);
         Extras.require(told >= before, "the producer was told " + told);
         try (KafkaConsumer<String, String> consumer = consumer(Map.of())) {
             consumer.assign(List.of(partition));
@@ -222,11 +233,11 @@ final class Positions {
     }
 
     private void codecs() throws Exception {
-        admin.createTopics(List.of(new NewTopic("codecs", 1, (short) 1))).all().get();
-        TopicPartition partition = new TopicPartition("codecs", 0);
+        admin.createTopics(List.of(new NewTopic("codecs-" + protocol, 1, (short) 1))).all().get();
+        TopicPartition partition = new TopicPartition("codecs-" + protocol, 0);
         List<String> codecs = List.of("none", "gzip", "snappy", "lz4", "zstd");
         for (String codec : codecs) {
-            Extras.same(send("codecs", codec, START_MS), START_MS);
+            Extras.same(send("codecs-" + protocol, codec, START_MS), START_MS);
         }
         try (KafkaConsumer<String, String> consumer = consumer(Map.of())) {
             consumer.assign(List.of(partition));
@@ -234,6 +245,27 @@ final class Positions {
             List<String> found = new ArrayList<>();
             poll(consumer, all -> all.size() >= codecs.size()).forEach(record -> found.add(record.key()));
             Extras.same(found, codecs);
+        }
+    }
+
+    private void madeAnew() throws Exception {
+        NewTopic topic = new NewTopic("anew-" + protocol, 1, (short) 1);
+        TopicPartition partition = new TopicPartition("anew-" + protocol, 0);
+        admin.createTopics(List.of(topic)).all().get();
+        Properties settings = Driver.settings(address);
+        settings.put("delivery.timeout.ms", "20000");
+        try (KafkaProducer<String, String> producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer());
+                KafkaConsumer<String, String> consumer = consumer(Map.of("auto.offset.reset", "earliest"))) {
+            consumer.assign(List.of(partition));
+            for (int i = 0; i < 5; i++) {
+                Extras.same(producer.send(new ProducerRecord<>("anew-" + protocol, 0, null, "old " + i)).get().offset(), (long) i);
+            }
+            poll(consumer, all -> all.size() >= 5);
+            admin.deleteTopics(List.of("anew-" + protocol)).all().get();
+            admin.createTopics(List.of(topic)).all().get();
+            Extras.same(producer.send(new ProducerRecord<>("anew-" + protocol, 0, null, "new")).get().offset(), 0L);
+            ConsumerRecord<String, String> record = poll(consumer, all -> !all.isEmpty()).get(0);
+            Extras.same(record.offset() + " " + record.value(), "0 new");
         }
     }
 
@@ -263,6 +295,7 @@ final class Positions {
         settings.put("enable.auto.commit", "false");
         settings.put("auto.offset.reset", "none");
         settings.put("fetch.max.wait.ms", "100");
+        settings.put("group.protocol", protocol);
         settings.putAll(more);
         return new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
     }
