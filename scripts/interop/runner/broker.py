@@ -15,6 +15,8 @@ from runner.failure import Failure
 from runner.records import from_cli_json
 
 START_TIMEOUT_S = 20
+# What the broker may warn of after it was killed: what it found half written and put right.
+USUAL_WARNINGS = ("torn tail", "producer snapshot", "index")
 COMMAND_TIMEOUT_S = 60
 
 
@@ -67,6 +69,11 @@ class Broker:
             self._run("log", "verify", "--records", str(self.data_dir))
         return stopped_s
 
+    def require_quiet(self):
+        """Whatever this client did, the broker must not have found anything wrong with it, or with itself."""
+        if found := complaints(self._log_path.read_text(errors="replace")):
+            raise Failure(f"{len(found)} complaints in the broker's log, the first: {found[0][:400]}")
+
     def close(self):
         """Ends it however it stands, and removes its data."""
         if self._process.poll() is None:
@@ -103,3 +110,18 @@ class Broker:
             error = (done.stderr or done.stdout).decode(errors="replace").strip()
             raise Failure(f"ringmill {' '.join(arguments[:2])} ended with {done.returncode}: {error[-400:]}")
         return done.stdout
+
+
+def complaints(log):
+    """The lines of a broker's log that no run should bring: errors, warnings that are not usual, and panics, which are not JSON."""
+    found = []
+    for line in log.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            found.append(line)
+            continue
+        is_usual = any(words in said["message"] for words in USUAL_WARNINGS)
+        if said["level"] == "ERROR" or said["level"] == "WARN" and not is_usual:
+            found.append(line)
+    return found

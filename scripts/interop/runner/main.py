@@ -186,6 +186,7 @@ class Trial:
         if not self._driver.dead:
             self._driver.call("bye")
         self._broker.stop()
+        self._broker.require_quiet()
 
     def close(self):
         """Ends whatever runs."""

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from runner import fake, matrix, steps
+from runner import broker, fake, matrix, steps
 from runner.context import Scene
 from runner.driver import Driver
 from runner.failure import Failure
@@ -56,10 +56,10 @@ FAULTS = {
 
 def verdict(row, fault):
     """What a row says of the fake client with a fault: None, or why it failed."""
-    broker = fake.FakeBroker()
-    client = fake.FakeDriver(broker, fault)
-    other = fake.FakeDriver(broker)
-    scene = Scene(client, client.hello(), broker, lambda: (other, other.hello()), lambda: client, "selftest", client.now)
+    memory = fake.FakeBroker()
+    client = fake.FakeDriver(memory, fault)
+    other = fake.FakeDriver(memory)
+    scene = Scene(client, client.hello(), memory, lambda: (other, other.hello()), lambda: client, "selftest", client.now)
     try:
         for step in row.steps:
             step(scene)
@@ -133,12 +133,21 @@ def check_readme():
         assert matrix.differences(readme, results, True), "a scenario that fails now is said to pass"
 
 
+def check_broker_log():
+    """Errors, warnings and panics in the broker's log are found, and what a kill leaves is not held against it."""
+    said = '{"level":"%s","message":"%s"}'
+    log = [said % ("INFO", "ready"), said % ("WARN", "a torn tail was set aside"), said % ("WARN", "closed: the peer breaks the protocol"),
+           said % ("ERROR", "index"), "thread 'core-0' panicked at"]
+    assert broker.complaints("\n".join(log)) == log[2:]
+
+
 def main():
     # A fake never answers later than at once.
     steps.ARRIVAL_TIMEOUT_S = 0
     check_rows()
     check_broken_drivers()
     check_readme()
+    check_broker_log()
     print(f"the runner itself: {len(SCENARIOS)} scenarios pass an honest client, {len(FAULTS)} faulty ones are all found")
 
 
