@@ -33,13 +33,15 @@ pub async fn alter(
     let change = async move {
         let shared = Arc::clone(core.shared());
         let _alone = shared.topic_changes.lock().await;
-        let prepared = shared.metadata.prepare_settings(resource, wanted).await?;
+        let prepared = shared.metadata.prepare_settings(resource.clone(), wanted).await?;
         let topics = prepared.topics().to_vec();
         if topics.iter().any(lowers_unsynced_bound) {
             write_checkpoints(&core).await?;
         }
         shared.metadata.commit_settings(prepared).await?;
+        let reconfigured = topics.len();
         configure(&core, topics).await;
+        tracing::info!(?resource, reconfigured, "settings were changed by the admin protocol");
         Ok(())
     };
     let finished = tokio::task::spawn_local(change).await;

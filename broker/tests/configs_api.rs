@@ -368,6 +368,18 @@ fn what_was_set_survives_a_restart() {
     }
 }
 
+#[test]
+fn a_deleted_topics_settings_do_not_return_with_its_name() {
+    with_broker(&[], |client| {
+        set(client, LOGS, "retention.ms", "5");
+        assert_eq!(client.delete_topic("logs"), OK);
+        let gone = change(client, LOGS, &[("retention.ms", SET, Some("6"))]);
+        check_refused(&gone, ErrorCode::UnknownTopicOrPartition, "there is no topic logs");
+        assert_eq!(client.create_topic("logs", 1, &[]), OK);
+        assert_eq!(value(client, LOGS, "retention.ms"), ("604800000".to_owned(), 5));
+    });
+}
+
 /// What was set and the file of today may contradict each other; then the start says what and how to go on.
 #[test]
 fn a_start_that_contradicts_what_was_set_is_refused_with_the_way_out() {

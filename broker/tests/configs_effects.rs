@@ -15,6 +15,9 @@ use ringmill_engine::checkpoint;
 use ringmill_engine::disk::block_on;
 use ringmill_engine::disk::posix::PosixDisk;
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
 
 const OK: i16 = 0;
 const LOGS: (i8, &str) = (TOPIC, "logs");
@@ -132,9 +135,14 @@ fn write_caching_and_its_flush_window_come_and_go() {
     eventually("the window is over", || recovery_point(dir.path()) == 2);
     set(&mut client, LOGS, "flush.ms", "3600000");
     client.produce("logs", 0, batch(1, 10));
+    set(&mut client, LOGS, "max.message.bytes", "1000000");
+    set(&mut client, LOGS, "flush.bytes", "1048576");
+    assert_eq!(client.produce("logs", 0, batch(1, 800_000)).error, OK);
+    eventually("half of the bound begins a sync", || recovery_point(dir.path()) == 4);
+    client.produce("logs", 0, batch(1, 10));
     // Its bound is smaller than that of caching: the checkpoint must know of the larger one before.
     set(&mut client, LOGS, "write.caching", "false");
-    eventually("what was cached is synced", || recovery_point(dir.path()) == 3);
+    eventually("what was cached is synced", || recovery_point(dir.path()) == 5);
     assert!(broker.stop());
 }
 
@@ -157,6 +165,25 @@ fn the_broker_sets_defaults_for_topics_that_have_none_of_their_own() {
     client.produce("logs", 0, batch(1, 10));
     set(&mut client, (BROKER, ""), "log.retention.ms", "1");
     eventually("the records go", || client.list_offset("logs", -2) == client.list_offset("logs", -1));
+    broker.stop();
+}
+
+#[test]
+fn partitions_that_are_added_later_go_by_the_settings_of_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = with_topic(dir.path(), &[]);
+    set(&mut client, LOGS, "message.timestamp.type", "LogAppendTime");
+    let topics = vec![CreatePartitionsTopic { name: "logs", count: 2, assignments: None }];
+    let request = CreatePartitionsRequest { topics, timeout_ms: 10_000, validate_only: false };
+    let frame = client.call(&request, 3);
+    let response: CreatePartitionsResponse<'_> = frame.decode(3);
+    assert_eq!(response.results[0].error_code, OK);
+    assert_eq!(client.produce("logs", 1, stamped(raw::now_ms() - 100_000)).error, OK);
+    let config = value(&mut client, LOGS, "message.timestamp.type");
+    assert_eq!(config, ("LogAppendTime".to_owned(), 1));
+    let stored = std::fs::read(dir.path().join("logs-1/00000000000000000000.log")).unwrap();
+    let header = ringmill_batch::check_stored(&stored).expect("the batch is whole");
+    assert_eq!(header.attributes.timestamp_type(), TimestampType::LogAppendTime);
     broker.stop();
 }
 
