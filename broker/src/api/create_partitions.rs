@@ -27,8 +27,10 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let twice: BTreeSet<&str> =
         asked.topics.iter().map(|topic| topic.name).filter(|name| !names.insert(*name)).collect();
     let mut new_partitions = NewPartitions::default();
+    let mut told = BTreeSet::new();
     let mut results = Vec::with_capacity(asked.topics.len());
-    for topic in &asked.topics {
+    // Clients look for one answer to each name.
+    for topic in asked.topics.iter().filter(|topic| told.insert(topic.name)) {
         let result = if twice.contains(topic.name) {
             Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"))
         } else {

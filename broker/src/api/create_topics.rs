@@ -16,8 +16,8 @@ use super::describe_configs::source_code;
 use super::{NewPartitions, Refusal, decode, respond, too_many, topic_refusal};
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
-use crate::metadata::{NewTopic, Topic};
-use crate::topics;
+use crate::metadata::{MetadataError, NewTopic, Topic};
+use crate::topics::{self, TopicError};
 
 /// "As many as the broker's default", and "as assigned".
 const UNSAID: i32 = -1;
@@ -48,8 +48,10 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let twice: BTreeSet<&str> =
         asked.topics.iter().map(|topic| topic.name).filter(|name| !names.insert(*name)).collect();
     let mut new_partitions = NewPartitions::default();
+    let mut told = BTreeSet::new();
     let mut results = Vec::with_capacity(asked.topics.len());
-    for topic in &asked.topics {
+    // Clients look for one answer to each name.
+    for topic in asked.topics.iter().filter(|topic| told.insert(topic.name)) {
         let result = if twice.contains(topic.name) {
             Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"))
         } else {
@@ -81,6 +83,10 @@ async fn create(
 }
 
 fn wanted(core: &Core, asked: &CreatableTopic<'_>) -> Result<NewTopic, Refusal> {
+    // Before all else: who makes sure that a topic is there takes this for success, whatever else the request says.
+    if core.metadata().topic(asked.name).is_some() {
+        return Err(topic_refusal(&TopicError::Metadata(MetadataError::Exists(asked.name.to_owned()))));
+    }
     if !matches!(asked.replication_factor, -1 | 1) {
         let why = format!("there is one broker, so the replication factor is 1, not {}", asked.replication_factor);
         return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, why));

@@ -1,6 +1,6 @@
 //! DeleteTopics (key 20): removes topics, by name or by id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,8 +39,10 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
         return Ok(refused);
     }
     let twice = named_twice(core, &wanted);
+    let mut told = BTreeSet::new();
     let mut results = Vec::with_capacity(wanted.len());
-    for (topic, twice) in wanted.iter().zip(twice) {
+    // Clients look for one answer to each name or id.
+    for (topic, twice) in wanted.iter().zip(twice).filter(|(topic, _)| told.insert((topic.name, topic.topic_id))) {
         results.push(delete(core, topic, twice).await);
     }
     let responses = results

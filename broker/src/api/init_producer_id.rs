@@ -18,6 +18,9 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
     if let Some(transactional_id) = asked.transactional_id {
         tracing::info!(peer = %request.connection.peer, transactional_id, "refused: transactions are not served");
         response.error_code = ErrorCode::InvalidRequest.code();
+    } else if (asked.producer_id == -1) != (asked.producer_epoch == -1) {
+        tracing::info!(peer = %request.connection.peer, "refused: a producer id comes with its epoch, or neither");
+        response.error_code = ErrorCode::InvalidRequest.code();
     } else {
         // A producer that comes with an id wants a newer epoch of it (KIP-360). A new id serves it as well: what it sent under
         // the old one has been answered or given up.

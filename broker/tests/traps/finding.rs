@@ -8,9 +8,13 @@ use std::thread;
 use assert_cmd::cargo::cargo_bin;
 use ringmill::Broker;
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
 use ringmill_net::wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
+use ringmill_net::wire::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use ringmill_net::wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataResponse};
 
@@ -135,6 +139,40 @@ fn no_topic_is_made_where_that_is_switched_off() {
         assert_eq!(metadata_of(&mut client, "logs", true, version), (unknown, 0), "version {version}");
     }
     assert_eq!(client.create_topic("logs", 1, &[]), OK, "who may not ask may still create");
+    broker.stop();
+}
+
+/// Tools that make sure of a topic ask for three replicas, and take "it exists" for success.
+#[test]
+fn a_topic_that_exists_is_said_to_exist_whatever_else_is_wanted() {
+    let (broker, mut client, _dir) = with_logs(1, &[]);
+    let wanted = |name| CreatableTopic { name, num_partitions: 7, replication_factor: 3, ..CreatableTopic::default() };
+    for (name, expected) in [("logs", ErrorCode::TopicAlreadyExists), ("other", ErrorCode::InvalidReplicationFactor)] {
+        let frame = client.call(&CreateTopicsRequest { topics: vec![wanted(name)], ..Default::default() }, 7);
+        let answer: CreateTopicsResponse<'_> = frame.decode(7);
+        assert_eq!(ErrorCode::from_code(answer.topics[0].error_code), Some(expected), "{name}");
+    }
+    broker.stop();
+}
+
+/// librdkafka gives a whole answer up in which a name stands twice.
+#[test]
+fn a_topic_that_is_named_twice_is_refused_once() {
+    let (broker, mut client, _dir) = with_logs(1, &[]);
+    let twice = (ErrorCode::InvalidRequest.code(), 1);
+    let topics =
+        vec![CreatableTopic { name: "new", num_partitions: 1, replication_factor: 1, ..Default::default() }; 2];
+    let frame = client.call(&CreateTopicsRequest { topics, ..Default::default() }, 7);
+    let answer: CreateTopicsResponse<'_> = frame.decode(7);
+    assert_eq!((answer.topics[0].error_code, answer.topics.len()), twice);
+    let topics = vec![CreatePartitionsTopic { name: "logs", count: 2, assignments: None }; 2];
+    let frame = client.call(&CreatePartitionsRequest { topics, ..Default::default() }, 3);
+    let answer: CreatePartitionsResponse<'_> = frame.decode(3);
+    assert_eq!((answer.results[0].error_code, answer.results.len()), twice);
+    let frame = client.call(&DeleteTopicsRequest { topic_names: vec!["logs", "logs"], ..Default::default() }, 5);
+    let answer: DeleteTopicsResponse<'_> = frame.decode(5);
+    assert_eq!((answer.responses[0].error_code, answer.responses.len()), twice);
+    assert_eq!(client.produce("logs", 0, batch(1, 1)).error, OK, "nothing was deleted");
     broker.stop();
 }
 

@@ -264,6 +264,24 @@ fn producer_id(client: &mut Raw) -> i64 {
     frame.decode::<InitProducerIdResponse>(4).producer_id
 }
 
+#[test]
+fn a_producer_names_its_id_with_its_epoch_or_neither() {
+    let (broker, mut client, _dir) = with_logs(1, &[]);
+    for (producer_id, producer_epoch, expected) in [
+        (-1, -1, ErrorCode::None),
+        (5, 0, ErrorCode::None),
+        (5, -1, ErrorCode::InvalidRequest),
+        (-1, 0, ErrorCode::InvalidRequest),
+    ] {
+        let request = InitProducerIdRequest { producer_id, producer_epoch, ..InitProducerIdRequest::default() };
+        let frame = client.call(&request, 4);
+        let given: InitProducerIdResponse = frame.decode(4);
+        assert_eq!(ErrorCode::from_code(given.error_code), Some(expected), "{producer_id} {producer_epoch}");
+        assert_eq!(given.producer_id >= 0, expected == ErrorCode::None);
+    }
+    broker.stop();
+}
+
 /// The broker may have forgotten a producer, and Kafka's clients go on counting.
 #[test]
 fn an_unknown_producer_may_start_at_any_sequence_and_sequences_wrap() {
