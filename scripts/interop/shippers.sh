@@ -1,7 +1,7 @@
 #!/bin/bash
 # Log shippers from Debian's packages against the real broker, with real logs: rsyslog omkafka, syslog-ng kafka-c, collectd write_kafka.
 #
-# rsyslog and syslog-ng follow a file and ship it with every codec they have, acks -1, while the broker is killed and started again;
+# rsyslog and syslog-ng follow a file and ship it with every codec they have, acks -1, while the broker is killed, stopped and started again;
 # every byte and its order are compared. syslog-ng also ships what its `loggen` sends, collectd what it measures. A shipper repeats
 # what was not acknowledged when the broker died, so the table of topics says what each may promise. Packages that apt would not
 # have beside rsyslog are unpacked under target/interop and run from there.
@@ -21,7 +21,7 @@ shippers=(
     "syslog-ng  kafka-c      have_syslog_ng  ship_file_and_loggen"
     "collectd   write_kafka  have_collectd   ship_values"
 )
-# topic, what must hold after the broker was killed, librdkafka's settings. Before any kill all of them are equal to the file.
+# topic, what must hold after the broker was killed and stopped, librdkafka's settings. Before any kill all of them are equal to the file.
 #   at-least-once   every line is there, the first arrivals are the file in its order, and nothing else is there
 #   exactly-once    the topic is the file
 topics=(
@@ -32,7 +32,8 @@ topics=(
     "zstd    at-least-once  compression.codec=zstd"
     "once    exactly-once   compression.codec=zstd enable.idempotence=true"
 )
-kills=3
+# How the broker ends while a file is shipped, each time to be started again.
+endings=(broker_kill broker_stop broker_kill)
 cache=$(repository_root)/target/interop
 unpacked=$cache/shippers
 matrix=$cache/shippers.md
@@ -183,10 +184,10 @@ log { source($1); destination { kafka-c(bootstrap-servers("$address") topic("$2"
 CONF
 }
 
-# --- a file, with kills
+# --- a file, over the broker's ends
 
 ship_file() {
-    local shipper=$1 row topic promise settings half=$((lines / 2)) grower_pid
+    local shipper=$1 row topic promise settings half=$((lines / 2)) grower_pid ending
     followed=$work/$shipper.followed
     : > "$followed"
     "start_$shipper"
@@ -200,9 +201,9 @@ ship_file() {
     done
     grow $((half + 1)) &
     grower_pid=$!
-    for _ in $(seq "$kills"); do
+    for ending in "${endings[@]}"; do
         sleep 0.5
-        broker_kill
+        "$ending"
         sleep 0.1
         broker_start
     done
@@ -210,10 +211,10 @@ ship_file() {
     for row in "${topics[@]}"; do
         read -r topic promise settings <<< "$row"
         await_lines "$shipper" "$topic" "$lines"
-        keeps_promise "$promise" || fail "$shipper, $topic: not $promise after $kills kills"
-        echo "$shipper, $topic: $promise over $kills kills, $(($(wc -l < "$work/out") - lines)) lines more than once"
+        keeps_promise "$promise" || fail "$shipper, $topic: not $promise after ${endings[*]}"
+        echo "$shipper, $topic: $promise over ${endings[*]}, $(($(wc -l < "$work/out") - lines)) lines more than once"
     done
-    achieved="a file in every byte and its order with none, gzip, snappy, lz4, zstd; over $kills kills of the broker nothing is lost, and idempotent nothing comes twice"
+    achieved="a file in every byte and its order with none, gzip, snappy, lz4, zstd; over kills and a stop of the broker nothing is lost, and idempotent nothing comes twice"
 }
 
 # await_lines SHIPPER TOPIC COUNT: waits until so many different lines are in the topic; what is in it is then in $work/out.
