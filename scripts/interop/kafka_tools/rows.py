@@ -36,15 +36,13 @@ TOPICS = [
         stderr=".*InvalidPartitionsException.*"),
 ]
 
-# Where the configs of a topic differ from Kafka's own definitions. Those in brackets came with Kafka 4.4.
-DIFFERENCES = r"""(errors\.deadletterqueue\.group\.enable: only here
-)?flush\.bytes: only here
-flush\.ms: default 1000 here, 9223372036854775807 in Kafka
-(max\.decompressed\.message\.bytes: only here
-)?(remote\.copy\.lag\.bytes: only here
-remote\.copy\.lag\.ms: only here
-)?write\.caching: only here
-"""
+# How the configs of a topic may differ from the definitions in Kafka's own code.
+DIFFERENCES = [
+    r"(flush\.bytes|strict\.records|write\.caching): only here",
+    r"flush\.ms: default 1000 here, 9223372036854775807 in Kafka",
+    # These came with Kafka 4.4.
+    r"(errors\.deadletterqueue\.group\.enable|max\.decompressed\.message\.bytes|remote\.copy\.lag\.(bytes|ms)): only here",
+]
 
 CONFIGS = [
     Row("configs", "--describe --entity-type topics --entity-name tools",
@@ -78,7 +76,7 @@ CONFIGS = [
     Row("topics", "--delete --topic 'wide|narrow'", [NOTHING]),
     Row("client-metrics", "--list", [NOTHING]),
     Row("topics", "--create --topic defaults", [r"^Created topic defaults\.$"]),
-    Row("topic-configs", "--topic defaults", [rf"\A{DIFFERENCES}\Z"]),
+    Row("topic-configs", "--topic defaults", [r"^write\.caching: only here$"], hides=[rf"^(?!({'|'.join(DIFFERENCES)})$).+$"]),
     Row("topics", "--delete --topic defaults", [NOTHING]),
 ]
 
@@ -145,6 +143,6 @@ PERFORMANCE = [
         needs="OffsetCommit", why="after its warm-up it commits offsets"),
     Row("consumer-perf-test", "--topic load-none --num-records 4000 --timeout 5000 --hide-header", [r", 4000, "], needs=GROUPS,
         why="it subscribes to its topic, which takes a group, and has no flag for partitions"),
-    Row("console-consumer", "--topic load-none --from-beginning --max-messages 10 --group tools", [r"\A([A-Z]{1000}\n){10}\Z"], needs=GROUPS,
-        stderr="Processed a total of 10 messages", why="without --partition it subscribes"),
+    Row("console-consumer", "--topic load-none --from-beginning --max-messages 10 --group tools", [r"^([A-Z]{1000}\n){10}\Z"], needs=GROUPS,
+        stderr=".*Processed a total of 10 messages", why="without --partition it subscribes"),
 ]

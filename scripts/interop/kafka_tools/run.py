@@ -48,7 +48,7 @@ class Row:
     #: What stderr must be, all of it.
     stderr: str = ""
     stdin: str = "/dev/null"
-    #: An API, as broker-api-versions names it, without which the tool cannot work: the row waits until the broker has it.
+    #: An API, as broker-api-versions names it, without which the tool cannot work: as long as the broker lacks it, the tool must say so.
     needs: str = ""
     why: str = ""
 
@@ -82,14 +82,13 @@ class Tools:
 
     def one(self, row):
         """One row; the verdict in a word."""
-        if row.needs and not self.served(row.needs):
-            self.waiting.append(f"{row.tool} {row.arguments}: {row.why}; it waits for {row.needs}")
-            return f"waits for {row.needs}"
         try:
             arguments, stdin = row.arguments.format(**self.known), row.stdin.format(**self.known)
         except KeyError as name:
             raise Failed(f"no earlier row has found {name}") from None
         code, out, err = self.call(row.tool, arguments, stdin)
+        if row.needs and not self.served(row.needs):
+            return self.must_wait(row, out, err)
         shown = f"\n--- stdout\n{out[-3000:]}\n--- stderr\n{err[-3000:]}"
         if code != row.exit_code:
             raise Failed(f"exit code {code}, not {row.exit_code}{shown}")
@@ -101,9 +100,19 @@ class Tools:
                 raise Failed(f"the output lacks {pattern!r}{shown}")
             self.known.update(found.groupdict())
         for pattern in row.hides:
-            if re.search(self.filled(pattern), out, re.MULTILINE):
-                raise Failed(f"the output has {pattern!r}{shown}")
+            found = re.search(self.filled(pattern), out, re.MULTILINE)
+            if found:
+                raise Failed(f"the output must not have {found[0]!r}{shown}")
         return "ok"
+
+    def must_wait(self, row, out, err):
+        """The tool itself must name the API that it lacks; else the row must not be passed over."""
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row.needs).upper()
+        reason = re.search(rf"The node does not support {name}\b", err)
+        if not reason:
+            raise Failed(f"it does not say that it lacks {name}\n--- stdout\n{out[-3000:]}\n--- stderr\n{err[-3000:]}")
+        self.waiting.append(f"{row.tool} {row.arguments}: {row.why}, and says \"{reason[0]}\"")
+        return f"waits for {row.needs}"
 
     def filled(self, pattern):
         """A pattern with what is known put in for {names}; other braces are the pattern's own."""
