@@ -44,8 +44,12 @@ pub async fn alter(
         tracing::info!(?resource, reconfigured, "settings were changed by the admin protocol");
         Ok(())
     };
-    let finished = tokio::task::spawn_local(change).await;
-    finished.unwrap_or_else(|error| Err(MetadataError::Refused(error.to_string())))
+    match tokio::task::spawn_local(change).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The core ends, and with it whoever waits for this answer.
+        Err(_) => Err(MetadataError::Closed),
+    }
 }
 
 /// A partition may have written more than the new bound and not yet synced it. Recovery takes the larger of the bounds in settings and
@@ -59,8 +63,7 @@ async fn write_checkpoints(core: &Core) -> Result<(), MetadataError> {
     for answer in tell_all(core, Message::Checkpoint).await {
         // A core that has stopped wrote its last checkpoint as it did.
         if let Ok(Err(error)) = answer.await {
-            let why = format!("the recovery checkpoint must be written first, and it cannot: {error}");
-            return Err(MetadataError::Refused(why));
+            return Err(MetadataError::Checkpoint(error.to_string()));
         }
     }
     Ok(())

@@ -18,6 +18,7 @@ use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
 };
+use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 const OK: i16 = 0;
 const LOGS: (i8, &str) = (TOPIC, "logs");
@@ -200,6 +201,7 @@ fn new_topics_get_as_many_partitions_as_the_broker_was_told_last() {
     assert_eq!(partitions(&mut client, "a"), 2, "as started");
     set(&mut client, (BROKER, ""), "num.partitions", "3");
     assert_eq!(partitions(&mut client, "b"), 3);
+    assert_eq!(auto_created(&mut client, "auto"), 3, "made because somebody asked for it");
     set(&mut client, (BROKER, "1"), "num.partitions", "5");
     assert_eq!(partitions(&mut client, "c"), 5);
     drop(client);
@@ -213,6 +215,15 @@ fn new_topics_get_as_many_partitions_as_the_broker_was_told_last() {
     assert_eq!(change(&mut client, (BROKER, ""), &[("num.partitions", DELETE, None)]), ok());
     assert_eq!(partitions(&mut client, "f"), 2);
     broker.stop();
+}
+
+/// The partitions of a topic that comes to be by being asked for.
+fn auto_created(client: &mut Raw, name: &str) -> usize {
+    let topics = Some(vec![MetadataRequestTopic { name: Some(name), ..MetadataRequestTopic::default() }]);
+    let request = MetadataRequest { topics, allow_auto_topic_creation: true, ..MetadataRequest::default() };
+    let frame = client.call(&request, 9);
+    let response: MetadataResponse<'_> = frame.decode(9);
+    response.topics[0].partitions.len()
 }
 
 fn raw_start(dir: &Path) -> Broker {

@@ -102,14 +102,12 @@ impl RunningConfig {
                 None => return Err(refuse("no such setting".to_owned())),
             };
         }
-        let set = tables::TOPIC.iter().filter_map(|setting| {
-            let (origin, text) = dynamic.strongest(broker_names::of(setting)?)?;
-            Some((setting.name, text, origin))
-        });
-        let topic_defaults = match set.clone().next() {
-            Some(_) => started.topic_defaults.with(set).map(Arc::new).map_err(|error| in_broker_words(&error))?,
-            None => Arc::clone(&started.topic_defaults),
-        };
+        if !dynamic.cluster.is_empty() && !dynamic.broker.is_empty() {
+            // What is set for all brokers must hold by itself, or what is set on this one could not be taken away again.
+            let cluster_alone = DynamicSettings { broker: Settings::new(), ..dynamic.clone() };
+            topic_defaults(started, &cluster_alone)?;
+        }
+        let topic_defaults = topic_defaults(started, &dynamic)?;
         let num_partitions = dynamic.strongest("num.partitions").map_or(started.num_partitions, |(_, text)| {
             text.parse().expect("the text was checked above, and the table bounds this setting to 32 bits")
         });
@@ -166,6 +164,17 @@ impl RunningConfig {
         let at_start = (origin != Origin::Default).then_some(Sourced { text: &started.text, origin });
         let default = Sourced { text: started.setting.default, origin: Origin::Default };
         on_broker.into_iter().chain(on_cluster).chain(at_start).chain([default]).collect()
+    }
+}
+
+fn topic_defaults(started: &BrokerConfig, dynamic: &DynamicSettings) -> Result<Arc<TopicDefaults>, BrokerSettingError> {
+    let set = tables::TOPIC.iter().filter_map(|setting| {
+        let (origin, text) = dynamic.strongest(broker_names::of(setting)?)?;
+        Some((setting.name, text, origin))
+    });
+    match set.clone().next() {
+        Some(_) => started.topic_defaults.with(set).map(Arc::new).map_err(|error| in_broker_words(&error)),
+        None => Ok(Arc::clone(&started.topic_defaults)),
     }
 }
 
@@ -270,5 +279,7 @@ mod tests {
             "message.max.bytes: 67108865 is more than ringmill.unsynced.bytes.max",
         );
         check(&[("log.cleanup.policy", "compact")], "only its default, delete, is accepted");
+        let hidden = resolve(&[], &[("message.max.bytes", "67108865")], &[("message.max.bytes", "1")]);
+        assert!(hidden.is_err_and(|why| why.contains("67108865 is more than")), "it must hold by itself");
     }
 }

@@ -91,6 +91,9 @@ pub enum MetadataError {
     /// KAFKA_STORAGE_ERROR.
     #[error("the metadata database could not be written: {0}; nothing was changed")]
     Refused(String),
+    /// A checkpoint that a change of settings needs could not be written; nothing has changed. KAFKA_STORAGE_ERROR.
+    #[error("this change needs a recovery checkpoint first, and that could not be written: {0}; nothing was changed")]
+    Checkpoint(String),
     /// Whether the write is durable is not known; the broker must stop. See [`Metadata::failed`].
     #[error("the metadata database has failed: {0}; the broker must be restarted")]
     Failed(String),
