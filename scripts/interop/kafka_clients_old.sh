@@ -42,6 +42,8 @@ need_command javac openjdk-17-jdk-headless || skip "no javac, and openjdk-17-jdk
 for version in "${old_versions[@]}"; do
     install_old "$version"
 done
+# The broker looks into each record that they write.
+export RINGMILL__TOPIC__STRICT_RECORDS=true
 broker_start
 for version in "${old_versions[@]}"; do
     # shellcheck disable=SC2046

@@ -66,7 +66,7 @@ final class Positions {
         extras.check(protocol + ": auto.offset.reset after a seek beyond the end", this::reset);
         extras.check(protocol + ": partitionsFor, listTopics, metrics", this::metadata);
         extras.check(protocol + ": LogAppendTime", this::logAppendTime);
-        extras.check(protocol + ": every codec, one batch each", this::codecs);
+        extras.check(protocol + ": every codec, one batch each, to a topic that looks into each record", this::codecs);
         extras.check(protocol + ": a topic deleted and made anew under an open producer and consumer", this::madeAnew);
     }
 
@@ -233,7 +233,8 @@ final class Positions {
     }
 
     private void codecs() throws Exception {
-        admin.createTopics(List.of(new NewTopic("codecs-" + protocol, 1, (short) 1))).all().get();
+        NewTopic topic = new NewTopic("codecs-" + protocol, 1, (short) 1).configs(Map.of("strict.records", "true"));
+        admin.createTopics(List.of(topic)).all().get();
         TopicPartition partition = new TopicPartition("codecs-" + protocol, 0);
         List<String> codecs = List.of("none", "gzip", "snappy", "lz4", "zstd");
         for (String codec : codecs) {
