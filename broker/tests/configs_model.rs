@@ -113,19 +113,19 @@ fn change(client: &mut Raw, random: &mut Random, model: &mut Model, when: &str) 
 
 /// The topic and the broker show what the model says.
 fn check(client: &mut Raw, model: &Model, when: &str) {
-    let on_topic = describe(client, LEVELS[0].0, None).unwrap();
-    let on_broker = describe(client, LEVELS[1].0, None).unwrap();
+    let on_topic = describe(client, LEVELS[0].0, None).expect("the topic is there");
+    let on_broker = describe(client, LEVELS[1].0, None).expect("so is the broker");
     for (topic_name, broker_name, ..) in ROWS {
         let at_start = if topic_name == STARTED.0 { (STARTED.1.to_owned(), 4) } else { (default(topic_name), 5) };
         let effective = |levels: std::ops::Range<usize>| {
             let set = levels.filter_map(|level| Some(((*model[level].get(topic_name)?).to_owned(), LEVELS[level].1)));
             set.into_iter().next().unwrap_or_else(|| at_start.clone())
         };
-        let shown = |shown: &configs::Shown| (shown.value.clone().unwrap(), shown.source);
+        let shown = |shown: &configs::Shown| (shown.value.clone().expect("it has a value"), shown.source);
         assert_eq!(shown(&on_topic[topic_name]), effective(0..3), "{when}: {topic_name}");
         assert_eq!(shown(&on_broker[broker_name]), effective(1..3), "{when}: {broker_name}");
     }
-    let cluster: Vec<_> = describe(client, LEVELS[2].0, None).unwrap().into_keys().collect();
+    let cluster: Vec<_> = describe(client, LEVELS[2].0, None).expect("so are all brokers").into_keys().collect();
     let mut expected: Vec<_> = ROWS.iter().filter(|row| model[2].contains_key(row.0)).map(|row| row.1).collect();
     expected.sort_unstable();
     assert_eq!(cluster, expected, "{when}");
