@@ -43,3 +43,34 @@ def headers_in(record):
 def headers_out(headers):
     """The reverse."""
     return [[name, text(value)] for name, value in headers or []]
+
+
+def checks(behaviours, *context):
+    """The answer of `extras`: what became of each of these functions, whose first line of documentation is their name."""
+    return {"checks": [check(behave, context) for behave in behaviours]}
+
+
+def check(behave, context):
+    """One check; what it raises is its detail."""
+    name = behave.__doc__.splitlines()[0].rstrip(".")
+    try:
+        behave(*context)
+        return {"name": name, "ok": True, "detail": ""}
+    except Exception as error:  # Whatever it is, it is a verdict.
+        return {"name": name, "ok": False, "detail": f"{type(error).__name__}: {error}"}
+
+
+def must(holds, *detail):
+    """Raises unless it holds."""
+    if not holds:
+        raise AssertionError(" ".join(str(word) for word in detail))
+
+
+def refused(name, ask):
+    """Requires that asking raises an error of this class or text."""
+    try:
+        answer = ask()
+    except Exception as error:
+        must(name.lower() in f"{type(error).__name__}: {error}".lower(), f"{name} was expected, not {type(error).__name__}: {error}")
+    else:
+        raise AssertionError(f"{name} was expected, not {answer!r:.200}")

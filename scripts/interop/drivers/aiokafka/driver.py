@@ -1,6 +1,7 @@
 """Drives aiokafka: one operation per line of standard input, see runner/driver_loop.py. Started by `start`."""
 
 import asyncio
+import functools
 import sys
 
 import aiokafka
@@ -9,10 +10,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
-from runner.driver_loop import data, headers_in, headers_out, serve, text
+import extras
+from runner.driver_loop import checks, data, headers_in, headers_out, serve, text
 
 LARGE_BYTES = 4 << 20
 RETRY_S = 60
+CHECK_TIMEOUT_S = 20
 # How long a fetch waits in the broker. A tail's waits long, so that a broker that answers only at its end is found out; a
 # reader's must not, for the next question on the same connection would wait behind it.
 TAIL_WAIT_MS = 5000
@@ -50,7 +53,7 @@ class Driver:
                 "cannot": {"null_record": "it wants a key or a value"},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
-                        "list_topics"]}
+                        "list_topics", "extras"]}
 
     async def _producer(self, acks, codec, idempotent, linger_ms):
         settings = (acks, codec, idempotent, linger_ms)
@@ -175,6 +178,15 @@ class Blocking:
 
     def __getattr__(self, op):
         return lambda **request: self._loop.run_until_complete(getattr(self._driver, op)(**request))
+
+    def extras(self):
+        return checks([self._blocking(behave) for behave in extras.BEHAVIOURS], self._driver)
+
+    def _blocking(self, behave):
+        @functools.wraps(behave)
+        def run(driver):
+            self._loop.run_until_complete(asyncio.wait_for(behave(driver), CHECK_TIMEOUT_S))
+        return run
 
 
 serve(Blocking(sys.argv[1]))

@@ -9,7 +9,8 @@ from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType,
 )
 
-from runner.driver_loop import data, headers_in, headers_out, serve, text
+import extras
+from runner.driver_loop import checks, data, headers_in, headers_out, serve, text
 
 LARGE_BYTES = 4 << 20
 ANSWER_S = 20
@@ -27,7 +28,7 @@ class Driver:
         self._producers = {}
         self._reader = self._consumer(READER_WAIT_MS)
         self._tail = None
-        self._admin = AdminClient(self.address)
+        self.admin = AdminClient(self.address)
 
     def _consumer(self, wait_ms):
         return Consumer({**self.address, "group.id": "unused", "enable.auto.commit": False, "auto.offset.reset": "error",
@@ -38,7 +39,7 @@ class Driver:
                 "language": "Python", "acks": ["0", "1", "all"], "codecs": ["none", "gzip", "snappy", "lz4", "zstd"], "cannot": {},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
-                        "list_topics"]}
+                        "list_topics", "extras"]}
 
     def _producer(self, acks, codec, idempotent, linger_ms):
         settings = (acks, codec, idempotent, linger_ms)
@@ -103,28 +104,31 @@ class Driver:
         return {"offset": None if offset == OFFSET_END else offset}
 
     def create_topic(self, topic, partitions, configs):
-        done(self._admin.create_topics([NewTopic(topic, partitions, 1, config=configs)]))
+        done(self.admin.create_topics([NewTopic(topic, partitions, 1, config=configs)]))
 
     def alter_topic(self, topic, configs):
         entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in configs.items()]
-        done(self._admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)]))
+        done(self.admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)]))
 
     def describe_topic(self, topic):
-        partitions = self._admin.list_topics(topic, timeout=ANSWER_S).topics[topic].partitions
-        known = done(self._admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
+        partitions = self.admin.list_topics(topic, timeout=ANSWER_S).topics[topic].partitions
+        known = done(self.admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
         return {"partitions": len(partitions), "configs": {name: entry.value for name, entry in known.items()}}
 
     def add_partitions(self, topic, count):
-        done(self._admin.create_partitions([NewPartitions(topic, count)]))
+        done(self.admin.create_partitions([NewPartitions(topic, count)]))
 
     def delete_records(self, topic, partition, before):
-        return {"low": done(self._admin.delete_records([TopicPartition(topic, partition, before)])).low_watermark}
+        return {"low": done(self.admin.delete_records([TopicPartition(topic, partition, before)])).low_watermark}
 
     def delete_topic(self, topic):
-        done(self._admin.delete_topics([topic]))
+        done(self.admin.delete_topics([topic]))
 
     def list_topics(self):
-        return {"topics": list(self._admin.list_topics(timeout=ANSWER_S).topics)}
+        return {"topics": list(self.admin.list_topics(timeout=ANSWER_S).topics)}
+
+    def extras(self):
+        return checks(extras.BEHAVIOURS, self)
 
     def bye(self):
         for consumer in (self._reader, self._tail):

@@ -7,7 +7,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.version import __version__
 
-from runner.driver_loop import data, headers_in, headers_out, serve, text
+import extras
+from runner.driver_loop import checks, data, headers_in, headers_out, serve, text
 
 LARGE_BYTES = 4 << 20
 RETRY_S = 60
@@ -24,7 +25,7 @@ class Driver:
         self._reader = self._consumer(READER_WAIT_MS)
         self._tail = None
         self._tail_partition = None
-        self._admin = KafkaAdminClient(bootstrap_servers=address)
+        self.admin = KafkaAdminClient(bootstrap_servers=address)
 
     def _consumer(self, wait_ms):
         return KafkaConsumer(bootstrap_servers=self.address, group_id=None, enable_auto_commit=False, fetch_min_bytes=1,
@@ -37,7 +38,7 @@ class Driver:
                 "cannot": {"null_header": "its headers are text and bytes", "null_record": "it wants a key or a value"},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
-                        "list_topics"]}
+                        "list_topics", "extras"]}
 
     def _producer(self, acks, codec, idempotent, linger_ms):
         settings = (acks, codec, idempotent, linger_ms)
@@ -94,34 +95,37 @@ class Driver:
         return {"offset": None if found is None else found.offset}
 
     def create_topic(self, topic, partitions, configs):
-        self._admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1, "configs": configs}})
+        self.admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1, "configs": configs}})
 
     def alter_topic(self, topic, configs):
-        answer = self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
+        answer = self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
         if (verdict := answer["topic"][topic]) not in (None, "OK", "Success", "NoError"):
             raise RuntimeError(str(verdict))
 
     def describe_topic(self, topic):
-        partitions = self._admin.describe_topics([topic])[0]["partitions"]
-        known = self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+        partitions = self.admin.describe_topics([topic])[0]["partitions"]
+        known = self.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
         return {"partitions": len(partitions),
                 "configs": {name: config["value"] for name, config in known["topic"][topic].items()}}
 
     def add_partitions(self, topic, count):
-        self._admin.create_partitions({topic: count})
+        self.admin.create_partitions({topic: count})
 
     def delete_records(self, topic, partition, before):
         here = TopicPartition(topic, partition)
-        return {"low": self._admin.delete_records({here: before})[here]["low_watermark"]}
+        return {"low": self.admin.delete_records({here: before})[here]["low_watermark"]}
 
     def delete_topic(self, topic):
-        self._admin.delete_topics([topic])
+        self.admin.delete_topics([topic])
 
     def list_topics(self):
-        return {"topics": self._admin.list_topics()}
+        return {"topics": self.admin.list_topics()}
+
+    def extras(self):
+        return checks(extras.BEHAVIOURS, self)
 
     def bye(self):
-        for client in (*self._producers.values(), self._reader, self._tail, self._admin):
+        for client in (*self._producers.values(), self._reader, self._tail, self.admin):
             if client:
                 client.close()
 
