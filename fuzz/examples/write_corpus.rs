@@ -35,7 +35,7 @@ fn batch(codec: Codec, base_offset: i64) -> Vec<u8> {
     let mut builder = BatchBuilder::new(codec, None);
     builder.producer(7, 0, 40);
     builder.push(1_700_000_000_000, Some(b"host"), Some(b"a line, a line, a line, a line, a line"), &[]);
-    builder.push(1_700_000_000_001, None, None, &[("name", Some(b"value")), ("name", None)]);
+    builder.push(1_700_000_000_001, None, None, &[(b"name", Some(b"value")), (b"name", None)]);
     builder.push(1_699_999_999_000, Some(b""), Some(b""), &[]);
     let mut batch = builder.finish();
     let base_offset = Offset::new(base_offset).expect("it is positive");

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn json_keeps_every_byte() {
         let mut builder = BatchBuilder::new(Codec::None, None);
-        builder.push(5, None, Some(b"caf\xc3\xa9"), &[("h", Some(b"1"))]);
+        builder.push(5, None, Some(b"caf\xc3\xa9"), &[(b"h", Some(b"1"))]);
         builder.push(6, Some(b"\xff\x00"), None, &[]);
         let batch = builder.finish();
         let records = read_records(&batch, DecompressLimit::default()).unwrap();

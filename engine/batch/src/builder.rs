@@ -79,7 +79,7 @@ impl BatchBuilder {
         timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: &[(&str, Option<&[u8]>)],
+        headers: &[(&[u8], Option<&[u8]>)],
     ) {
         if self.count == 0 {
             self.buffer.resize(BatchHeader::BYTES, 0);
@@ -104,7 +104,7 @@ impl BatchBuilder {
         self.push_nullable(value);
         self.push_varint(as_varint(headers.len()));
         for &(name, value) in headers {
-            self.push_nullable(Some(name.as_bytes()));
+            self.push_nullable(Some(name));
             self.push_nullable(value);
         }
         self.count += 1;
@@ -192,10 +192,10 @@ fn record_length(
     offset_delta: i64,
     key: Option<&[u8]>,
     value: Option<&[u8]>,
-    headers: &[(&str, Option<&[u8]>)],
+    headers: &[(&[u8], Option<&[u8]>)],
 ) -> usize {
     let headers_bytes: usize =
-        headers.iter().map(|&(name, value)| nullable_size(Some(name.as_bytes())) + nullable_size(value)).sum();
+        headers.iter().map(|&(name, value)| nullable_size(Some(name)) + nullable_size(value)).sum();
     1 + varint::size(timestamp_delta)
         + varint::size(offset_delta)
         + nullable_size(key)

@@ -4,13 +4,13 @@
 
 use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, check_produced, read_records};
 
-type Header<'a> = (&'a str, Option<&'a [u8]>);
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 type Line<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>, &'a [Header<'a>]);
 
 /// The records of every golden batch: timestamp, key, value, headers.
 fn with_lines(then: impl FnOnce(&[Line<'_>])) {
     let repeated = b"a line that repeats itself, ".repeat(40);
-    let headers: [Header<'_>; 3] = [("trace", Some(&[0x00, 0xFF])), ("trace", None), ("", Some(b""))];
+    let headers: [Header<'_>; 3] = [(b"trace", Some(&[0x00, 0xFF])), (b"trace", None), (b"", Some(b""))];
     then(&[
         (1_700_000_000_000, Some(b"host-1"), Some(b"first line"), &[]),
         (1_700_000_000_007, None, Some(b""), &headers),
@@ -31,7 +31,7 @@ fn check(batch: &[u8], codec: Codec, producer: (i64, i16, i32)) {
         for (index, (record, &(timestamp_ms, key, value, headers))) in walked.iter().zip(lines).enumerate() {
             assert_eq!(record.offset.get(), i64::try_from(index).unwrap());
             assert_eq!((record.timestamp_ms, record.key, record.value), (timestamp_ms, key, value));
-            let expected: Vec<_> = headers.iter().map(|&(name, value)| (name.as_bytes(), value)).collect();
+            let expected: Vec<_> = headers.to_vec();
             assert_eq!(record.headers.iter().collect::<Vec<_>>(), expected);
         }
     });

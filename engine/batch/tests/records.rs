@@ -44,7 +44,7 @@ fn build(codec: Codec, lines: &[Line]) -> BytesMut {
 
 fn push_all(builder: &mut BatchBuilder, lines: &[Line]) {
     for line in lines {
-        let headers: Vec<_> = line.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let headers: Vec<_> = line.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
         builder.push(line.timestamp_ms, line.key.as_deref(), line.value.as_deref(), &headers);
     }
 }

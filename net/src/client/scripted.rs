@@ -62,6 +62,8 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) start: i64,
+    /// Larger batches are refused.
+    pub(super) batch_bytes_max: Option<usize>,
     batches: Vec<(BatchHeader, Bytes)>,
     /// The sequence number that each producer id must send next.
     sequences: BTreeMap<i64, i32>,
@@ -122,6 +124,9 @@ impl Log {
 
     fn append(&mut self, bytes: &[u8]) -> Result<i64, ErrorCode> {
         let header = check_produced(bytes).map_err(|_| ErrorCode::CorruptMessage)?;
+        if self.batch_bytes_max.is_some_and(|limit| bytes.len() > limit) {
+            return Err(ErrorCode::MessageTooLarge);
+        }
         if header.has_producer() {
             let expected = self.sequences.entry(header.producer_id).or_insert(0);
             if header.base_sequence < *expected {

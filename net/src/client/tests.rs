@@ -128,6 +128,32 @@ async fn a_refused_batch_fails_alone() {
     assert_eq!(broker.values(0), [numbers(0..1), numbers(2..20)].concat());
 }
 
+/// A batch that was too large for its topic failed whole, with a hundred records that were not.
+#[tokio::test]
+async fn a_batch_that_is_too_large_goes_in_pieces_and_only_what_is_too_large_itself_fails() {
+    for idempotent in [true, false] {
+        let broker = Scripted::start(1).await;
+        broker.state().partitions[0].batch_bytes_max = Some(200);
+        let in_flight_max = if idempotent { 5 } else { 1 };
+        let options = ProducerOptions { idempotent, in_flight_max, batch_bytes: 1000, linger_ms: 0, ..one_by_one() };
+        let producer = Producer::connect(&broker.address, options).await.unwrap();
+        let mut deliveries = Vec::new();
+        let long = "x".repeat(300);
+        for number in 0..500 {
+            let record = if number == 250 { record(&long) } else { record(number) };
+            deliveries.push(producer.send(record).await.unwrap());
+        }
+        for (number, delivery) in deliveries.into_iter().enumerate() {
+            match delivery.await {
+                Ok(_) => assert_ne!(number, 250),
+                Err(ClientError::Refused { code: ErrorCode::MessageTooLarge, .. }) => assert_eq!(number, 250),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(broker.values(0), [numbers(0..250), numbers(251..500)].concat());
+    }
+}
+
 #[tokio::test]
 async fn records_fail_when_their_time_is_over() {
     let broker = Scripted::start(1).await;

@@ -3,10 +3,11 @@
 //! Pure state: no I/O, and time comes in as an argument. The sender task moves batches from here to requests and back.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ringmill_batch::{BatchBuilder, BatchHeader, crc32c, sequence_after};
+use ringmill_batch::{BatchBuilder, BatchHeader, DecompressLimit, RecordSet, crc32c, read_records, sequence_after};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -47,6 +48,22 @@ impl ReadyBatch {
         sequence_after(sequence, header.record_count)
     }
 
+    /// Cuts a batch in two that the broker found too large, each half with the numbers that its records had. A batch of one record, or
+    /// one that cannot be read, comes back as it was.
+    pub(super) fn split(mut self, options: &ProducerOptions) -> Result<[ReadyBatch; 2], ReadyBatch> {
+        let middle = self.reports.len() / 2;
+        let halves = match read_records(&self.bytes, DecompressLimit::default()) {
+            Ok(records) if middle > 0 => {
+                [rebuild(&records, 0..middle, options), rebuild(&records, middle..usize::MAX, options)]
+            }
+            _ => [None, None],
+        };
+        let [Some(first), Some(second)] = halves else { return Err(self) };
+        let (reports, deadline) = (self.reports.split_off(middle), self.deadline);
+        let second = ReadyBatch { bytes: second, reports, deadline };
+        Ok([ReadyBatch { bytes: first, reports: self.reports, deadline }, second])
+    }
+
     /// Tells every record's sender why it was given up.
     pub(super) fn failed(self, error: &ClientError) {
         for (report, space) in self.reports {
@@ -54,6 +71,23 @@ impl ReadyBatch {
             report.tell(Err(error.clone()));
         }
     }
+}
+
+/// A batch of some of the records of another, with the sequence numbers that they had there.
+fn rebuild(records: &RecordSet<'_>, range: Range<usize>, options: &ProducerOptions) -> Option<Bytes> {
+    let mut builder = BatchBuilder::new(options.codec, options.level);
+    for record in records.iter().skip(range.start).take(range.len()) {
+        let record = record.ok()?;
+        let headers: Vec<_> = record.headers.iter().collect();
+        builder.push(record.timestamp_ms, record.key, record.value, &headers);
+    }
+    let header = records.header();
+    if header.producer_id >= 0 {
+        let skipped = i32::try_from(range.start).ok()?;
+        let base_sequence = sequence_after(header.base_sequence, skipped);
+        builder.producer(header.producer_id, header.producer_epoch, base_sequence);
+    }
+    Some(builder.finish().freeze())
 }
 
 /// One partition's share of the producer.
@@ -100,8 +134,8 @@ impl Partition {
         if full {
             self.close();
         }
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let headers: Vec<(&[u8], Option<&[u8]>)> =
+            record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
         let timestamp_ms = record.timestamp_ms.unwrap_or(now_ms);
         self.builder.push(timestamp_ms, record.key.as_deref(), record.value.as_deref(), &headers);
         self.reports.push((report, space));

@@ -106,8 +106,8 @@ pub struct ProducerRecord {
     pub key: Option<Bytes>,
     /// The value; `None` is a tombstone on compacted topics.
     pub value: Option<Bytes>,
-    /// Names and values, in order; a name may repeat.
-    pub headers: Vec<(String, Option<Bytes>)>,
+    /// Names (UTF-8 by convention) and values, in order; a name may repeat.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
     /// Milliseconds since 1970; now if `None`.
     pub timestamp_ms: Option<i64>,
 }

@@ -237,8 +237,15 @@ impl Sender {
                     self.cluster.forget(&place.0);
                 }
                 Err(error) => {
-                    batch.failed(&error);
-                    partition.gave_up();
+                    let halves = if is_too_large(&error) { batch.split(&self.options) } else { Err(batch) };
+                    match halves {
+                        // They go again before anything else of the partition, for that has the numbers after theirs.
+                        Ok(halves) => partition.failed.extend(halves.map(|half| (order, half))),
+                        Err(batch) => {
+                            batch.failed(&error);
+                            partition.gave_up();
+                        }
+                    }
                 }
             }
         }
@@ -339,6 +346,12 @@ fn is_out_of_step(error: &ClientError) -> bool {
         ErrorCode::InvalidProducerEpoch,
         ErrorCode::ProducerFenced,
     ];
+    matches!(error, ClientError::Refused { code, .. } if codes.contains(code))
+}
+
+/// Whether the batch may pass in smaller pieces.
+fn is_too_large(error: &ClientError) -> bool {
+    let codes = [ErrorCode::MessageTooLarge, ErrorCode::RecordListTooLarge];
     matches!(error, ClientError::Refused { code, .. } if codes.contains(code))
 }
 
