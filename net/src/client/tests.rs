@@ -163,6 +163,19 @@ async fn records_fail_when_their_time_is_over() {
     assert!(broker.values(0).is_empty());
 }
 
+/// Giving up the last batch before it was ever sent left the task asleep, and who had asked for a flush waiting for ever.
+#[tokio::test]
+async fn closing_ends_when_the_last_records_are_given_up_unsent() {
+    let broker = Scripted::start(1).await;
+    let options = ProducerOptions { delivery_timeout_ms: 50, ..one_by_one() };
+    let producer = Producer::connect(&broker.address, options).await.unwrap();
+    let nowhere = ProducerRecord { partition: Some(7), ..record("lost") };
+    let delivery = producer.send(nowhere).await.unwrap();
+    tokio::time::timeout(WAIT, producer.close()).await.expect("it ends").unwrap();
+    let error = delivery.await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { code: ErrorCode::UnknownTopicOrPartition, .. }), "{error}");
+}
+
 #[tokio::test]
 async fn without_acks_a_record_counts_as_delivered_when_it_is_sent() {
     let broker = Scripted::start(1).await;

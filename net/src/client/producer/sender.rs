@@ -86,6 +86,11 @@ pub(super) async fn run(
     let mut open = true;
     while open || !sender.is_idle() {
         sender.send_ready(open).await;
+        // It may have given up what was left, and then nothing would ever wake the task.
+        sender.answer_flushes();
+        if !open && sender.is_idle() {
+            return;
+        }
         let wake_at = sender.next_deadline();
         tokio::select! {
             biased;
