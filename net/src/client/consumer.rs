@@ -160,10 +160,16 @@ impl Consumer {
     /// Of the connection.
     pub async fn connect(bootstrap: &str, options: ConsumerOptions) -> Result<Consumer, ClientError> {
         let cluster = Arc::new(Cluster::connect(bootstrap, options.connect.clone()).await?);
+        Ok(Consumer::on(cluster, options))
+    }
+
+    /// A consumer over connections that there are already; `options.connect` says nothing more.
+    #[must_use]
+    pub fn on(cluster: Arc<Cluster>, options: ConsumerOptions) -> Consumer {
         let (sender, completions) = mpsc::unbounded_channel();
         let positions = BTreeMap::new();
         let arrived = VecDeque::new();
-        Ok(Consumer { cluster, options, positions, sender, completions, in_flight: 0, arrived })
+        Consumer { cluster, options, positions, sender, completions, in_flight: 0, arrived }
     }
 
     /// The indexes of a topic's partitions.

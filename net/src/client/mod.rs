@@ -10,9 +10,11 @@ mod connection;
 mod consumer;
 mod error;
 mod partitioner;
+mod partitions;
 mod producer;
 #[cfg(test)]
 mod scripted;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -22,3 +24,4 @@ pub use connection::{Answer, ConnectOptions, Connection, InFlight};
 pub use consumer::{Consumer, ConsumerOptions, Fetched, Start};
 pub use error::ClientError;
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerOptions, ProducerRecord};
+pub use settings::{Setting, SettingChange, SettingSource};

@@ -199,10 +199,18 @@ impl Producer {
     ///
     /// # Errors
     /// Of the connection; `Refused` when the broker gives no producer id.
-    pub async fn connect(bootstrap: &str, mut options: ProducerOptions) -> Result<Producer, ClientError> {
+    pub async fn connect(bootstrap: &str, options: ProducerOptions) -> Result<Producer, ClientError> {
+        let cluster = Arc::new(Cluster::connect(bootstrap, options.connect.clone()).await?);
+        Producer::on(cluster, options).await
+    }
+
+    /// A producer over connections that there are already; of `options.connect` only the request timeout counts.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn on(cluster: Arc<Cluster>, mut options: ProducerOptions) -> Result<Producer, ClientError> {
         options.idempotent &= options.acks != Acks::None;
         options.in_flight_max = options.in_flight_max.clamp(1, if options.idempotent { 5 } else { usize::MAX });
-        let cluster = Arc::new(Cluster::connect(bootstrap, options.connect.clone()).await?);
         let identity = if options.idempotent { Some(new_identity(&cluster).await?) } else { None };
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let task = tokio::spawn(sender::run(Arc::clone(&cluster), options.clone(), identity, receiver));
