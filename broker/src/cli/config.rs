@@ -14,7 +14,7 @@ use crate::config::{self, Format};
 Examples:
   ringmill config check --config /etc/ringmill.toml
   ringmill config print --origin                     # where does each value come from?
-  ringmill config print > ringmill.toml              # a file with every setting at its default, explained
+  ringmill config print > ringmill.toml              # every setting at its default, explained
   RINGMILL__TOPIC__RETENTION_MS=3600000 ringmill config print --origin -o json")]
 pub(super) enum Config {
     /// Say whether the configuration is right, and if not, what, where and how to mend it

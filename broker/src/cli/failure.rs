@@ -46,10 +46,23 @@ impl Failure {
         Failure { exit_code: REFUSED, message: message.into() }
     }
 
-    /// A client's failure, with what was done before it.
-    pub(super) fn after(error: ClientError, done: &str) -> Failure {
-        let failure = Failure::from(error);
-        Failure { message: format!("{}; {done}", failure.message), ..failure }
+    /// A client's failure in other words than its own.
+    pub(super) fn saying(error: ClientError, message: String) -> Failure {
+        Failure { message, ..Failure::from(error) }
+    }
+
+    /// With what was done before it.
+    pub(super) fn after(self, done: &str) -> Failure {
+        if done.is_empty() {
+            return self;
+        }
+        Failure { message: format!("{}; {done}", self.message), ..self }
+    }
+
+    /// A signal ended it before it was done.
+    pub(super) fn interrupted(signal: i32, message: impl Into<String>) -> Failure {
+        // What a shell reports for a process that a signal ended.
+        Failure { exit_code: u8::try_from(128 + signal).unwrap_or(OTHER), message: message.into() }
     }
 
     /// Standard output was closed by who read it, as `head` does: nothing to say, and no failure.

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::{self, Rows};
-use super::{OutputFormat, OutputOption, consume};
+use super::record_json::JsonRecord;
+use super::{OutputFormat, OutputOption};
 
 /// Look into a partition's files while no broker uses them.
 #[derive(Debug, Subcommand)]
@@ -193,8 +194,11 @@ impl Dump {
 
     fn records_of(&self, batch: &StoredBatch) -> Result<Vec<Value>, String> {
         let records = batch.records(DecompressLimit::default()).map_err(|error| error.to_string())?;
-        let json = |record: Result<_, ringmill_batch::RecordError>| record.map(|record| consume::to_json(&record));
-        records.iter().map(json).collect::<Result<_, _>>().map_err(|error| error.to_string())
+        let json = |record: Result<_, ringmill_batch::RecordError>| {
+            let record = record.map_err(|error| error.to_string())?;
+            serde_json::to_value(JsonRecord { partition: None, record: &record }).map_err(|error| error.to_string())
+        };
+        records.iter().map(json).collect()
     }
 }
 

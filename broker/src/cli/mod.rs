@@ -3,12 +3,17 @@
 //! Parses, dispatches, and turns every failure into one sentence on standard error and an exit code. Each command is a file; those that
 //! talk to a broker do so through net's client alone, and work against any broker that speaks Kafka's protocol.
 
+mod completions;
 mod config;
 mod consume;
 mod failure;
+mod interrupt;
 mod log;
+mod man;
 mod output;
+mod place;
 mod produce;
+mod record_json;
 mod serve;
 mod topic;
 
@@ -27,7 +32,8 @@ Exit codes:
   3  the configuration is wrong
   4  the broker cannot be reached
   5  the broker refused
-  6  damage was found";
+  6  damage was found
+  130, 143  interrupted by SIGINT, SIGTERM before the end (what follows has no other end, and exits with 0)";
 
 /// A log broker for Linux that speaks Kafka's protocol.
 #[derive(Debug, Parser)]
@@ -54,6 +60,10 @@ enum Command {
     /// Check and show the broker's configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Completions),
+    /// Print or write the manual pages
+    Man(man::Man),
 }
 
 /// Which broker a command talks to.
@@ -98,6 +108,8 @@ pub fn run() -> ExitCode {
         Command::Consume(consume) => consume.run(),
         Command::Log(log) => log.run(),
         Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,9 +117,44 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Text with the escapes that shells make hard to type: \t is a tab, \0 a zero byte, \\ a backslash.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let escaped = letters.peek().copied().filter(|_| letter == '\\');
+        let meant = escaped.and_then(|escaped| {
+            [('t', '\t'), ('0', '\0'), ('\\', '\\')].into_iter().find(|(from, _)| *from == escaped)
+        });
+        out.push(meant.map_or(letter, |(_, to)| to));
+        if meant.is_some() {
+            letters.next();
+        }
+    }
+    out
+}
+
 /// Runs a client's work to its end on this thread.
 fn on_client_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::other(format!("the client cannot be started: {error}")))?;
     runtime.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_of_flags_are_sound() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn escapes_are_read() {
+        for (text, expected) in [("\\t", "\t"), (": ", ": "), ("\\\\t", "\\t"), ("a\\0b\\", "a\0b\\"), ("\\n", "\\n")] {
+            assert_eq!(unescape(text), expected, "{text}");
+        }
+    }
 }

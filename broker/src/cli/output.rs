@@ -56,10 +56,23 @@ impl Rows {
     }
 }
 
+/// Says what was done: a sentence for people, an object for programs.
+pub(super) fn print_done(format: OutputFormat, said: &str, json: &Value) -> Result<(), Failure> {
+    match format {
+        OutputFormat::Table => print(said),
+        OutputFormat::Json => print(&format!("{json:#}\n")),
+    }
+}
+
 /// Writes text to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    write(text.as_bytes())
+}
+
+/// The same with bytes.
+pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 

@@ -2,92 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helper functions too")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 
-use assert_cmd::cargo::cargo_bin;
-use tempfile::TempDir;
+use harness::{Broker, finish, ringmill, run};
 
-/// A command with a clean environment, so that the machine's settings do not matter.
-fn ringmill(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("ringmill"));
-    command.args(arguments).env_remove("RINGMILL_ADDRESS").stdin(Stdio::null());
-    command
-}
-
-/// What came of a command: exit code, standard output, standard error.
-fn run(arguments: &[&str]) -> (i32, String, String) {
-    finish(&mut ringmill(arguments))
-}
-
-fn finish(command: &mut Command) -> (i32, String, String) {
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// A broker on a directory and a port of its own; ended with the test.
-struct Broker {
-    process: Child,
-    address: String,
-    dir: TempDir,
-    /// Its log lines after "ready", complete when it has ended.
-    said: Option<std::thread::JoinHandle<Vec<String>>>,
-}
-
-impl Broker {
-    fn start() -> Broker {
-        Broker::start_in(tempfile::tempdir().unwrap())
-    }
-
-    fn start_in(dir: TempDir) -> Broker {
-        Broker::start_with(dir, &[])
-    }
-
-    fn start_with(dir: TempDir, more: &[&str]) -> Broker {
-        let data_dir = dir.path().join("data");
-        let flags = ["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--log-format", "json", "--data-dir"];
-        let mut process = ringmill(&flags).arg(&data_dir).args(more).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("the broker says that it is ready before it ends").unwrap();
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-            if line["message"] == "ready" {
-                break line["address"].as_str().unwrap().to_owned();
-            }
-        };
-        // Whatever else it says must not fill the pipe.
-        let said = Some(std::thread::spawn(move || lines.map_while(Result::ok).collect()));
-        Broker { process, address, dir, said }
-    }
-
-    /// A client command against this broker.
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        finish(ringmill(arguments).env("RINGMILL_ADDRESS", &self.address))
-    }
-
-    /// The same, with something on standard input; must succeed.
-    fn pipe(&self, arguments: &[&str], input: &[u8]) {
-        let mut command = ringmill(arguments);
-        let mut child = command.env("RINGMILL_ADDRESS", &self.address).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        assert!(child.wait().unwrap().success());
-    }
-
-    fn signal(&mut self, signal: rustix::process::Signal) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, signal).unwrap();
-        self.process.wait().unwrap().code()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // Fails when it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+mod consume;
+mod examples;
+mod follow;
+mod harness;
+mod produce;
+mod topic;
 
 #[test]
 fn a_request_that_is_not_served_is_one_line_with_its_client_and_a_count() {
@@ -121,25 +45,16 @@ fn mistakes_on_the_command_line_name_the_flag_and_exit_with_2() {
         (&["topic", "create", "t", "--partitions", "0"], "0"),
         (&["produce", "t", "-z", "brotli"], "brotli"),
         (&["produce", "t", "--acks", "2"], "possible values: all, 1, 0"),
-        (&["consume", "t", "--from", "yesterday"], "earliest, latest or an offset"),
+        (
+            &["consume", "t", "--from", "yesterday"],
+            "expected earliest, latest, an offset (1000), the last so many (-10)",
+        ),
         (&["topic", "create", "t", "--set", "retention.ms"], "expected NAME=VALUE"),
         (&["serve", "--set", "topic"], "expected NAME=VALUE"),
     ] {
         let (code, out, error) = run(arguments);
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {error}");
         assert!(error.contains(expected), "{arguments:?}: {error}");
-    }
-}
-
-#[test]
-fn help_teaches_by_example_and_lists_the_exit_codes() {
-    let (code, out, _) = run(&["--help"]);
-    assert_eq!(code, 0);
-    assert!(out.contains("Exit codes:"), "{out}");
-    for command in ["serve", "topic", "produce", "consume", "log", "config"] {
-        let (code, out, _) = run(&[command, "--help"]);
-        assert_eq!(code, 0);
-        assert!(out.contains("Examples:") && out.contains(&format!("ringmill {command}")), "{command}: {out}");
     }
 }
 
@@ -209,25 +124,6 @@ fn a_data_directory_that_cannot_be_made_says_what_to_do() {
 }
 
 #[test]
-fn topics_are_made_shown_and_removed() {
-    let broker = Broker::start();
-    assert_eq!(broker.run(&["topic", "create", "logs", "-p", "3", "-s", "retention.ms=5000"]).0, 0);
-    let (code, _, error) = broker.run(&["topic", "create", "logs"]);
-    assert!(code == 5 && error.contains("TOPIC_ALREADY_EXISTS"), "{code} {error}");
-    let (code, _, error) = broker.run(&["topic", "create", "x", "-s", "cleanup.policy=compact"]);
-    assert!(code == 5 && error.contains("compaction does not exist yet"), "{code} {error}");
-    let (_, out, _) = broker.run(&["topic", "list", "-o", "json"]);
-    let listed: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(listed, serde_json::json!([{"topic": "logs", "partitions": 3}]));
-    let (_, out, _) = broker.run(&["topic", "describe", "logs", "-o", "json"]);
-    let described: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(described["partitions"].as_array().unwrap().len(), 3, "{out}");
-    assert_eq!(broker.run(&["topic", "delete", "logs"]).0, 0);
-    assert_eq!(broker.run(&["topic", "delete", "logs"]).0, 5);
-    assert_eq!(broker.run(&["topic", "list"]).1, "TOPIC  PARTITIONS\n");
-}
-
-#[test]
 fn lines_go_in_and_come_out_and_lie_on_disk_as_they_were() {
     let mut broker = Broker::start();
     let lines: String = (0..5000).map(|number| format!("line {number} of a log\n")).collect();
@@ -272,21 +168,6 @@ fn a_lost_metadata_database_is_no_new_beginning() {
     let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()]);
     assert!(code == 1 && error.contains("metadata.redb is missing"), "{code} {error}");
     assert!(data_dir.join("t-0").exists());
-}
-
-#[test]
-fn a_reader_that_leaves_early_is_no_failure() {
-    let broker = Broker::start();
-    let lines: String = (0..50_000).map(|number| format!("{number}\n")).collect();
-    broker.pipe(&["produce", "t"], lines.as_bytes());
-    let mut command = ringmill(&["consume", "t"]);
-    command.env("RINGMILL_ADDRESS", &broker.address).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut first = String::new();
-    BufReader::with_capacity(16, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-    assert_eq!(first, "0\n");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
 #[test]
