@@ -10,7 +10,7 @@ from runner.context import CODECS
 from runner.records import large, lines, mix, shapes
 from runner.steps import (
     broker_stamps, client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
-    client_is_refused, client_is_told, client_reads, client_reads_by_time, client_reads_from_offsets, client_reads_latest,
+    client_is_refused, client_is_told, client_reads, client_reads_beyond, client_reads_by_time, client_reads_from_offsets, client_reads_latest,
     client_reads_some, client_tails, client_tries_its_own, client_watermarks, host_finds_codec, host_finds_producer, host_reads,
     host_restarts, host_waits, host_writes,
     other_writes, topic, write, write_over_kill,
@@ -80,6 +80,9 @@ SCENARIOS = [
     *[row("refusals", f"bad setting {name}",
           client_is_told("INVALID_CONFIG", "configuration is invalid", op="create_topic", partitions=1, configs={name: "soon"}),
           needs="create_topic configs") for name in ("no.such.setting", "retention.ms")],
+
+    row("refusals", "beyond the end",
+        topic(), write(lines, 40), client_reads_beyond(1000), client_reads, write(lines, 10), client_reads),
 
     row("restart", "killed while writing", topic(), write_over_kill(30, 50, idempotent=False)),
     row("restart", "killed while writing, idempotent",

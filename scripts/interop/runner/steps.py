@@ -15,6 +15,8 @@ TAIL_LATENCY_MAX_S = 3.0
 # Over a restart of the broker it takes as long as the client waits before it connects again: up to 10 s by librdkafka's default.
 RESTART_TAIL_TIMEOUT_MS = 40_000
 RESTART_LATENCY_MAX_S = 15.0
+# How long a client may look for what is not there.
+BEYOND_TIMEOUT_MS = 1000
 # A batch of fewer records is not asked for its codec: clients leave it as it is when compressing makes it larger.
 COMPRESSED_RECORDS_MIN = 10
 # How long what was written without acknowledgement may take to arrive, and a deletion to be seen.
@@ -98,6 +100,17 @@ def client_is_told(*spellings, op, **arguments):
         answer = scene.client.receive_any(op)
         if answer.get("ok") or not any(letters(spelling) in letters(str(answer.get("error"))) for spelling in spellings):
             raise Failure(f"the client's error for {op}", spellings[0], answer)
+    return run
+
+
+def client_reads_beyond(distance):
+    """Where nothing is, far behind the end or before the beginning, the client gets nothing or an error, and no other record."""
+    def run(scene):
+        end = scene.first.get(0, 0) + len(scene.expected[0])
+        scene.client.send("consume", topic=scene.topic, partition=0, count=1, timeout_ms=BEYOND_TIMEOUT_MS, **{"from": end + distance})
+        answer = scene.client.receive_any("consume")
+        if answer.get("records"):
+            raise Failure(f"reading at offset {end + distance}", "nothing or an error", answer)
     return run
 
 

@@ -81,7 +81,7 @@ func incoming(record *kgo.Record) godriver.Record {
 func (d *driver) reader(topic string, partition int32, from kgo.Offset) *kgo.Client {
 	return d.client(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: from}}),
-		kgo.FetchMaxWait(5*time.Second), kgo.FetchMaxPartitionBytes(4<<20))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(5*time.Second), kgo.FetchMaxPartitionBytes(4<<20))
 }
 
 func (d *driver) consume(r *godriver.Request) (godriver.Answer, error) {
