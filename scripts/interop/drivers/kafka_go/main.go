@@ -61,7 +61,9 @@ func deadline() context.Context {
 func again(try func() error) error {
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		err := try()
-		lost := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPIPE)
+		// ListOffsets tells a lost connection as an unknown error of the partition.
+		lost := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPIPE) ||
+			errors.Is(err, kafka.Unknown)
 		if !lost || time.Since(began) > patience {
 			return err
 		}
@@ -176,20 +178,20 @@ func (d *driver) listTopics(*godriver.Request) (godriver.Answer, error) {
 // offsets asks for the start, the end, and what a time leads to.
 func (d *driver) offsets(r *godriver.Request, wanted ...kafka.OffsetRequest) (kafka.PartitionOffsets, error) {
 	request := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{r.Topic: wanted}}
-	var answer *kafka.ListOffsetsResponse
-	err := again(func() (err error) {
-		answer, err = d.client.ListOffsets(deadline(), request)
-		return err
-	})
-	if err != nil {
-		return kafka.PartitionOffsets{}, err
-	}
-	for _, found := range answer.Topics[r.Topic] {
-		if found.Partition == int(r.Partition) {
-			return found, found.Error
+	var found kafka.PartitionOffsets
+	err := again(func() error {
+		answer, err := d.client.ListOffsets(deadline(), request)
+		if err != nil {
+			return err
 		}
-	}
-	return kafka.PartitionOffsets{}, fmt.Errorf("no answer for %s-%d", r.Topic, r.Partition)
+		for _, found = range answer.Topics[r.Topic] {
+			if found.Partition == int(r.Partition) {
+				return found.Error
+			}
+		}
+		return fmt.Errorf("no answer for %s-%d", r.Topic, r.Partition)
+	})
+	return found, err
 }
 
 func (d *driver) watermarks(r *godriver.Request) (godriver.Answer, error) {
