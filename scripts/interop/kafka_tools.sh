@@ -15,21 +15,22 @@ install_tools() {
     mkdir -p "$cache"
     need_command javac openjdk-17-jdk-headless || skip "no javac, and openjdk-17-jdk-headless cannot be installed"
     need_command python3 python3 || skip "no python3, and it cannot be installed"
-    if [ ! -e "$cache/jars/.complete" ]; then
-        maven_ready || skip "no mvn, and maven cannot be installed"
-        rm -rf "$cache/jars"
-        fetch_jars > "$cache/mvn.log" 2>&1 || skip "Maven Central did not give kafka-tools: $(grep -m 1 ERROR "$cache/mvn.log")"
-        touch "$cache/jars/.complete"
-    fi
+    [ -e "$cache/jars/.complete" ] || fetch jars "$(maven_newest org.apache.kafka kafka-tools || echo unknown)"
+    # Its DumpLogSegments is the one before the tool was rewritten, and what many have.
+    fetch jars-old 3.9.1
     [ -n "$(find "$cache/compiled" -newer "$here/kafka_tools/Launcher.java" -newer "$here/kafka_tools/TopicConfigs.java" 2> /dev/null)" ] ||
         { javac -Xlint:-removal -cp "$cache/jars/*" -d "$cache/classes" "$here"/kafka_tools/*.java && touch "$cache/compiled"; }
 }
 
-# The newest kafka-tools, and everything else of Kafka in the same version: Maven Central may have a newer one of some parts.
-fetch_jars() {
-    local version
-    version=$(maven_newest org.apache.kafka kafka-tools) || return 1
-    timeout 400 mvn -q -B -f "$here/kafka_tools/pom.xml" dependency:copy-dependencies -Dkafka.version="$version" -DoutputDirectory="$cache/jars"
+# fetch DIR VERSION: kafka-tools, and everything else of Kafka in the same version: Maven Central may have a newer one of some parts.
+fetch() {
+    [ ! -e "$cache/$1/.complete" ] || return 0
+    maven_ready || skip "no mvn, and maven cannot be installed"
+    rm -rf "${cache:?}/$1"
+    timeout 400 mvn -q -B -f "$here/kafka_tools/pom.xml" dependency:copy-dependencies -Dkafka.version="$2" \
+        -DoutputDirectory="$cache/$1" > "$cache/mvn.log" 2>&1 ||
+        skip "Maven Central did not give kafka-tools $2: $(grep -m 1 ERROR "$cache/mvn.log")"
+    touch "$cache/$1/.complete"
 }
 
 cache=$(repository_root)/target/interop/kafka_tools

@@ -5,7 +5,6 @@ Usage: check.py serving CACHE WORK ADDRESS | check.py stopped CACHE WORK. CACHE 
 """
 
 import json
-import os
 import sys
 import time
 
@@ -44,17 +43,25 @@ def main():
     failed = 0
     if mode == "serving":
         failed += tools.run(rows.TOPICS + rows.CONFIGS + rows.RECORDS + rows.PERFORMANCE)
+        failed += dumps.check_the_check(tools, f"{work}/data/load-none-0", inputs)
+    failed += dump(tools, mode, work, known)
+    tools.close()
+    old = Tools(f"{cache}/jars-old", f"{cache}/classes", inputs, known, {"dump-log": "kafka.tools.DumpLogSegments"})
+    failed += dump(old, mode, work, known)
+    old.close()
+    for row in tools.waiting:
+        print(f"not run: {row}")
+    print(f"{mode}: Kafka's tools {tools.version}, {old.version}: {time.monotonic() - started:.0f} s, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+def dump(tools, mode, work, known):
+    """Dumps the closed segments of a broker that serves, all of one that has stopped; returns how many checks failed."""
+    failed = 0
     for topic in [f"load-{codec}" for codec in rows.CODECS] + ["lines"] * (mode == "stopped"):
         failed += dumps.check(tools, f"{work}/data/{topic}-0", whole=mode == "stopped",
                               values=known["lines"].splitlines() if topic == "lines" else None)
-    if mode == "serving":
-        failed += dumps.check_the_check(tools, f"{work}/data/load-none-0", inputs)
-    tools.close()
-    for row in tools.waiting:
-        print(f"not run: {row}")
-    version = next(name for name in os.listdir(f"{cache}/jars") if name.startswith("kafka-tools-4"))
-    print(f"{mode}: {version}, {time.monotonic() - started:.0f} s, {failed} failed")
-    sys.exit(1 if failed else 0)
+    return failed
 
 
 main()

@@ -3,6 +3,7 @@
 What is run stands in rows.py; the JVM's side is Launcher.java. Called by scripts/interop/kafka_tools.sh.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -57,14 +58,21 @@ class Failed(Exception):
     """A row that did not do what it says."""
 
 
-class Tools:
-    """The JVM, and what the rows have found so far."""
+def version_in(jars):
+    """The version of Kafka in this folder."""
+    return next(found[1] for name in os.listdir(jars) if (found := re.fullmatch(r"kafka-tools-(\d.*)\.jar", name)))
 
-    def __init__(self, jars, classes, work, known):
+
+class Tools:
+    """The JVM, and what the rows have found so far. `classes` replaces some of TOOLS."""
+
+    def __init__(self, jars, launcher, work, known, classes=()):
         self.work, self.known, self.waiting = work, known, []
+        self.classes = {**TOOLS, **dict(classes)}
+        self.version = version_in(jars)
         self.jvm = subprocess.Popen(
             ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m", "-Djava.security.manager=allow",
-             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{classes}:{jars}/*", "Launcher"],
+             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{launcher}:{jars}/*", "Launcher"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(f"{work}/jvm.err", "wb"), text=True)
 
     def run(self, rows):
@@ -131,7 +139,7 @@ class Tools:
         if tool not in WITHOUT_BROKER:
             at = 1 if tool in WITH_VERB else 0
             words[at:at] = ["--bootstrap-server", self.known["address"]]
-        print("\x1f".join([out, err, stdin, TOOLS[tool], *words]), file=self.jvm.stdin, flush=True)
+        print("\x1f".join([out, err, stdin, self.classes[tool], *words]), file=self.jvm.stdin, flush=True)
         code = self.jvm.stdout.readline()
         if not code:
             sys.exit(f"FAILED: the JVM ended in {tool} {arguments}: {open(f'{self.work}/jvm.err').read()[-2000:]}")
