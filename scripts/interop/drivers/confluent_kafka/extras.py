@@ -190,7 +190,7 @@ def transactions(context):
     """a transactional producer is told, and does not hang"""
     producer = Producer({**context.address, "transactional.id": "nobody", "transaction.timeout.ms": 5000})
     try:
-        producer.init_transactions(5)
+        producer.init_transactions(2)
     except KafkaException:
         return
     raise AssertionError("transactions are not there yet, and were begun")

@@ -119,9 +119,17 @@ func (d *driver) alterTopic(r *godriver.Request) (godriver.Answer, error) {
 	return nil, answer.Resources[0].Error
 }
 
+// metadata asks the broker itself: a transport answers from what it asked for before, however short the time to live.
+func (d *driver) metadata(topics ...string) (*kafka.MetadataResponse, error) {
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: d.client.Addr, Transport: transport}
+	return client.Metadata(deadline(), &kafka.MetadataRequest{Topics: topics})
+}
+
 // partitions asks for a topic without making it.
 func (d *driver) partitions(topic string) (int, error) {
-	metadata, err := d.client.Metadata(deadline(), &kafka.MetadataRequest{Topics: []string{topic}})
+	metadata, err := d.metadata(topic)
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +172,7 @@ func (d *driver) deleteTopic(r *godriver.Request) (godriver.Answer, error) {
 }
 
 func (d *driver) listTopics(*godriver.Request) (godriver.Answer, error) {
-	metadata, err := d.client.Metadata(deadline(), &kafka.MetadataRequest{})
+	metadata, err := d.metadata()
 	if err != nil {
 		return nil, err
 	}
