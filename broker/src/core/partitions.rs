@@ -4,7 +4,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use ringmill_batch::Offset;
@@ -24,7 +24,7 @@ use super::mailbox::{
 use crate::data_dir::{deleted_name, partition_dir_name, remove_tree, set_aside};
 use crate::metadata::TopicId;
 
-/// Partitions that one core opens or makes at the same time: enough to keep the disk busy, few enough for its queue.
+/// Partitions that one core opens, makes or closes at the same time: enough to keep the disk busy, few enough for its queue.
 const OPENING_AT_ONCE_MAX: usize = 8;
 
 /// The log start after a deletion, behind the deletion's place in its request.
@@ -111,7 +111,7 @@ impl Core {
         self.shared.hosting.add([(new.partition, Hosted { owner: self.id, reader })]);
     }
 
-    /// Makes partitions durably, all or none. They are served once the topic is in the metadata image.
+    /// Makes partitions of a topic durably, all or none. They are served once the topic is in the metadata image.
     pub(super) async fn create_partitions(self: &Rc<Self>, wanted: Vec<NewPartition>) -> Result<(), CreateFailed> {
         let mut creating = JoinSet::new();
         let mut failed = None;
@@ -129,8 +129,8 @@ impl Core {
             failed = failed.or(outcome(created));
         }
         let Some(failed) = failed else { return Ok(()) };
-        for new in wanted {
-            self.remove_partition(new.partition, &new.topic_name).await;
+        if let Some(first) = wanted.first() {
+            self.remove_partitions(wanted.iter().map(|new| new.partition), &first.topic_name).await;
         }
         Err(failed)
     }
@@ -175,11 +175,7 @@ impl Core {
         let first = PartitionId { topic, index: from };
         let last = PartitionId { topic, index: i32::MAX };
         let owned: Vec<PartitionId> = self.logs.borrow().range(first..=last).map(|(partition, _)| *partition).collect();
-        let mut are_free = true;
-        for partition in owned {
-            are_free &= self.remove_partition(partition, topic_name).await;
-        }
-        are_free
+        self.remove_partitions(owned, topic_name).await
     }
 
     /// Deletes records of this core's partitions, durably; one result for each, in their order.
@@ -224,36 +220,60 @@ impl Core {
         }
     }
 
-    /// False when its name is still taken.
-    async fn remove_partition(&self, partition: PartitionId, topic_name: &str) -> bool {
+    /// Closes partitions of a topic, some at once, and gives up their names. False when one is still taken.
+    async fn remove_partitions(
+        self: &Rc<Self>,
+        partitions: impl IntoIterator<Item = PartitionId>,
+        topic_name: &str,
+    ) -> bool {
+        let mut retiring = JoinSet::new();
+        let (mut aside, mut are_free) = (Vec::new(), true);
+        let mut note = |retired: Option<Result<io::Result<PathBuf>, JoinError>>| match retired {
+            Some(Ok(Ok(dir))) => aside.push(dir),
+            Some(Ok(Err(error))) if error.kind() == io::ErrorKind::NotFound => {}
+            Some(failed) => {
+                tracing::warn!(topic_name, ?failed, "a deleted partition's directory stays until the next start");
+                are_free = false;
+            }
+            None => {}
+        };
+        for partition in partitions {
+            if retiring.len() >= OPENING_AT_ONCE_MAX {
+                note(retiring.join_next().await);
+            }
+            let (core, name) = (Rc::clone(self), partition_dir_name(topic_name, partition.index));
+            retiring.spawn_local(async move { core.retire(partition, &name).await });
+        }
+        while !retiring.is_empty() {
+            note(retiring.join_next().await);
+        }
+        // One for all of them: ten thousand would keep the next change of a topic waiting for minutes.
+        if let Err(error) = self.disk.sync_dir(&self.shared.data_dir).await {
+            tracing::warn!(topic_name, %error, "the directories of deleted partitions stay until the next start");
+            return false;
+        }
+        let disk = Rc::clone(&self.disk);
+        tokio::task::spawn_local(async move {
+            for dir in aside {
+                if let Err(error) = remove_tree(&*disk, &dir).await {
+                    tracing::warn!(path = %dir.display(), %error, "a deleted partition's files stay until the next start");
+                }
+            }
+        });
+        are_free
+    }
+
+    /// Closes one partition and renames its directory, not yet durably.
+    async fn retire(&self, partition: PartitionId, name: &str) -> io::Result<PathBuf> {
         let owned = self.logs.borrow_mut().remove(&partition);
         if let Some(owned) = owned {
             // What cannot be written any more is to be removed anyway.
             let _ = owned.log.close().await;
             let _ = owned.drive.await;
         }
-        let name = partition_dir_name(topic_name, partition.index);
-        let from = self.shared.data_dir.join(&name);
         let aside = self.shared.data_dir.join(deleted_name(partition));
-        if let Err(error) = self.move_aside(&from, &aside).await {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(partition = %name, %error, "its directory stays until the next start");
-                return false;
-            }
-            return true;
-        }
-        let disk = Rc::clone(&self.disk);
-        tokio::task::spawn_local(async move {
-            if let Err(error) = remove_tree(&*disk, &aside).await {
-                tracing::warn!(path = %aside.display(), %error, "a deleted partition's files stay until the next start");
-            }
-        });
-        true
-    }
-
-    async fn move_aside(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to).await?;
-        self.disk.sync_dir(&self.shared.data_dir).await
+        self.disk.rename(&self.shared.data_dir.join(name), &aside).await?;
+        Ok(aside)
     }
 
     fn partition_dir(&self, new: &NewPartition) -> PathBuf {
