@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use ringmill_net::client::ClientError;
+use ringmill_net::wire::ErrorCode;
 
 use crate::config::ConfigErrors;
 
@@ -96,10 +97,23 @@ impl From<ClientError> for Failure {
             ClientError::Disconnected { .. } | ClientError::TimedOut { .. } => {
                 Failure { exit_code: UNREACHABLE, message: error.to_string() }
             }
-            ClientError::Refused { .. } => Failure { exit_code: REFUSED, message: error.to_string() },
+            ClientError::Refused { code, .. } => {
+                Failure { exit_code: REFUSED, message: format!("{error}{}", advice(code)) }
+            }
             ClientError::BadRecords { .. } => Failure { exit_code: DAMAGE, message: error.to_string() },
             error => Failure::other(error.to_string()),
         }
+    }
+}
+
+/// What to do about a refusal, where that can be said.
+fn advice(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::UnknownTopicOrPartition => "; `ringmill topic list` shows what there is",
+        ErrorCode::OffsetOutOfRange => "; `ringmill topic describe` shows what each partition holds",
+        ErrorCode::InvalidConfig => "; `ringmill topic config TOPIC` shows what can be set, and what it means",
+        ErrorCode::InvalidPartitions => "; a topic has at least one partition, and can only get more",
+        _ => "",
     }
 }
 

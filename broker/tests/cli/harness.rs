@@ -133,7 +133,9 @@ impl Broker {
 }
 
 /// Sends a signal and takes what the process says to the end: its exit code and standard error.
-pub(super) fn interrupt(child: Child, signal: rustix::process::Signal) -> (Option<i32>, String) {
+pub(super) fn interrupt(mut child: Child, signal: rustix::process::Signal) -> (Option<i32>, String) {
+    // Its input stays open until it has ended, for the end of the input would be an end too.
+    let _stdin = child.stdin.take();
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())

@@ -92,7 +92,16 @@ fn config_print_shows_origins_and_feeds_itself() {
 
 #[test]
 fn a_broker_that_is_not_there_exits_with_4() {
-    for arguments in [&["topic", "list"][..], &["consume", "t"], &["produce", "t"]] {
+    for arguments in [
+        &["topic", "list"][..],
+        &["topic", "describe", "t"],
+        &["topic", "config", "t"],
+        &["topic", "trim", "t", "--before", "1"],
+        &["topic", "create", "t"],
+        &["topic", "delete", "t"],
+        &["consume", "t"],
+        &["produce", "t"],
+    ] {
         let (code, _, error) = finish(ringmill(arguments).args(["--broker", "127.0.0.1:1"]));
         assert_eq!(code, 4, "{error}");
         assert!(error.contains("cannot connect to 127.0.0.1:1") && error.contains("--broker"), "{error}");

@@ -148,7 +148,7 @@ fn a_record_that_is_too_large_is_named_by_its_line_and_the_others_arrive() {
         "line 3 of standard input was not delivered: a batch for t-0: MESSAGE_TOO_LARGE",
         "max.message.bytes is 1048588",
         "`ringmill topic config t --set max.message.bytes=N` raises it",
-        "2 records delivered, 1 not",
+        "2 records delivered, 1 not; read standard input up to line 3",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }

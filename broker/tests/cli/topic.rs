@@ -96,6 +96,7 @@ fn settings_that_cannot_be_are_refused_by_name_and_nothing_is_changed() {
     assert_eq!(parse(&out)["settings"], json!([]), "{out}");
     let (code, _, error) = broker.run(&["topic", "config", "nope"]);
     assert!(code == 5 && error.contains("settings of nope: UNKNOWN_TOPIC_OR_PARTITION"), "{error}");
+    assert!(error.contains("`ringmill topic list` shows what there is"), "{error}");
 }
 
 #[test]

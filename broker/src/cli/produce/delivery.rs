@@ -80,7 +80,8 @@ impl Deliveries {
             ),
             _ => String::new(),
         };
-        let message = format!("{} was not delivered: {error}{advice}; {}", self.place(at), self.counts());
+        let (place, counts, read) = (self.place(at), self.counts(), self.read_up_to());
+        let message = format!("{place} was not delivered: {error}{advice}; {counts}; read {read}");
         Some((error, message))
     }
 
@@ -143,7 +144,8 @@ mod tests {
         let (_, message) = deliveries.failure("logs").unwrap();
         assert!(message.starts_with("line 9 of a.log was not delivered: a batch: MESSAGE_TOO_LARGE"), "{message}");
         assert!(message.contains("`ringmill topic config logs --set max.message.bytes=N`"), "{message}");
-        assert!(message.ends_with("; 1 record delivered, 3 not"), "{message}");
+        let end = "; 1 record delivered, 3 not; read a.log up to line 0, b.log up to line 3";
+        assert!(message.ends_with(end), "{message}");
         assert_eq!(deliveries.read_up_to(), "a.log up to line 0, b.log up to line 3");
         assert_eq!(deliveries.summary("logs", true, now), "1 record (10 B) delivered to logs in 0.001 s");
     }

@@ -226,3 +226,68 @@ impl Tail {
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn followed(path: PathBuf) -> Followed {
+        Followed { path, source: 0, lines: 0, tails: Vec::new(), from_end: false, missing: false }
+    }
+
+    /// The lines that one look finds, with the number of the first in each chunk.
+    fn look(followed: &mut Followed, now: Instant) -> Vec<(u64, String)> {
+        let chunks = followed.poll(now, &|_| {}).unwrap();
+        chunks.into_iter().map(|chunk| (chunk.first_line, String::from_utf8(chunk.bytes.to_vec()).unwrap())).collect()
+    }
+
+    fn found(first_line: u64, text: &str) -> Vec<(u64, String)> {
+        vec![(first_line, text.to_owned())]
+    }
+
+    #[test]
+    fn an_unfinished_line_waits_and_counts_when_its_file_is_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (mut followed, begin) = (followed(path.clone()), Instant::now());
+        std::fs::write(&path, "one\ntwo\nhalf").unwrap();
+        assert_eq!(look(&mut followed, begin), found(1, "one\ntwo\n"));
+        std::fs::rename(&path, dir.path().join("log.1")).unwrap();
+        std::fs::write(&path, "new\n").unwrap();
+        assert_eq!(look(&mut followed, begin), found(3, "new\n"));
+        assert_eq!(look(&mut followed, begin + RETIRED_PATIENCE / 2), []);
+        assert_eq!(followed.tails.len(), 2);
+        assert_eq!(look(&mut followed, begin + RETIRED_PATIENCE), found(4, "half"));
+        assert_eq!(followed.tails.len(), 1);
+    }
+
+    /// When there were too many, all of them were let go, the one that is followed too: it was opened and sent again.
+    #[test]
+    fn only_the_oldest_of_too_many_files_is_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (mut followed, now) = (followed(path.clone()), Instant::now());
+        for number in 0..3 * OPEN_MAX as u64 {
+            std::fs::write(&path, format!("{number}\n")).unwrap();
+            assert_eq!(look(&mut followed, now), found(number + 1, &format!("{number}\n")));
+            assert_eq!(look(&mut followed, now), []);
+            std::fs::rename(&path, dir.path().join(format!("log.{number}"))).unwrap();
+            assert!(followed.tails.len() <= OPEN_MAX);
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrank_or_begins_otherwise_is_read_from_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (mut followed, now) = (followed(path.clone()), Instant::now());
+        std::fs::write(&path, "first\nunfinished").unwrap();
+        assert_eq!(look(&mut followed, now), found(1, "first\n"));
+        std::fs::write(&path, "x\n").unwrap();
+        // What was unfinished will never be finished, and is not lost.
+        assert_eq!(look(&mut followed, now), found(2, "unfinished\n"));
+        assert_eq!(look(&mut followed, now), found(3, "x\n"));
+        std::fs::write(&path, "longer than before\n").unwrap();
+        assert_eq!(look(&mut followed, now), found(4, "longer than before\n"));
+    }
+}
