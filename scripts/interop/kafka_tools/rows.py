@@ -93,7 +93,7 @@ RECORDS = [
          r"^CreateTime:\d{13}\tPartition:0\tOffset:3\tNO_HEADERS\tkey-4\tnull$",
          r"^CreateTime:(?P<last_ms>\d{13})\tPartition:0\tOffset:4\te:\tkey-5\t$"], stderr="Processed a total of 5 messages"),
     Row("console-consumer", "--topic keyed --partition 0 --offset 1 --max-messages 1", [r"\Asecond line\n\Z"], stderr="Processed a total of 1 messages"),
-    Row("console-consumer", "--topic keyed --partition 0 --offset earliest --timeout-ms 700 --isolation-level read_committed",
+    Row("console-consumer", "--topic keyed --partition 0 --offset earliest --timeout-ms 2500 --isolation-level read_committed",
         [r"\Afirst line\nsecond line\nno key\nnull\n\n\Z"], stderr=".*Processed a total of 5 messages"),
     Row("console-producer", "--topic lines --compression-codec none --command-property acks=1", stdin="{inputs}/lines.txt", stderr=".*UNKNOWN_TOPIC_OR_PARTITION.*|"),
     Row("console-consumer", "--topic lines --partition 0 --offset earliest --max-messages {line_count}", [r"\A{lines}\Z"],
