@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod data_dir;
+pub mod fetch_sessions;
 pub mod logging;
 pub mod metadata;
 pub mod park;

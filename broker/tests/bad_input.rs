@@ -220,7 +220,7 @@ fn fetches_are_checked_for_sessions_epochs_and_topics() {
     assert_eq!(ask(0, -1, -1, none), ErrorCode::None);
     assert_eq!(ask(0, 0, -1, none), ErrorCode::None);
     assert_eq!(ask(5, 1, -1, none), ErrorCode::FetchSessionIdNotFound);
-    assert_eq!(ask(0, 1, -1, none), ErrorCode::InvalidFetchSessionEpoch);
+    assert_eq!(ask(0, 1, -1, none), ErrorCode::FetchSessionIdNotFound);
     assert_eq!(ask(0, -1, 9, none), ErrorCode::UnknownLeaderEpoch);
     assert_eq!(ask(0, -1, -1, [9; 16]), ErrorCode::UnknownTopicId);
     broker.stop();

@@ -1,7 +1,7 @@
 //! Fetch (key 1): ranges of segments out, sent without being read here; parks where there is too little.
 //!
-//! A request is planned on the core of its connection, through the partitions' readers and this core's disk. There are no fetch
-//! sessions: every answer carries session id 0, which the protocol allows, and a client that insists is told so.
+//! A request is planned on the core of its connection, through the partitions' readers and this core's disk: a full one names all that
+//! is fetched, an incremental one what has changed in its fetch session.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,12 +17,13 @@ use ringmill_net::wire::messages::fetch::{
     FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
 use ringmill_net::wire::writer::Writer;
-use ringmill_net::wire::{DecodeError, ErrorCode, Message, Records};
+use ringmill_net::wire::{DecodeError, ErrorCode, Message, Records, Uuid};
 use ringmill_net::{FileRange, Outcome, Piece, Request};
 use tokio::time::Instant;
 
 use super::{check_epoch, check_readable, decode, read_error_code, respond, respond_with, too_many_partitions};
 use crate::core::Core;
+use crate::fetch_sessions::{Begun, Member, Session};
 use crate::park::{Watched, Woken, park};
 
 /// The longest that a fetch may park, whatever the client asks for.
@@ -34,6 +35,9 @@ const PARKED_AS_IT_IS_BYTES: usize = 16 * 1024;
 /// The largest request that parks, some thirty thousand partitions; a larger one is answered at once with what there is.
 const PARKED_BYTES_MAX: usize = 1024 * 1024;
 
+/// The same for a session, whose request may be small.
+const PARKED_PARTITIONS_MAX: usize = 30_000;
+
 /// From this version on topics come by id.
 const TOPIC_IDS_FROM: i16 = 13;
 
@@ -41,33 +45,60 @@ const TOPIC_IDS_FROM: i16 = 13;
 const READ_COMMITTED: i8 = 1;
 
 /// Answers at once or after parking.
-pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome, DecodeError> {
+pub(super) async fn answer(core: &Core, request: Request) -> Result<Outcome, DecodeError> {
     let asked: FetchRequest<'_> = decode(&request)?;
     if let Some(refused) = too_many_partitions(asked.topics.iter().map(|topic| topic.partitions.len())) {
         return Ok(refused);
     }
-    if let Some(error) = session_error(&asked) {
-        return Ok(respond(&request, &FetchResponse { error_code: error.code(), ..FetchResponse::default() }));
+    let wish = Wish::of(core, &request, &asked);
+    let begun = core.fetch_sessions().begin(&asked, wish.by_id);
+    match begun {
+        Ok(Begun::Full { wants_session }) => full(core, request, wish, wants_session).await,
+        Ok(Begun::Incremental(session)) => Ok(incremental(core, request, wish, session).await),
+        Err(error) => Ok(respond(&request, &FetchResponse { error_code: error.code(), ..FetchResponse::default() })),
     }
-    let deadline = Instant::now() + wait(asked.max_wait_ms);
-    let mut fetch = Fetch::new(core, &request, &asked);
-    fetch.plan(core).await;
-    if fetch.is_enough(&asked) || Instant::now() >= deadline {
-        return Ok(fetch.respond(&request, &asked));
-    }
-    if request.body.len() > PARKED_AS_IT_IS_BYTES {
+}
+
+/// Answers for everything that the request names.
+async fn full(core: &Core, mut request: Request, wish: Wish, wants_session: bool) -> Result<Outcome, DecodeError> {
+    let needed = {
+        let asked: FetchRequest<'_> = decode(&request)?;
+        let mut fetch = Fetch::of_request(core, wish, &asked);
+        fetch.plan(core).await;
+        if fetch.is_enough() || Instant::now() >= wish.deadline {
+            return Ok(fetch.respond_in_full(core, &request, wants_session));
+        }
+        if request.body.len() <= PARKED_AS_IT_IS_BYTES {
+            fetch.wait(core).await;
+            return Ok(fetch.respond_in_full(core, &request, wants_session));
+        }
         // Whoever waits must not hold the memory that others need for their requests.
         let needed = only_needed(asked, request.header.api_version);
         if needed.len() > PARKED_BYTES_MAX {
-            let asked: FetchRequest<'_> = decode(&request)?;
-            return Ok(fetch.respond(&request, &asked));
+            return Ok(fetch.respond_in_full(core, &request, wants_session));
         }
-        request.body = needed;
-        request.charge.shrink_to(request.body.len());
-    }
+        needed
+    };
+    request.body = needed;
+    request.charge.shrink_to(request.body.len());
     let asked: FetchRequest<'_> = decode(&request)?;
-    fetch.wait(core, &request, &asked, deadline).await;
-    Ok(fetch.respond(&request, &asked))
+    let mut fetch = Fetch::of_request(core, wish, &asked);
+    fetch.wait(core).await;
+    Ok(fetch.respond_in_full(core, &request, wants_session))
+}
+
+/// Answers with what is new in a session. Its memory is its own: that of the request is given back first.
+async fn incremental(core: &Core, mut request: Request, wish: Wish, session: Session) -> Outcome {
+    request.body = BytesMut::new();
+    request.charge.shrink_to(0);
+    let mut fetch = Fetch::of_session(core, wish, &session);
+    fetch.plan(core).await;
+    if !fetch.is_enough() && session.partitions() <= PARKED_PARTITIONS_MAX {
+        fetch.wait(core).await;
+    }
+    let outcome = fetch.respond(&request, session.id(), |topic, data| session.is_news(topic.name, topic.id, data));
+    core.fetch_sessions().keep(session, Instant::now());
+    outcome
 }
 
 /// The request again, without what no answer needs.
@@ -78,27 +109,52 @@ fn only_needed(asked: FetchRequest<'_>, version: i16) -> BytesMut {
     writer.bytes
 }
 
-/// Asking for a session that exists is an error; asking for a new one is not, it is just not given.
-fn session_error(asked: &FetchRequest<'_>) -> Option<ErrorCode> {
-    match (asked.session_id, asked.session_epoch) {
-        // 0 begins a session, −1 wants none or ends one: both fetch everything they name.
-        (_, 0 | -1) => None,
-        (0, _) => Some(ErrorCode::InvalidFetchSessionEpoch),
-        _ => Some(ErrorCode::FetchSessionIdNotFound),
-    }
-}
-
 fn wait(max_wait_ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(max_wait_ms).unwrap_or(0)).min(WAIT_MAX)
 }
 
-/// One fetch on its way.
-struct Fetch {
-    /// In the order of the request.
-    partitions: Vec<Asked>,
+/// What a request says about all of its partitions.
+#[derive(Clone, Copy)]
+struct Wish {
+    by_id: bool,
     bytes_max: u64,
+    bytes_min: u64,
+    deadline: Instant,
+    read_committed: bool,
+}
+
+impl Wish {
+    fn of(core: &Core, request: &Request, asked: &FetchRequest<'_>) -> Wish {
+        // A first batch that is larger than all limits is still sent whole.
+        let bytes_max = u64::try_from(asked.max_bytes).unwrap_or(0).min(core.shared().config.fetch_bytes_max);
+        Wish {
+            by_id: request.header.api_version >= TOPIC_IDS_FROM,
+            bytes_max,
+            // More than the most that is wanted can never come.
+            bytes_min: u64::try_from(asked.min_bytes).unwrap_or(0).min(bytes_max),
+            deadline: Instant::now() + wait(asked.max_wait_ms),
+            read_committed: asked.isolation_level == READ_COMMITTED,
+        }
+    }
+}
+
+/// One fetch on its way.
+struct Fetch<'a> {
+    wish: Wish,
+    /// In the order of the request.
+    topics: Vec<Topic<'a>>,
+    /// Topic by topic.
+    partitions: Vec<Asked>,
     /// Which partition is planned first: rotates, so that a client that always names them in one order starves none.
     first: usize,
+}
+
+/// A topic of a fetch, and how many partitions of it are wanted.
+#[derive(Clone, Copy)]
+struct Topic<'a> {
+    name: &'a str,
+    id: Uuid,
+    partitions: usize,
 }
 
 /// One partition of a fetch.
@@ -112,36 +168,39 @@ struct Asked {
     planned: Result<Option<ReadPlan>, ErrorCode>,
 }
 
-impl Fetch {
-    fn new(core: &Core, request: &Request, asked: &FetchRequest<'_>) -> Fetch {
-        // A first batch that is larger than all limits is still sent whole.
-        let bytes_max = u64::try_from(asked.max_bytes).unwrap_or(0).min(core.shared().config.fetch_bytes_max);
-        let partitions = asked
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .map(|partition| Asked {
-                index: partition.partition,
-                offset: partition.fetch_offset,
-                epoch: partition.current_leader_epoch,
-                bytes_max: u64::try_from(partition.partition_max_bytes).unwrap_or(0),
-                reader: Err(ErrorCode::UnknownServerError),
-                planned: Ok(None),
-            })
-            .collect();
-        let mut fetch = Fetch { partitions, bytes_max, first: core.next_fetch() };
-        fetch.look_up(core, request, asked);
+impl<'a> Fetch<'a> {
+    fn of_request(core: &Core, wish: Wish, asked: &FetchRequest<'a>) -> Fetch<'a> {
+        let topics = asked.topics.iter().map(|&FetchTopic { topic: name, topic_id: id, ref partitions }| Topic {
+            name,
+            id,
+            partitions: partitions.len(),
+        });
+        let partitions = asked.topics.iter().flat_map(|topic| &topic.partitions);
+        let partitions = partitions.map(|partition| Asked::new(partition.partition, &Member::from(partition)));
+        Fetch::new(core, wish, topics.collect(), partitions.collect())
+    }
+
+    fn of_session(core: &Core, wish: Wish, session: &'a Session) -> Fetch<'a> {
+        let topics = session.topics().map(|(name, id, members)| Topic { name, id, partitions: members.len() });
+        let partitions = session.topics().flat_map(|(_, _, members)| members);
+        let partitions = partitions.map(|(index, member)| Asked::new(*index, member));
+        Fetch::new(core, wish, topics.collect(), partitions.collect())
+    }
+
+    fn new(core: &Core, wish: Wish, topics: Vec<Topic<'a>>, partitions: Vec<Asked>) -> Fetch<'a> {
+        let mut fetch = Fetch { wish, topics, partitions, first: core.next_fetch() };
+        fetch.look_up(core);
         fetch
     }
 
     /// Finds the partitions' readers as they are now.
-    fn look_up(&mut self, core: &Core, request: &Request, asked: &FetchRequest<'_>) {
+    fn look_up(&mut self, core: &Core) {
         let (metadata, hosting) = (core.metadata(), core.hosting());
-        let by_id = request.header.api_version >= TOPIC_IDS_FROM;
+        let by_id = self.wish.by_id;
         let mut partitions = self.partitions.iter_mut();
-        for topic in &asked.topics {
-            let known = if by_id { metadata.topic_by_id(&topic.topic_id) } else { metadata.topic(topic.topic) };
-            for partition in partitions.by_ref().take(topic.partitions.len()) {
+        for topic in &self.topics {
+            let known = if by_id { metadata.topic_by_id(&topic.id) } else { metadata.topic(topic.name) };
+            for partition in partitions.by_ref().take(topic.partitions) {
                 let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
                 partition.reader = match known {
                     None => Err(unknown),
@@ -157,7 +216,7 @@ impl Fetch {
     /// Plans every partition anew, sharing the bytes out from the first on.
     async fn plan(&mut self, core: &Core) {
         let count = self.partitions.len();
-        let mut left = self.bytes_max;
+        let mut left = self.wish.bytes_max;
         let mut nothing_yet = true;
         for step in 0..count {
             let partition = &mut self.partitions[(self.first + step) % count];
@@ -180,15 +239,14 @@ impl Fetch {
             .sum()
     }
 
-    fn is_enough(&self, asked: &FetchRequest<'_>) -> bool {
+    fn is_enough(&self) -> bool {
         self.partitions.is_empty()
-            // More than the most that is wanted can never come.
-            || self.bytes() >= u64::try_from(asked.min_bytes).unwrap_or(0).min(self.bytes_max)
+            || self.bytes() >= self.wish.bytes_min
             || self.partitions.iter().any(|partition| partition.planned.is_err())
     }
 
     /// Parks until there is enough, the deadline comes, or the broker stops.
-    async fn wait(&mut self, core: &Core, request: &Request, asked: &FetchRequest<'_>, deadline: Instant) {
+    async fn wait(&mut self, core: &Core) {
         let draining = core.watch_draining();
         loop {
             // Anew each time: a topic that was made again under its name has other readers, and those that are gone wake for ever.
@@ -197,10 +255,10 @@ impl Fetch {
             for each in &mut watched {
                 each.mark_seen();
             }
-            self.look_up(core, request, asked);
+            self.look_up(core);
             self.plan(core).await;
-            let answered = self.is_enough(asked) || *draining.borrow();
-            if answered || park(&mut watched, deadline).await == Woken::Deadline {
+            let answered = self.is_enough() || *draining.borrow();
+            if answered || park(&mut watched, self.wish.deadline).await == Woken::Deadline {
                 return;
             }
         }
@@ -217,28 +275,62 @@ impl Fetch {
         watched
     }
 
-    fn respond(self, request: &Request, asked: &FetchRequest<'_>) -> Outcome {
-        let read_committed = asked.isolation_level == READ_COMMITTED;
+    /// The answer for all partitions, and a session of them if the client wants one and there is room.
+    fn respond_in_full(self, core: &Core, request: &Request, wants_session: bool) -> Outcome {
+        let session = wants_session.then(|| self.open_session(core)).flatten();
+        let outcome = self.respond(request, session.as_ref().map_or(0, Session::id), |topic, data| {
+            if let Some(session) = &session {
+                session.is_news(topic.name, topic.id, data);
+            }
+            true
+        });
+        if let Some(session) = session {
+            core.fetch_sessions().keep(session, Instant::now());
+        }
+        outcome
+    }
+
+    fn open_session(&self, core: &Core) -> Option<Session> {
+        let mut session = core.fetch_sessions().open(self.wish.by_id, self.partitions.len(), Instant::now())?;
+        let mut partitions = self.partitions.iter();
+        for topic in &self.topics {
+            for Asked { index, offset, epoch, bytes_max, .. } in partitions.by_ref().take(topic.partitions) {
+                session.put(topic.name, topic.id, *index, Member::new(*offset, *epoch, *bytes_max));
+            }
+        }
+        Some(session)
+    }
+
+    /// The answer for those partitions that are told of, which are at least all that have records.
+    fn respond(
+        self,
+        request: &Request,
+        session_id: i32,
+        mut is_told: impl FnMut(Topic<'a>, &PartitionData) -> bool,
+    ) -> Outcome {
+        let read_committed = self.wish.read_committed;
         let mut pieces = Vec::new();
         let mut partitions = self.partitions.into_iter();
-        let responses = asked
-            .topics
-            .iter()
-            .map(|&FetchTopic { topic, topic_id, partitions: ref named }| FetchableTopicResponse {
-                topic,
-                topic_id,
-                partitions: partitions
-                    .by_ref()
-                    .take(named.len())
-                    .map(|partition| partition.respond(read_committed, &mut pieces))
-                    .collect(),
-            })
-            .collect();
-        respond_with(request, &FetchResponse { responses, ..FetchResponse::default() }, pieces)
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
+            let of_topic = partitions.by_ref().take(topic.partitions);
+            let answers = of_topic.map(|partition| partition.respond(read_committed, &mut pieces));
+            let told: Vec<_> = answers.filter(|data| is_told(topic, data)).collect();
+            // A topic of which nothing was asked is answered so; one without news is left out.
+            if topic.partitions == 0 || !told.is_empty() {
+                responses.push(FetchableTopicResponse { topic: topic.name, topic_id: topic.id, partitions: told });
+            }
+        }
+        respond_with(request, &FetchResponse { session_id, responses, ..FetchResponse::default() }, pieces)
     }
 }
 
 impl Asked {
+    fn new(index: i32, wanted: &Member) -> Asked {
+        let Member { offset, epoch, bytes_max, .. } = *wanted;
+        Asked { index, offset, epoch, bytes_max, reader: Err(ErrorCode::UnknownServerError), planned: Ok(None) }
+    }
+
     /// A range to send, if there is one; `whole_first` lets its first batch pass `limit`.
     async fn plan(&self, core: &Core, limit: u64, whole_first: bool) -> Result<Option<ReadPlan>, ErrorCode> {
         let reader = self.reader.as_ref().map_err(|error| *error)?;

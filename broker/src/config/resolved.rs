@@ -67,6 +67,8 @@ pub struct BrokerConfig {
     pub request_bytes_max: usize,
     /// `fetch.max.bytes`: the most bytes of records in one answer.
     pub fetch_bytes_max: u64,
+    /// `max.incremental.fetch.session.cache.slots`, over all cores.
+    pub fetch_sessions_max: usize,
     /// `cores`, the processors' number filled in for 0; at least 1.
     pub cores: usize,
     /// `io`.
@@ -148,6 +150,7 @@ impl BrokerConfig {
             auto_create_topics: read.value(Section::Broker, "auto.create.topics.enable").boolean(),
             request_bytes_max: read.bytes(Section::Broker, "socket.request.max.bytes"),
             fetch_bytes_max: read.bytes(Section::Broker, "fetch.max.bytes") as u64,
+            fetch_sessions_max: read.bytes(Section::Broker, "max.incremental.fetch.session.cache.slots"),
             cores: match read.bytes(Section::Ringmill, "cores") {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 cores => cores,

@@ -77,6 +77,12 @@ pub static BROKER: &[Setting] = &[
         "57671680",
         "The most bytes of records in the answer to one fetch.",
     ),
+    broker(
+        "max.incremental.fetch.session.cache.slots",
+        int(0, INT_MAX),
+        "1000",
+        "Consumers whose fetches are remembered, so that they need not name every partition each time.",
+    ),
 ];
 
 /// `[ringmill]`: what Kafka has no name for.

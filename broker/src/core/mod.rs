@@ -3,7 +3,7 @@
 //! Everything here is local to its thread (in the simulation: to its task) but what [`Shared`] holds. The composition root makes the
 //! cores (`serve.rs`), the handlers use one (`api/`); neither sockets nor requests are known here beyond the hand-over.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use ringmill_engine::log::LogEnv;
 use tokio::sync::watch;
 
 use crate::config::BrokerConfig;
+use crate::fetch_sessions::FetchSessions;
 use crate::metadata::{Metadata, MetadataImage};
 
 pub mod hosting;
@@ -92,6 +93,7 @@ pub struct Core {
     checkpoint_writing: tokio::sync::Mutex<()>,
     /// Rotates which partition of a fetch is asked first.
     fetches: Cell<usize>,
+    fetch_sessions: RefCell<FetchSessions>,
 }
 
 impl Core {
@@ -100,6 +102,7 @@ impl Core {
     pub fn new(id: CoreId, shared: Arc<Shared>, disk: Rc<dyn Disk>) -> Rc<Core> {
         let metadata = View::new(shared.metadata.watch());
         let hosting = View::new(shared.hosting.subscribe());
+        let fetch_sessions = RefCell::new(fetch_sessions(id, &shared));
         Rc::new(Core {
             id,
             shared,
@@ -111,6 +114,7 @@ impl Core {
             draining: watch::Sender::new(false),
             checkpoint_writing: tokio::sync::Mutex::new(()),
             fetches: Cell::new(0),
+            fetch_sessions,
         })
     }
 
@@ -164,6 +168,12 @@ impl Core {
         number
     }
 
+    /// The fetch sessions of this core's connections; not to be held over an await.
+    #[must_use]
+    pub fn fetch_sessions(&self) -> RefMut<'_, FetchSessions> {
+        self.fetch_sessions.borrow_mut()
+    }
+
     /// How many cores there are.
     #[must_use]
     pub fn core_count(&self) -> usize {
@@ -178,4 +188,12 @@ impl Core {
     fn log_env(&self) -> LogEnv {
         LogEnv { disk: Rc::clone(&self.disk), clock: Arc::clone(&self.shared.clock) }
     }
+}
+
+/// A core's share of the sessions that are allowed.
+fn fetch_sessions(id: CoreId, shared: &Shared) -> FetchSessions {
+    let number = |number: usize| u16::try_from(number).expect("at most 1024 cores");
+    let cores = shared.mailboxes.len();
+    let sessions_max = shared.config.fetch_sessions_max.div_ceil(cores);
+    FetchSessions::new(sessions_max, shared.clock.now_ms().cast_unsigned(), number(id.0), number(cores))
 }

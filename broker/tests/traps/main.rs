@@ -8,7 +8,8 @@
 //! | Produce is advertised from 0 | `versions::an_unknown_version_…`, `broker::produce_is_advertised_from_version_zero`; `scripts/interop` looks at the codec that kcat stored |
 //! | no ApiVersions at all, unknown versions, unknown keys | `versions`; the log's line and count: `cli::a_request_that_is_not_served_…` |
 //! | a fetch inside a batch; a first batch larger than the limit | `reading::a_fetch_in_the_middle_…`, `reading::the_first_batch_…` |
-//! | sessions and replicas in answers | `reading::no_answer_names_a_session_…` |
+//! | fetch sessions | `sessions`, `fetch_sessions.rs` |
+//! | no other replica is preferred | `reading::no_answer_names_another_replica_…` |
 //! | parked requests have a deadline | `broker::a_parked_fetch_…`, `reading::a_fetch_answers_at_once_…`, `park.rs` |
 //! | DescribeConfigs shows real values with their sources | `configs_api` |
 //! | CreatePartitions answers per topic | `admin::growth_that_is_none_or_too_much_…` |
@@ -34,6 +35,7 @@ mod finding;
 mod hostile;
 mod producing;
 mod reading;
+mod sessions;
 mod versions;
 
 use bytes::Bytes;

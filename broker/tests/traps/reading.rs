@@ -30,7 +30,8 @@ fn fetch_request(partitions: Vec<FetchPartition>) -> FetchRequest<'static> {
 fn fetch(client: &mut Raw, request: &FetchRequest<'_>, version: i16) -> Vec<PartitionData> {
     let frame = client.call(request, version);
     let mut answer: FetchResponse<'_> = frame.decode(version);
-    assert_eq!((answer.error_code, answer.session_id), (OK, 0), "there are no sessions");
+    assert_eq!(answer.error_code, OK);
+    assert_eq!(answer.session_id != 0, request.session_epoch == 0, "a session for who asks for one");
     answer.responses.iter_mut().flat_map(|topic| std::mem::take(&mut topic.partitions)).collect()
 }
 
@@ -92,7 +93,7 @@ fn a_fetch_in_the_middle_of_a_batch_begins_with_the_whole_batch() {
 }
 
 #[test]
-fn no_answer_names_a_session_and_no_partition_another_replica() {
+fn no_answer_names_another_replica_within_a_session_or_without() {
     let (broker, mut client, _dir) = with_logs(1, &[]);
     client.produce("logs", 0, batch(2, 10));
     for version in 7..=18 {
@@ -104,15 +105,6 @@ fn no_answer_names_a_session_and_no_partition_another_replica() {
             assert_eq!(told[0].preferred_read_replica, -1, "version {version}");
         }
     }
-    let mut refused = |session_id, session_epoch| {
-        let request = FetchRequest { session_id, session_epoch, ..fetch_request(vec![partition(0, 0)]) };
-        let frame = client.call(&request, 12);
-        let answer: FetchResponse<'_> = frame.decode(12);
-        assert_eq!((answer.session_id, answer.responses.len()), (0, 0));
-        ErrorCode::from_code(answer.error_code).unwrap()
-    };
-    assert_eq!(refused(7, 1), ErrorCode::FetchSessionIdNotFound);
-    assert_eq!(refused(0, 1), ErrorCode::InvalidFetchSessionEpoch);
     broker.stop();
 }
 

@@ -24,7 +24,7 @@ pub(crate) type Row = (ApiKey, Option<(i16, i16)>, Plan, &'static str);
 #[rustfmt::skip]
 pub(crate) const PLANS: &[Row] = &[
     (ApiKey::Produce, Some((3, 13)), Plan::Served, "advertised from 0, see below"),
-    (ApiKey::Fetch, Some((4, 18)), Plan::Served, "every answer has session id 0, as there are no fetch sessions"),
+    (ApiKey::Fetch, Some((4, 18)), Plan::Served, "with incremental fetch sessions (KIP-227)"),
     (ApiKey::ListOffsets, Some((1, 11)), Plan::Served, ""),
     (ApiKey::Metadata, Some((0, 13)), Plan::Served, "creates the topic where `auto.create.topics.enable` allows it"),
     (ApiKey::LeaderAndIsr, None, Plan::Never, "between brokers with ZooKeeper; Kafka 4 has none either"),
