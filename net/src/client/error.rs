@@ -50,13 +50,13 @@ pub enum ClientError {
         error: DecodeError,
     },
     /// The broker refused.
-    #[error("{what}: {} ({})", code.name(), message.as_deref().unwrap_or("the broker gave no reason"))]
+    #[error("{what}: {}{}", code.name(), message.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default())]
     Refused {
         /// What was asked for.
         what: String,
         /// The broker's reason.
         code: ErrorCode,
-        /// The broker's words.
+        /// The broker's words, if it had any.
         message: Option<String>,
     },
     /// A record larger than the producer may hold or the topic may take.
