@@ -166,6 +166,32 @@ fn a_busy_file_loses_nothing_over_many_rotations() {
 }
 
 #[test]
+fn a_broker_that_is_killed_twice_costs_neither_lines_nor_order() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut broker = Broker::start();
+    broker.run(&["topic", "create", "t"]);
+    let mut command = broker.command(&["produce", "t", "--follow", "--file", file.path().to_str().unwrap()]);
+    let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for number in 0..300 {
+            let line = format!("round {round} line {number}");
+            writeln!(file.as_file(), "{line}").unwrap();
+            expected.push(line);
+        }
+        if round < 2 {
+            // Of this round at least one line, so that it is in the middle of it.
+            broker.lines("t", expected.len() - 299);
+            broker = broker.kill_and_restart();
+        }
+    }
+    let found = broker.lines("t", expected.len());
+    let (code, error) = interrupt(child, Signal::INT);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(found == expected, "{} lines of {}: {error}", found.len(), expected.len());
+}
+
+#[test]
 fn only_regular_files_can_be_followed() {
     let broker = Broker::start();
     let (code, _, error) = broker.run(&["produce", "t", "--follow", "--file", "/dev/null"]);

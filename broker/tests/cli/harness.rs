@@ -47,8 +47,19 @@ impl Broker {
     }
 
     pub(super) fn start_with(dir: TempDir, more: &[&str]) -> Broker {
+        Broker::start_at(dir, "127.0.0.1:0", more)
+    }
+
+    /// Kills it and starts it again where it was.
+    pub(super) fn kill_and_restart(mut self) -> Broker {
+        self.signal(rustix::process::Signal::KILL);
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        Broker::start_at(dir, &self.address, &[])
+    }
+
+    fn start_at(dir: TempDir, listen: &str, more: &[&str]) -> Broker {
         let data_dir = dir.path().join("data");
-        let flags = ["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--log-format", "json", "--data-dir"];
+        let flags = ["serve", "--listen", listen, "--cores", "2", "--log-format", "json", "--data-dir"];
         let mut process = ringmill(&flags).arg(&data_dir).args(more).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = loop {
