@@ -89,6 +89,11 @@ class Broker:
         """The names of all topics."""
         return [topic["topic"] for topic in json.loads(self._run("topic", "list", "-o", "json", "--broker", self.address))]
 
+    def configs(self, topic):
+        """What a topic's settings are, by `ringmill topic config`."""
+        told = json.loads(self._run("topic", "config", topic, "-o", "json", "--broker", self.address))
+        return {setting["setting"]: setting["value"] for setting in told}
+
     def produce(self, topic, lines, codec, partition):
         """Writes `lines`, bytes without a line feed, as `ringmill produce` does; what stands before a tab is the key."""
         self._run("produce", topic, "--codec", codec, "--key-separator", "\\t", "--partition", str(partition),

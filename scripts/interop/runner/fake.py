@@ -35,6 +35,9 @@ class FakeBroker:
     def topics(self):
         return list(self.topics_by_name)
 
+    def configs(self, topic):
+        return dict(self.topics_by_name[topic]["configs"])
+
     def kill(self):
         self.is_up = False
 

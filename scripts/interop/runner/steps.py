@@ -252,6 +252,8 @@ def client_creates_topic(partitions, **configs):
         scene.client.call("create_topic", topic=scene.topic, partitions=partitions, configs=configs)
         require_listed(scene, True)
         describe(scene, partitions, configs)
+        if "configs" in scene.can:
+            require_configs(scene, configs)
     return run
 
 
@@ -261,6 +263,7 @@ def client_alters_topic(**configs):
     def run(scene):
         scene.client.call("alter_topic", topic=scene.topic, configs=configs)
         describe(scene, None, configs)
+        require_configs(scene, configs)
     return run
 
 
@@ -275,6 +278,14 @@ def describe(scene, partitions, configs):
         got = {name: answer["configs"].get(name) for name in configs}
         if got != configs:
             raise Failure("settings described", configs, got)
+
+
+def require_configs(scene, configs):
+    """`ringmill topic config` shows these settings, whatever the client says of them."""
+    known = scene.host.configs(scene.topic)
+    got = {name: known.get(name) for name in configs}
+    if got != configs:
+        raise Failure("settings by `ringmill topic config`", configs, got)
 
 
 def client_adds_partitions(count):
