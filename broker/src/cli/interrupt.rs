@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::Failure;
+
+/// A signal so soon after the first is the same one: `timeout` and other wrappers send it to the process and to its group.
+const ECHO: Duration = Duration::from_millis(300);
 
 /// The first signal, when it comes.
 pub(super) struct Interrupt(watch::Receiver<Option<i32>>);
@@ -49,9 +53,11 @@ async fn wait(
     let first = next(&mut interrupt, &mut terminate).await;
     // Whoever is no longer interested is about to end.
     let _ = sender.send(Some(first));
+    let settled = Instant::now() + ECHO;
+    while timeout_at(settled, next(&mut interrupt, &mut terminate)).await.is_ok() {}
     let second = match grace {
         None => next(&mut interrupt, &mut terminate).await,
-        Some(grace) => tokio::time::timeout(grace, next(&mut interrupt, &mut terminate)).await.unwrap_or(first),
+        Some(grace) => timeout(grace, next(&mut interrupt, &mut terminate)).await.unwrap_or(first),
     };
     process::exit(128 + second);
 }
