@@ -13,6 +13,8 @@ use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, Partitio
 use ringmill_net::wire::{ErrorCode, Records, Uuid};
 use tokio::time::Instant;
 
+use crate::metadata::TOPIC_NAME_BYTES_MAX;
+
 /// A session that was used so lately never makes room for another: else two consumers too many would end each other's in turns.
 const EVICTED_AFTER: Duration = Duration::from_secs(120);
 
@@ -100,12 +102,12 @@ impl FetchSessions {
     /// Finds out what a request wants, and brings its session up to what it says.
     ///
     /// # Errors
-    /// What the client answers by beginning anew: its session is not here, not at this epoch, names topics in the other way, or has
-    /// become too large.
+    /// What the client answers by beginning anew: its session is not here, not at this epoch, names topics in the other way, has
+    /// become too large, or would have to keep a name that no topic can have.
     pub fn begin(&mut self, asked: &FetchRequest<'_>, by_id: bool) -> Result<Begun, ErrorCode> {
         if matches!(asked.session_epoch, INITIAL_EPOCH | FINAL_EPOCH) {
             self.kept.remove(&asked.session_id);
-            return Ok(Begun::Full { wants_session: asked.session_epoch == INITIAL_EPOCH });
+            return Ok(Begun::Full { wants_session: asked.session_epoch == INITIAL_EPOCH && can_be_kept(asked) });
         }
         let (session, _) = self.kept.get(&asked.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.by_id != by_id {
@@ -115,6 +117,9 @@ impl FetchSessions {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
         let (mut session, _) = self.kept.remove(&asked.session_id).expect("it was just there");
+        if !can_be_kept(asked) {
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         session.follow(asked);
         if self.used.partitions.get() > PARTITIONS_MAX {
             return Err(ErrorCode::FetchSessionIdNotFound);
@@ -239,6 +244,11 @@ impl From<&FetchPartition> for Member {
         let bytes_max = u64::try_from(asked.partition_max_bytes).unwrap_or(0);
         Member::new(asked.fetch_offset, asked.current_leader_epoch, bytes_max)
     }
+}
+
+/// A name may have 32 KiB on the wire, and a session outlives the request's share of the byte budget.
+fn can_be_kept(asked: &FetchRequest<'_>) -> bool {
+    asked.topics.iter().all(|topic| topic.topic.len() <= TOPIC_NAME_BYTES_MAX)
 }
 
 fn key(by_id: bool, topic: &str, topic_id: Uuid) -> TopicKey {
@@ -381,6 +391,24 @@ mod tests {
         let grown = asks((id, 1), "more", &[(0, 0)]);
         assert_eq!(next(&mut table, &grown).err(), Some(ErrorCode::FetchSessionIdNotFound));
         assert_eq!(table.used.partitions.get(), PARTITIONS_MAX / 2);
+    }
+
+    /// A session kept whatever name it was sent: two hundred thousand of 32 KiB each were six gigabytes.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_no_topic_can_have_is_not_kept() {
+        let mut table = table(10);
+        let (longest, longer) = ("a".repeat(TOPIC_NAME_BYTES_MAX), "a".repeat(TOPIC_NAME_BYTES_MAX + 1));
+        let wants_session = |table: &mut FetchSessions, name: &str| {
+            matches!(table.begin(&asks((0, 0), name, &[(0, 0)]), false), Ok(Begun::Full { wants_session: true }))
+        };
+        assert!(wants_session(&mut table, &longest));
+        assert!(!wants_session(&mut table, &longer));
+        let id = opened(&mut table, 1, Instant::now()).unwrap();
+        let session = next(&mut table, &asks((id, 1), &longest, &[(0, 0)])).unwrap().unwrap();
+        table.keep(session, Instant::now());
+        let grown = asks((id, 2), &longer, &[(0, 0)]);
+        assert_eq!(next(&mut table, &grown).err(), Some(ErrorCode::FetchSessionIdNotFound));
+        assert_eq!((table.used.sessions.get(), table.used.partitions.get()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
