@@ -66,8 +66,8 @@ enum Known<'a> {
     Changeable(&'static Setting, &'a str),
     /// Its value is fixed.
     ReadOnly,
-    /// There is none; how to go on, as the end of a sentence.
-    Unknown(String),
+    /// There is none. How to go on, as the end of a sentence, is found out when it is told: a nearest name takes time to find.
+    Unknown(fn(&str) -> String),
 }
 
 /// What will be set on a topic.
@@ -77,7 +77,7 @@ enum Known<'a> {
 pub fn alter_topic(set: &Settings, wanted: &Alteration, defaults: &TopicDefaults) -> Result<Settings, AlterError> {
     let known = |name: &str| match tables::find(Section::Topic, name) {
         Some(setting) => Known::Changeable(setting, defaults.value_of(setting.name)),
-        None => Known::Unknown(unknown(name)),
+        None => Known::Unknown(unknown),
     };
     alter("topic", set, wanted, known)
 }
@@ -90,7 +90,7 @@ pub fn alter_broker(set: &Settings, wanted: &Alteration, running: &RunningConfig
     let known = |name: &str| match broker_names::find(name) {
         Some(setting) if setting.dynamic => Known::Changeable(setting, running.list_before(setting)),
         Some(_) => Known::ReadOnly,
-        None => Known::Unknown(unknown_on_broker(name)),
+        None => Known::Unknown(unknown_on_broker),
     };
     alter("broker", set, wanted, known)
 }
@@ -162,7 +162,7 @@ fn changeable<'a>(resource: &str, name: &str, known: Known<'a>) -> Result<(&'sta
         Known::Changeable(setting, inherited) => Ok((setting, inherited)),
         Known::ReadOnly => Err(AlterError::ReadOnly(shorten(name))),
         Known::Unknown(hint) => {
-            Err(AlterError::Refused(format!("Unknown {resource} config name: {}: {hint}", shorten(name))))
+            Err(AlterError::Refused(format!("Unknown {resource} config name: {}: {}", shorten(name), hint(name))))
         }
     }
 }
