@@ -7,6 +7,7 @@ use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
 use super::{decode, respond};
+use crate::config::alter::shorten;
 use crate::core::Core;
 use crate::metadata::MetadataError;
 
@@ -16,6 +17,7 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
     let mut response =
         InitProducerIdResponse { producer_id: -1, producer_epoch: -1, ..InitProducerIdResponse::default() };
     if let Some(transactional_id) = asked.transactional_id {
+        let transactional_id = shorten(transactional_id);
         tracing::info!(peer = %request.connection.peer, transactional_id, "refused: transactions are not served");
         response.error_code = ErrorCode::InvalidRequest.code();
     } else if (asked.producer_id == -1) != (asked.producer_epoch == -1) {

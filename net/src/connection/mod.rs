@@ -331,7 +331,7 @@ impl<S: Stream> Link<S> {
 
     fn report(&self, end: &End) {
         let (id, peer, client) = (self.info.id, self.info.peer, self.info.client_id());
-        let client = client.as_deref().unwrap_or("");
+        let client = client.as_deref().map_or("", shortened);
         self.shared.count(|counters| counters.sent_bytes += self.stream.sent_bytes());
         match end {
             End::Violation(reason) => {
@@ -350,6 +350,13 @@ impl<S: Stream> Link<S> {
             End::Stopped => tracing::debug!(id, %peer, client, "closed: the broker stops"),
         }
     }
+}
+
+/// The longest piece of a stranger's text in a log line, in bytes.
+const LOGGED_BYTES_MAX: usize = 256;
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LOGGED_BYTES_MAX)]
 }
 
 /// An IPv4 peer of a socket that listens on both is an IPv4 peer.
