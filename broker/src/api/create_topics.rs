@@ -13,7 +13,7 @@ use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
 use super::describe_configs::source_code;
-use super::{NewPartitions, Refusal, decode, respond, too_many, topic_refusal};
+use super::{NewPartitions, Refusal, decode, respond, too_many, too_many_settings, topic_refusal};
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
 use crate::metadata::{MetadataError, NewTopic, Topic};
@@ -41,7 +41,8 @@ impl Made {
 /// Answers for each topic on its own.
 pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
     let asked: CreateTopicsRequest<'_> = decode(request)?;
-    if let Some(refused) = too_many(asked.topics.len()) {
+    let settings = asked.topics.iter().map(|topic| topic.configs.len());
+    if let Some(refused) = too_many(asked.topics.len()).or_else(|| too_many_settings(settings)) {
         return Ok(refused);
     }
     let mut names = BTreeSet::new();

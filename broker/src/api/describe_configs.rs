@@ -16,7 +16,7 @@ use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
 use super::config_resource::{check_logger_resource, described_broker};
-use super::{Refusal, decode, respond, too_many};
+use super::{Refusal, decode, respond, too_many, too_many_settings};
 use crate::config::describe::{self, Described, Synonym, ValueType};
 use crate::config::running::Scope;
 use crate::config::{BrokerConfig, Origin};
@@ -26,22 +26,38 @@ use crate::metadata::{MetadataImage, check_topic_name};
 /// After so many resources the others of this core have their turn: each takes some ten microseconds.
 const RESOURCES_AT_A_TIME: usize = 64;
 
+/// About how large an answer gets: room for all settings of ten thousand topics, without their documentation.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What is said of the resources that have no room.
+const FULL: &str = "the answer would be too large; ask for fewer resources or settings, or without documentation";
+
 /// Answers for each resource on its own.
 pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
     let asked: DescribeConfigsRequest<'_> = decode(request)?;
-    if let Some(refused) = too_many(asked.resources.len()) {
+    let keys = asked.resources.iter().map(|resource| resource.configuration_keys.as_ref().map_or(0, Vec::len));
+    if let Some(refused) = too_many(asked.resources.len()).or_else(|| too_many_settings(keys)) {
         return Ok(refused);
     }
     let image = core.metadata();
     let started = &core.shared().config;
     let levels: Vec<(&str, String)> = describe::loggers(started).collect();
     let view = View { image: &image, started, levels: &levels, asked: &asked };
-    let mut described = Vec::with_capacity(asked.resources.len());
-    for resources in asked.resources.chunks(RESOURCES_AT_A_TIME) {
-        described.extend(resources.iter().map(|resource| view.describe(resource)));
+    // Each once: clients look for one answer to each.
+    let mut named = BTreeSet::new();
+    let resources: Vec<_> =
+        asked.resources.iter().filter(|each| named.insert((each.resource_type, each.resource_name))).collect();
+    let mut described = Vec::with_capacity(resources.len());
+    let mut left = ANSWER_BYTES_MAX;
+    for some in resources.chunks(RESOURCES_AT_A_TIME) {
+        for resource in some {
+            let settings = if left > 0 { view.describe(resource) } else { refuse(FULL) };
+            left = left.saturating_sub(settings.iter().flatten().map(bytes_of).sum());
+            described.push(settings);
+        }
         tokio::task::yield_now().await;
     }
-    let results = asked.resources.iter().zip(&mut described).map(|(resource, described)| result(resource, described));
+    let results = resources.iter().zip(&mut described).map(|(resource, described)| result(resource, described));
     let response = DescribeConfigsResponse { results: results.collect(), ..DescribeConfigsResponse::default() };
     Ok(respond(request, &response))
 }
@@ -61,6 +77,13 @@ fn result<'a>(asked: &DescribeConfigsResource<'a>, described: &'a mut Settings<'
         resource_name: asked.resource_name,
         configs,
     }
+}
+
+/// On the wire, with ten bytes for numbers and lengths.
+fn bytes_of(setting: &DescribeConfigsResourceResult<'_>) -> usize {
+    let texts = [Some(setting.name), setting.value, setting.documentation];
+    let synonyms = setting.synonyms.iter().map(|synonym| 10 + synonym.name.len() + synonym.value.map_or(0, str::len));
+    10 + texts.into_iter().flatten().map(str::len).sum::<usize>() + synonyms.sum::<usize>()
 }
 
 /// What is looked at, and how much of it is wanted.

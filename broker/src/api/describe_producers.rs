@@ -27,18 +27,19 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
     if let Some(refused) = too_many(asked.topics.iter().map(|topic| topic.partition_indexes.len()).sum()) {
         return Ok(refused);
     }
-    let mut left = PRODUCERS_MAX;
+    // `None` when the answer is full.
+    let mut left = Some(PRODUCERS_MAX);
     let mut found = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for &index in &topic.partition_indexes {
-            let producers = producers(core, topic.name, index).await.and_then(|producers| {
-                left = left.checked_sub(producers.len()).ok_or_else(|| {
-                    let why =
-                        format!("the answer would have more than {PRODUCERS_MAX} producers; ask for fewer partitions");
-                    Refusal::new(ErrorCode::InvalidRequest, why)
-                })?;
-                Ok(producers)
+            let producers = match left {
+                Some(_) => producers(core, topic.name, index).await,
+                None => Err(full()),
+            };
+            let producers = producers.and_then(|producers| {
+                left = left.and_then(|left| left.checked_sub(producers.len()));
+                left.map(|_| producers).ok_or_else(full)
             });
             partitions.push((index, producers));
         }
@@ -52,6 +53,11 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
         })
         .collect();
     Ok(respond(request, &DescribeProducersResponse { topics, ..DescribeProducersResponse::default() }))
+}
+
+fn full() -> Refusal {
+    let why = format!("the answer would have more than {PRODUCERS_MAX} producers; ask for fewer partitions");
+    Refusal::new(ErrorCode::InvalidRequest, why)
 }
 
 async fn producers(core: &Core, topic: &str, index: i32) -> Result<Vec<ActiveProducer>, Refusal> {

@@ -47,7 +47,9 @@ const READ_COMMITTED: i8 = 1;
 /// Answers at once or after parking.
 pub(super) async fn answer(core: &Core, request: Request) -> Result<Outcome, DecodeError> {
     let asked: FetchRequest<'_> = decode(&request)?;
-    if let Some(refused) = too_many_partitions(asked.topics.iter().map(|topic| topic.partitions.len())) {
+    let named = asked.topics.iter().map(|topic| topic.partitions.len());
+    let forgotten = asked.forgotten_topics_data.iter().map(|topic| topic.partitions.len());
+    if let Some(refused) = too_many_partitions(named.chain(forgotten)) {
         return Ok(refused);
     }
     let wish = Wish::of(core, &request, &asked);

@@ -10,14 +10,15 @@ use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
 use super::config_resource::{Wanted, alter_each};
-use super::{Refusal, decode, respond, too_many};
+use super::{Refusal, decode, respond, too_many, too_many_settings};
 use crate::config::alter::{Alteration, Change, Operation, shorten};
 use crate::core::Core;
 
 /// Answers for each resource on its own.
 pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
     let asked: IncrementalAlterConfigsRequest<'_> = decode(request)?;
-    if let Some(refused) = too_many(asked.resources.len()) {
+    let settings = asked.resources.iter().map(|each| each.configs.len());
+    if let Some(refused) = too_many(asked.resources.len()).or_else(|| too_many_settings(settings)) {
         return Ok(refused);
     }
     let wanted: Wanted<'_> =

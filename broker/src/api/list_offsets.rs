@@ -8,7 +8,7 @@ use ringmill_net::wire::messages::list_offsets::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::{check_epoch, decode, find_reader, read_error_code, respond, too_many_partitions};
+use super::{check_epoch, decode, find_reader, named_twice, read_error_code, respond, too_many_partitions};
 use crate::core::Core;
 
 const LATEST: i64 = -1;
@@ -45,13 +45,22 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
     if let Some(refused) = too_many_partitions(asked.topics.iter().map(|topic| topic.partitions.len())) {
         return Ok(refused);
     }
+    let twice = named_twice(
+        asked
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name, partition.partition_index))),
+    );
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             // A request may name a million partitions; the core's other connections get their turns in between.
             tokio::task::coop::consume_budget().await;
+            // As in Kafka. To search by time may be to decompress a batch, so it is not done at will.
+            let is_twice = twice.contains(&(topic.name, partition.partition_index));
             let found = match find_reader(core, topic.name, partition.partition_index) {
+                _ if is_twice => Err(ErrorCode::InvalidRequest),
                 Ok(_) if !means_something(partition.timestamp, request.header.api_version) => {
                     Err(ErrorCode::UnsupportedVersion)
                 }

@@ -11,7 +11,8 @@ use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
 use super::{
-    CLUSTER_OPERATIONS, NewPartitions, TOPIC_OPERATIONS, advertised, decode, operations, respond, topic_refusal,
+    CLUSTER_OPERATIONS, NewPartitions, PARTITIONS_MAX, TOPIC_OPERATIONS, advertised, decode, more_than, operations,
+    respond, topic_refusal,
 };
 use crate::core::Core;
 use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
@@ -39,6 +40,9 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let asked: MetadataRequest<'_> = decode(request)?;
     let found = match asked.topics {
         Some(topics) if !(topics.is_empty() && request.header.api_version == 0) => {
+            if let Some(refused) = more_than(PARTITIONS_MAX, "topics", topics.len()) {
+                return Ok(refused);
+            }
             let mut creation = Creation {
                 is_allowed: asked.allow_auto_topic_creation && core.shared().config.auto_create_topics,
                 left: CREATED_MAX,
@@ -47,6 +51,8 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
             let mut found = Vec::new();
             let mut named = BTreeSet::new();
             for topic in topics {
+                // A request may name very many topics; the core's other connections get their turns in between.
+                tokio::task::coop::consume_budget().await;
                 // Each once: a large topic named a million times would be an answer of gigabytes. Beside an id no
                 // name counts: Java's admin client sends an empty one.
                 let name = topic.name.filter(|_| topic.topic_id == NO_ID);

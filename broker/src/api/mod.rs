@@ -4,6 +4,7 @@
 //! what cannot be read closes the connection, what is read but wrong gets the error code that the protocol names. Connections call
 //! [`Api::start`] in the order in which requests arrive.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -111,19 +112,39 @@ fn not_served(core: &Core, request: &Request) -> Outcome {
 /// The most names in one request where each costs more to answer than to ask.
 const NAMES_MAX: usize = 10_000;
 
-/// Closes the connection of who asks for more than [`NAMES_MAX`]: the answer could grow to gigabytes.
-fn too_many(names: usize) -> Option<Outcome> {
-    (names > NAMES_MAX).then(|| Outcome::Close(format!("{names} names in one request, {NAMES_MAX} are allowed")))
-}
-
 /// The most partitions in one request: each costs some hundred bytes while it is answered.
 const PARTITIONS_MAX: usize = 100_000;
 
-/// Closes the connection of who names more than [`PARTITIONS_MAX`], given how many each of the topics has.
+/// The most settings in one request, whether they are asked for or given.
+const SETTINGS_MAX: usize = 100_000;
+
+/// What all arrays of one request may take in memory: room for [`PARTITIONS_MAX`] partitions, each in a topic of its own, in any request.
+const ARRAY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Closes the connection of who asks for more than [`NAMES_MAX`]: the answer could grow to gigabytes.
+fn too_many(names: usize) -> Option<Outcome> {
+    more_than(NAMES_MAX, "names", names)
+}
+
+/// Closes the connection of who names more than [`PARTITIONS_MAX`], given how many each of the topics has. A topic without any counts
+/// as one: it is answered, too.
 fn too_many_partitions(counts: impl Iterator<Item = usize>) -> Option<Outcome> {
-    let named: usize = counts.sum();
-    (named > PARTITIONS_MAX)
-        .then(|| Outcome::Close(format!("{named} partitions in one request, {PARTITIONS_MAX} are allowed")))
+    more_than(PARTITIONS_MAX, "partitions", counts.map(|count| count.max(1)).sum())
+}
+
+/// Closes the connection of who names more than [`SETTINGS_MAX`], given how many each of the resources has.
+fn too_many_settings(counts: impl Iterator<Item = usize>) -> Option<Outcome> {
+    more_than(SETTINGS_MAX, "settings", counts.sum())
+}
+
+fn more_than(most: usize, what: &str, named: usize) -> Option<Outcome> {
+    (named > most).then(|| Outcome::Close(format!("{named} {what} in one request, {most} are allowed")))
+}
+
+/// The partitions that a request names more than once.
+fn named_twice<'a>(named: impl Iterator<Item = (&'a str, i32)>) -> HashSet<(&'a str, i32)> {
+    let mut seen = HashSet::new();
+    named.filter(|partition| !seen.insert(*partition)).collect()
 }
 
 /// What anybody may do with a topic as long as nobody is refused anything: a bit for each of Kafka's `AclOperation`s that a topic knows
@@ -171,7 +192,7 @@ fn unreadable(error: &DecodeError) -> Outcome {
 }
 
 fn decode<'a, M: Message<'a>>(request: &'a Request) -> Result<M, DecodeError> {
-    M::decode(&mut Reader::new(&request.body), request.header.api_version)
+    M::decode(&mut Reader::bounded(&request.body, ARRAY_BYTES_MAX), request.header.api_version)
 }
 
 fn respond<'a, M: Message<'a>>(request: &Request, message: &M) -> Outcome {

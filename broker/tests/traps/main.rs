@@ -24,6 +24,7 @@
 //! | an epoch from before a crash | `faults::a_client_from_before_a_crash_…` |
 //! | records that lie, compressed bombs | `producing::records_that_lie_…`, `producing::a_search_that_meets_a_bomb_…` |
 //! | snappy in xerial frames and raw | `ringmill-batch`: `tests/golden.rs`, `tests/records.rs` |
+//! | small requests that cost much memory or time | `amplification`, `bad_input::answers_do_not_grow_…` |
 //! | hostile lengths, counts, varints | `hostile`; `ringmill-net`: `wire::reader`, `wire::agreement`, `connection::tests` |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helper functions too")]
@@ -31,6 +32,7 @@
 #[path = "../raw/mod.rs"]
 mod raw;
 
+mod amplification;
 mod finding;
 mod hostile;
 mod producing;

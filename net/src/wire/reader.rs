@@ -23,13 +23,22 @@ pub struct Reader<'a> {
     rest: &'a [u8],
     /// Position of the byte after `rest`.
     end: usize,
+    /// Memory that arrays may yet take.
+    array_bytes_left: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes, end: bytes.len() }
+        Reader::bounded(bytes, usize::MAX)
+    }
+
+    /// The same, where all arrays together may take `array_bytes_max` of memory: an empty string is one byte of a frame and sixteen
+    /// of an array.
+    #[must_use]
+    pub const fn bounded(bytes: &'a [u8], array_bytes_max: usize) -> Reader<'a> {
+        Reader { rest: bytes, end: bytes.len(), array_bytes_left: array_bytes_max }
     }
 
     /// How many bytes have been read, which is the index of the next one.
@@ -141,6 +150,17 @@ impl<'a> Reader<'a> {
         Ok(Some(count))
     }
 
+    /// Counts the memory that an array is about to take, or refuses it.
+    pub fn count_array_bytes(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        match self.array_bytes_left.checked_sub(bytes) {
+            Some(left) => {
+                self.array_bytes_left = left;
+                Ok(())
+            }
+            None => Err(self.error(Problem::TooMuch { bytes, left: self.array_bytes_left })),
+        }
+    }
+
     /// Reads a section of tagged fields. `known` gets each tag with a reader over exactly that field's bytes and says whether it
     /// knew it; what it does not know is skipped, what it leaves over is an error.
     pub fn tagged_fields(
@@ -156,8 +176,12 @@ impl<'a> Reader<'a> {
             let tag = self.unsigned_varint()?;
             let length = self.unsigned_varint()? as usize;
             let start = self.position();
-            let mut field = Reader { rest: self.take(length)?, end: start + length };
-            if known(tag, &mut field)? && field.remaining() > 0 {
+            let (rest, array_bytes_left) = (self.take(length)?, self.array_bytes_left);
+            let mut field = Reader { rest, end: start + length, array_bytes_left };
+            let is_known = known(tag, &mut field)?;
+            // A tag may come again and again: what was counted stays counted.
+            self.array_bytes_left = field.array_bytes_left;
+            if is_known && field.remaining() > 0 {
                 return Err(field.error(Problem::LeftOver { left: field.remaining() }));
             }
         }
@@ -220,6 +244,14 @@ pub enum Problem {
         claimed: usize,
         /// What the rest of the frame or the named limit allows.
         most: usize,
+    },
+    /// Arrays of more memory than a frame is given.
+    #[error("an array takes {bytes} bytes of memory, and {left} are left for this frame")]
+    TooMuch {
+        /// What the array takes.
+        bytes: usize,
+        /// What the arrays before it have left.
+        left: usize,
     },
     /// Null where the version does not allow it.
     #[error("null is not allowed here")]
@@ -325,6 +357,15 @@ mod tests {
         let claimed = u32::MAX as usize - 1;
         let endless = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
         assert_eq!(problem(Reader::new(&endless).array_count(true, 1)), Problem::TooLong { claimed, most: 2 });
+    }
+
+    #[test]
+    fn arrays_share_their_memory_with_those_in_tagged_fields() {
+        let mut reader = Reader::bounded(&[2, 7, 0, 7, 0, 9], 100);
+        assert_eq!(reader.count_array_bytes(40), Ok(()));
+        let one_more = |_, field: &mut Reader<'_>| field.count_array_bytes(40).map(|()| true);
+        assert_eq!(problem(reader.tagged_fields(one_more)), Problem::TooMuch { bytes: 40, left: 20 });
+        assert_eq!(Reader::new(&[]).count_array_bytes(usize::MAX), Ok(()));
     }
 
     #[test]

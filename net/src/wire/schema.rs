@@ -367,6 +367,7 @@ impl<'a, T: Nested<'a>> Field<'a> for Option<T> {
 fn read_array<'a, T: Field<'a>>(reader: &mut Reader<'a>, format: Format) -> Result<Option<Vec<T>>, DecodeError> {
     let element = format.nullable(false);
     let Some(count) = reader.array_count(format.flexible, T::bytes_min(element))? else { return Ok(None) };
+    reader.count_array_bytes(count.saturating_mul(size_of::<T>()))?;
     let mut array = Vec::with_capacity(count.min(FIRST_CAPACITY_MAX));
     for _ in 0..count {
         array.push(T::read(reader, element)?);
