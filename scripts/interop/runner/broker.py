@@ -61,7 +61,10 @@ class Broker:
         """An orderly stop, which must succeed and leave a log that verifies; gives the seconds that it took."""
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(COMMAND_TIMEOUT_S)
+        try:
+            code = self._process.wait(COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"the broker did not end within {COMMAND_TIMEOUT_S} s when asked to stop, see {self._log_path}") from None
         stopped_s = time.monotonic() - began
         if code != 0:
             raise Failure(f"the broker ended with {code} when asked to stop, see {self._log_path}")
@@ -110,7 +113,10 @@ class Broker:
         return [json.loads(line) for line in text.splitlines()]
 
     def _run(self, *arguments, stdin=b""):
-        done = subprocess.run([self._binary, *arguments], input=stdin, capture_output=True, timeout=COMMAND_TIMEOUT_S)
+        try:
+            done = subprocess.run([self._binary, *arguments], input=stdin, capture_output=True, timeout=COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"ringmill {' '.join(arguments[:2])} did not end within {COMMAND_TIMEOUT_S} s") from None
         if done.returncode != 0:
             error = (done.stderr or done.stdout).decode(errors="replace").strip()
             raise Failure(f"ringmill {' '.join(arguments[:2])} ended with {done.returncode}: {error[-400:]}")

@@ -13,8 +13,11 @@ empty value), `empty_key`, `append_time` (reading timestamps that the broker set
 `configs` (creating topics with settings).
 """
 
+import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 
@@ -33,8 +36,9 @@ class Driver:
         self.name = name
         self.dead = None
         self._log = open(log_path, "ab")
+        # A group of its own, so that what the driver starts ends with it.
         self._process = subprocess.Popen([f"{directory}/start", str(cache_dir), address], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=self._log)
+                                         stdout=subprocess.PIPE, stderr=self._log, start_new_session=True)
         self._requests = queue.SimpleQueue()
         self._answers = queue.SimpleQueue()
         # Both pipes have a thread: a driver that writes a large answer must not wait for one that writes a request.
@@ -76,7 +80,7 @@ class Driver:
             self.dead = f"the driver did not answer {op} within {timeout_s} s"
             raise Failure(self.dead) from None
         if line is None:
-            self.dead = f"the driver ended during {op}, exit code {self._process.wait()}"
+            self.dead = f"the driver ended during {op}, exit code {self._exit_code()}"
             raise Failure(self.dead)
         try:
             return json.loads(line)
@@ -96,9 +100,16 @@ class Driver:
     def end(self):
         """Closes its standard input and waits until it has ended; one that is dead, or does not end, is killed."""
         self._requests.put(None)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0 if self.dead else END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         self._log.close()
+
+    def _exit_code(self):
+        """That of a driver whose standard output has ended, which ought to have ended itself."""
+        try:
+            return self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return "none yet"

@@ -1,7 +1,7 @@
 """Installs the drivers, runs every scenario with every client, two or three clients at a time, and reports.
 
 Each client has a broker of its own, so that none waits for another or hides its mistakes. Called by clients.sh; exit code 0
-if all passed, 1 if anything failed, 77 if no client could be installed.
+if all passed, 1 if anything failed, 77 if nothing failed but a client could not be had.
 """
 
 import argparse
@@ -25,6 +25,8 @@ WORK = REPOSITORY / "target" / "interop"
 # Installing may compile a client's C library on a busy machine.
 INSTALL_TIMEOUT_S = 1200
 HELLO_TIMEOUT_S = 60
+# A client that hangs in every row is given up: no row is begun later than this.
+TRIAL_TIMEOUT_S = 900
 CLIENTS_AT_A_TIME = 3
 # Who writes what the others read; one that is its own other would prove nothing.
 OTHER_CLIENTS = ("kcat", "confluent_kafka", "kafka_python")
@@ -82,7 +84,9 @@ def report(results, options, is_whole):
             failed = True
     passed = sum(len(result.passed) for result in ran)
     print(f"{len(ran)} clients, {passed} scenarios passed, {sum(len(result.failures) for result in ran)} failed")
-    return 1 if failed else 0
+    if skipped := [result.name for result in results if result.skipped]:
+        print(f"SKIPPED {', '.join(skipped)}: not to be had here; {len(ran)} clients were tried")
+    return 1 if failed else SKIPPED if skipped else 0
 
 
 class Trial:
@@ -102,14 +106,17 @@ class Trial:
     def run(self, rows):
         """Runs what the client can, and gives the result."""
         began = time.monotonic()
-        if why := self.install():
-            self.result.skipped = why
-            say(f"{self.name}: SKIPPED, {why}")
-            return self.result
         try:
+            if why := self.install():
+                self.result.skipped = why
+                say(f"{self.name}: SKIPPED, {why}")
+                return self.result
+            began = time.monotonic()
             self._broker = Broker(self._binary_dir, self._logs / f"{self.name}.broker.log")
             self.begin()
             for row in rows:
+                if time.monotonic() - began > TRIAL_TIMEOUT_S:
+                    raise Failure(f"all rows together take more than {TRIAL_TIMEOUT_S} s, from {row.name!r} on none was tried")
                 self.row(row)
             self.end()
         except Failure as failure:
@@ -145,9 +152,10 @@ class Trial:
         try:
             for step in row.steps:
                 step(scene)
-        except Failure as failure:
-            self.result.failures[row.name] = str(failure)
-            say(f"{self.name}: {row.name}: FAILED: {failure}")
+        except Exception as failure:  # An answer that lacks a field, say: no reason to leave the other rows and clients untried.
+            why = str(failure) if isinstance(failure, Failure) else repr(failure)
+            self.result.failures[row.name] = why
+            say(f"{self.name}: {row.name}: FAILED: {why}")
             # What it was doing may still be under way, so the next row gets a new one.
             self._driver.dead = self._driver.dead or "it failed before"
         else:
@@ -201,17 +209,18 @@ install_locks = {}
 
 
 def install(directory, cache_dir, log_path):
-    """Runs a driver's `install`, one at a time for each; gives the reason if the client cannot be had."""
+    """Runs a driver's `install`, one at a time for each; gives the reason if the client cannot be had, exit code 77."""
     with print_lock:
         lock = install_locks.setdefault(directory.name, threading.Lock())
     with lock, open(log_path, "wb") as log:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            code = subprocess.run([f"{directory}/install", str(cache_dir)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                  timeout=INSTALL_TIMEOUT_S).returncode
-        except subprocess.TimeoutExpired:
-            return f"its installation took more than {INSTALL_TIMEOUT_S} s"
+        # `timeout` ends the compilers and downloads that `install` started too.
+        code = subprocess.run(["timeout", str(INSTALL_TIMEOUT_S), f"{directory}/install", str(cache_dir)],
+                              stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
     if code == 0:
         return None
-    last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-    return last[0] if last else f"its installation ended with {code}"
+    said = log_path.read_text(errors="replace").strip().splitlines()
+    if code == SKIPPED:
+        return said[-1] if said else "it does not say why"
+    why = f"took more than {INSTALL_TIMEOUT_S} s" if code == 124 else f"ended with {code}: {' '.join(said[-3:])[-400:]}"
+    raise Failure(f"its installation {why}, see {log_path}")

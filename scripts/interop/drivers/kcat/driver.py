@@ -174,4 +174,9 @@ def parse_headers(printed):
     return [[name, None if value == "NULL" else text(value.encode())] for name, value in pairs]
 
 
-serve(Driver(sys.argv[1]))
+driver = Driver(sys.argv[1])
+try:
+    serve(driver)
+finally:
+    # Without a `bye` too: a kcat that tails does not end with its reader.
+    driver.bye()
