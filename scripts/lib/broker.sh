@@ -46,14 +46,26 @@ broker_kill() {
 # broker_stop: an orderly stop, which must succeed.
 broker_stop() {
     kill -TERM "$broker_pid"
+    ends_within 60 "$broker_pid" || fail "the broker did not end within 60 s when asked to stop"
     wait "$broker_pid" || fail "the broker ended with status $? when asked to stop"
     broker_pid=
 }
 
 # shipper_stop: an orderly stop of the shipper that runs, if one does; how it ends is its own affair.
 shipper_stop() {
-    kill -TERM "$shipper_pid" && wait "$shipper_pid" || true
+    kill -TERM "$shipper_pid" 2> /dev/null || true
+    ends_within 20 "$shipper_pid" || kill -KILL "$shipper_pid"
+    wait "$shipper_pid" || true
     shipper_pid=
+}
+
+# ends_within SECONDS PID
+ends_within() {
+    for _ in $(seq $(($1 * 20))); do
+        kill -0 "$2" 2> /dev/null || return 0
+        sleep 0.05
+    done
+    return 1
 }
 
 # stored_codecs TOPIC: the codecs of the batches on disk that are worth compressing. librdkafka leaves a batch of a few records

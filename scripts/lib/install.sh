@@ -30,8 +30,12 @@ need_apt() {
     mkdir -p "$(repository_root)/target"
     (
         flock 9
-        as_root apt-get update -qq &&
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-remove --no-install-recommends "${missing[@]}" >/dev/null
+        # Without the lock, which a service that a package starts would keep. Another apt of this machine gets time to end.
+        {
+            as_root apt-get update -qq &&
+                as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 \
+                    --no-remove --no-install-recommends "${missing[@]}" >/dev/null
+        } 9>&-
     ) 9>"$(repository_root)/target/apt.lock"
 }
 

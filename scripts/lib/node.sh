@@ -27,6 +27,9 @@ node_of() {
 # Shared by the drivers below one CACHE_ROOT, for it is large.
 bring_node() {
     node_is_new && return 0
+    # Two drivers may be installed at the same time.
+    exec 8> "$1/node.lock"
+    flock 8
     [ "$(node_of "$1")" = node ] || return 0
     npm install --no-audit --no-fund --ignore-scripts --loglevel=error --prefix "$1/node-$NODE_BROUGHT" "node-$(node_platform)@$NODE_BROUGHT"
 }
