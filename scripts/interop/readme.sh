@@ -21,7 +21,7 @@ main() {
         echo "\$ $command"
         case "$command" in
             *"ringmill serve"*) serve "$command" ;;
-            *) bash -euo pipefail -c "$command" || fail "this command of the README: $command" ;;
+            *) timeout 300 bash -euo pipefail -c "$command" || fail "this command of the README: $command" ;;
         esac
         count=$((count + 1))
     done 3< <(commands)

@@ -116,7 +116,7 @@ nginx_access_log() {
     "$unpacked/nginx/usr/sbin/nginx" -c "$dir/nginx.conf" -e "$dir/error.log" &
     pid=$!
     for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.02; done
-    curl -s --unix-socket "$dir/socket" -A "ringmill-interop \"quoted\" ü" -o /dev/null "http://host/logs/[1-$1]?q=%22a%20b%22" || true
+    curl -s -m 60 --unix-socket "$dir/socket" -A "ringmill-interop \"quoted\" ü" -o /dev/null "http://host/logs/[1-$1]?q=%22a%20b%22" || true
     kill -TERM "$pid" && wait "$pid" || true
     cat "$dir/access.log"
 }
@@ -220,7 +220,7 @@ ship_file() {
 # await_lines SHIPPER TOPIC COUNT: waits until so many different lines are in the topic; what is in it is then in $work/out.
 await_lines() {
     for _ in $(seq 150); do
-        kcat -C -b "$address" -t "$1-$2" -p 0 -o beginning -e -q -X fetch.wait.max.ms=10 > "$work/out" 2> /dev/null || true
+        timeout 30 kcat -C -b "$address" -t "$1-$2" -p 0 -o beginning -e -q -X fetch.wait.max.ms=10 > "$work/out" 2> /dev/null || true
         [ "$(sort -u "$work/out" | wc -l)" -ge "$3" ] && return 0
         kill -0 "$shipper_pid" 2> /dev/null || fail "$1 ended: $(cat "$work/$1.log")"
         sleep 0.2
@@ -240,7 +240,7 @@ keeps_promise() {
 ship_file_and_loggen() {
     local count=6000 shipper=$1 bin=$unpacked/syslog-ng/usr/bin
     ship_file "$shipper"
-    from_unpacked syslog-ng "$bin/loggen" --unix --stream --rate 5000 --number "$count" --size 300 --quiet "$work/loggen.socket" \
+    from_unpacked syslog-ng timeout 60 "$bin/loggen" --unix --stream --rate 5000 --number "$count" --size 300 --quiet "$work/loggen.socket" \
         > "$work/loggen.said" 2>&1 || fail "loggen: $(cat "$work/loggen.said")"
     await_lines "$shipper" loggen "$count"
     cmp "$work/loggen.log" "$work/out" || fail "$shipper: what arrived differs from what loggen sent"

@@ -15,7 +15,7 @@ from run import Failed
 def check(tools, folder, whole, values):
     """Dumps the closed segments of a partition, or with `whole` all of them; returns how many checks failed.
 
-    With `values` the records must be these. The partition must have rolled at least once if it holds more than a segment's bytes.
+    With `values` the records must be these. Without `whole` the partition must have rolled at least once.
     """
     segments = sorted(name[:-4] for name in os.listdir(folder) if name.endswith(".log"))
     end = None if whole else int(segments[-1])

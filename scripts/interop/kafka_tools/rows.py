@@ -1,6 +1,6 @@
 """What Kafka's own tools are asked and what they must answer: one row a call, top to bottom.
 
-How rows are run: run.py. `{lines}` is a file of real log lines, `{json}` a folder for JSON files that the tools read.
+How rows are run: run.py. `{inputs}` is the folder of the files that the tools read, `{lines}` the real log lines in one of them.
 """
 
 from run import Row
