@@ -30,6 +30,29 @@ const OPENING_AT_ONCE_MAX: usize = 8;
 /// The log start after a deletion, behind the deletion's place in its request.
 type DeletedAt = (usize, Result<Offset, LogError>);
 
+/// A partition that is ready to be hosted.
+type Made = (PartitionId, Hosted);
+
+/// What has become of partitions that are made together.
+#[derive(Default)]
+struct Creation {
+    made: Vec<Made>,
+    /// The first failure.
+    failed: Option<CreateFailed>,
+}
+
+impl Creation {
+    fn note(&mut self, created: Option<Result<Result<Made, CreateFailed>, JoinError>>) {
+        let failed = match created {
+            Some(Ok(Ok(made))) => return self.made.push(made),
+            Some(Ok(Err(failed))) => failed,
+            Some(Err(panicked)) => CreateFailed { topic_name: "".into(), why: panicked.to_string() },
+            None => return,
+        };
+        self.failed.get_or_insert(failed);
+    }
+}
+
 /// A log with the task that writes and syncs it.
 pub(super) struct OwnedLog {
     pub(super) log: Rc<Log>,
@@ -114,28 +137,32 @@ impl Core {
     /// Makes partitions of a topic durably, all or none. They are served once the topic is in the metadata image.
     pub(super) async fn create_partitions(self: &Rc<Self>, wanted: Vec<NewPartition>) -> Result<(), CreateFailed> {
         let mut creating = JoinSet::new();
-        let mut failed = None;
+        let mut creation = Creation::default();
         for new in wanted.iter().cloned() {
             if creating.len() >= OPENING_AT_ONCE_MAX {
-                failed = failed.or(creating.join_next().await.and_then(outcome));
+                creation.note(creating.join_next().await);
             }
-            if failed.is_some() {
+            if creation.failed.is_some() {
                 break;
             }
             let core = Rc::clone(self);
             creating.spawn_local(async move { core.create_partition(new).await });
         }
-        while let Some(created) = creating.join_next().await {
-            failed = failed.or(outcome(created));
+        while !creating.is_empty() {
+            creation.note(creating.join_next().await);
         }
-        let Some(failed) = failed else { return Ok(()) };
+        let Some(failed) = creation.failed else {
+            // All at once: each new image is a copy of the whole one, and wakes every parked fetch.
+            self.shared.hosting.add(creation.made);
+            return Ok(());
+        };
         if let Some(first) = wanted.first() {
             self.remove_partitions(wanted.iter().map(|new| new.partition), &first.topic_name).await;
         }
         Err(failed)
     }
 
-    async fn create_partition(&self, new: NewPartition) -> Result<(), CreateFailed> {
+    async fn create_partition(&self, new: NewPartition) -> Result<Made, CreateFailed> {
         let create =
             || Log::create(self.log_env(), self.partition_dir(&new), identity(new.partition), new.config.clone());
         let mut created = create().await;
@@ -151,8 +178,7 @@ impl Core {
         match created {
             Ok(log) => {
                 let reader = Some(self.host(new.partition, log));
-                self.shared.hosting.add([(new.partition, Hosted { owner: self.id, reader })]);
-                Ok(())
+                Ok((new.partition, Hosted { owner: self.id, reader }))
             }
             Err(error) => Err(CreateFailed { topic_name: new.topic_name, why: error.to_string() }),
         }
@@ -338,11 +364,4 @@ fn partitions_of(topic: TopicId) -> RangeInclusive<PartitionId> {
 
 fn identity(partition: PartitionId) -> Identity {
     Identity { topic_id: partition.topic, partition: partition.index }
-}
-
-fn outcome(created: Result<Result<(), CreateFailed>, JoinError>) -> Option<CreateFailed> {
-    match created {
-        Ok(result) => result.err(),
-        Err(panicked) => Some(CreateFailed { topic_name: "".into(), why: panicked.to_string() }),
-    }
 }
