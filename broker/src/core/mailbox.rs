@@ -1,4 +1,4 @@
-//! What cores say to one another: appends to the owner, and the few orders of the composition root.
+//! What cores say to one another: appends and other orders to the owners of partitions, and the few orders of the composition root.
 //!
 //! A core answers a message without ever waiting for another core's mailbox, so two cores that write to each other cannot lock each
 //! other up. The byte budget bounds what appends may hold; the queue's own length is bounded besides.

@@ -45,7 +45,8 @@ pub struct Shared {
     pub mailboxes: Vec<Mailbox>,
     /// Open connections per core, by [`CoreId`]: the next goes where the fewest are.
     pub connections: Vec<AtomicUsize>,
-    /// Creations and deletions of topics happen one after the other, so that a name is never made and removed at once.
+    /// Changes of topics and of settings happen one after the other: a name is never made and removed at once, and what was worked out
+    /// for a change still holds when it is committed.
     pub topic_changes: tokio::sync::Mutex<()>,
     /// Requests of an API or version that is not served.
     pub unsupported_requests: AtomicU64,

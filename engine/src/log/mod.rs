@@ -222,14 +222,14 @@ impl Log {
     }
 
     /// Drains and syncs what was appended, cuts the secured space, and ends [`Log::drive`], which must be running. Appends made
-    /// after this call are refused.
+    /// after this call are refused. Whoever gives the directory's name to another log waits for [`Log::drive`] to end, too.
     ///
     /// # Errors
     /// [`LogError::Sealed`] and the disk's: the stop is then not clean.
     pub async fn close(&self) -> Result<CheckpointEntry, LogError> {
         let ended = self.end_loops().await;
-        // A deletion of records may be writing partition.meta. Once this returns nothing of this log touches its directory any more:
-        // the name may be given to another partition, whose files would be overwritten.
+        // A deletion of records may be writing partition.meta. Once this has returned and `drive` has ended, nothing of this log touches
+        // its directory any more: the name may be given to another partition, whose files would be overwritten.
         drop(self.meta.lock().await);
         ended.map(|()| self.checkpoint_entry())
     }
