@@ -148,4 +148,8 @@ class Tools:
     def close(self):
         """Ends the JVM."""
         self.jvm.stdin.close()
-        self.jvm.wait(30)
+        try:
+            self.jvm.wait(30)
+        except subprocess.TimeoutExpired:
+            self.jvm.kill()
+            sys.exit("FAILED: the JVM did not end within 30 s of its last tool")
