@@ -2,6 +2,8 @@
 //!
 //! The time index leads near the batch; headers lead to it; only that one batch is read and walked.
 
+use std::cell::Cell;
+
 use ringmill_batch::{BatchHeader, DecompressLimit, LeaderEpoch, Offset, TimestampType, read_records};
 
 use super::LogReader;
@@ -60,8 +62,14 @@ impl LogReader {
         let (watermarks, segments) = self.view();
         let mut best: Option<(i64, &Segment)> = None;
         for segment in segments.iter() {
-            if let Some((largest_ms, last_offset)) = segment.largest_timestamp_ms()
-                && last_offset >= watermarks.log_start
+            let largest_ms = match segment.largest_timestamp_ms() {
+                Some((_, last_offset)) if last_offset < watermarks.log_start => {
+                    let visible = visible_length(segment, &watermarks);
+                    self.largest_from(disk, segment, watermarks.log_start, visible).await?
+                }
+                known => known.map(|(largest_ms, _)| largest_ms),
+            };
+            if let Some(largest_ms) = largest_ms
                 && best.is_none_or(|(best_ms, _)| largest_ms > best_ms)
             {
                 best = Some((largest_ms, segment));
@@ -71,6 +79,23 @@ impl LogReader {
         let visible = visible_length(segment, &watermarks);
         let from = self.search_start(disk, segment, largest_ms).await.max(watermarks.log_start);
         self.first_record(disk, segment, from, visible, |record_ms| record_ms >= largest_ms).await
+    }
+
+    /// The largest timestamp in the batches from that of `from` on, where the segment's largest lies before them and is deleted.
+    async fn largest_from(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        from: Offset,
+        visible: u64,
+    ) -> Result<Option<i64>, ReadError> {
+        let largest = Cell::new(None);
+        let look = |batch_ms: i64| {
+            largest.set(largest.get().max(Some(batch_ms)));
+            false
+        };
+        self.first_record(disk, segment, from, visible, look).await?;
+        Ok(largest.get())
     }
 
     /// No batch before this offset has a timestamp of `timestamp_ms` or later. When the index cannot say, the segment's start.

@@ -62,6 +62,25 @@ fn the_largest_timestamp_and_the_first_at_or_after_one_are_found() {
     });
 }
 
+/// When the newest record by time had been deleted, none was found in its segment any more, whatever else was there.
+#[test]
+fn the_largest_timestamp_is_that_of_a_record_that_is_still_there() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    place.run(config(1 << 20), async |log| {
+        for start in [300, 100, 200, 150] {
+            append(log, batch(start, 3, 300)).await.unwrap();
+        }
+        let reader = log.reader();
+        for (deleted_before, expected) in [(0, Some((2, 302))), (3, Some((8, 202))), (9, Some((11, 152))), (12, None)] {
+            log.delete_records_before(offset(deleted_before)).await.unwrap();
+            let largest = reader.max_timestamp(&*disk).await.unwrap();
+            let largest = largest.map(|found| (found.offset.get(), found.timestamp_ms));
+            assert_eq!(largest, expected, "deleted before {deleted_before}");
+        }
+    });
+}
+
 #[test]
 fn an_index_that_lies_costs_time_and_is_rebuilt() {
     let place = Place::new();
