@@ -1,7 +1,8 @@
 //! The names inside the data directory that belong to topics, and what is done at start with those that belong to none.
 //!
 //! Lock, superblock and small files are the engine's. A directory that no topic claims is moved aside, never deleted blindly: removed
-//! is only what a deletion has renamed, or what says of itself that it belongs to a topic whose deletion is durable. Called by the composition root before any partition is opened, and by the cores.
+//! is only what a deletion has renamed, or what says of itself that it belongs to a topic whose deletion is durable. Called by the
+//! composition root before any partition is opened, and by the cores.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -2,9 +2,8 @@
 //! leaves either the whole topic or none of it.
 //!
 //! Creating topics and adding partitions: every owner makes the partitions durable, then the metadata commits, and only then do they
-//! serve. Deleting: the metadata commits, then every owner gives the names up; a
-//! start finishes what a crash has left of it. Changes happen one after the other. Called by the handlers
-//! of CreateTopics, CreatePartitions, DeleteTopics and Metadata.
+//! serve. Deleting: the metadata commits, then every owner gives the names up; a start finishes what a crash has left of it. Changes
+//! happen one after the other. Called by the handlers of CreateTopics, CreatePartitions, DeleteTopics and Metadata.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,7 +16,7 @@ use crate::core::hosting::{CoreId, PartitionId};
 use crate::core::mailbox::{Message, NewPartition};
 use crate::metadata::{MetadataError, NewTopic, PreparedTopic, Topic, TopicId};
 
-/// Why a topic was not created or deleted.
+/// Why a topic was not created, deleted or given more partitions.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TopicError {
     /// The metadata's rules, or its database.

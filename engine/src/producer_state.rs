@@ -201,8 +201,8 @@ impl ProducerState {
     /// A snapshot: all that concerns offsets before `durable_end`.
     ///
     /// Big-endian: the number of producers (u32), then each by rising id: id (i64), epoch (i16), last append (i64, ms), last
-    /// timestamp (i64, ms), the number of batches (u8), and each oldest first: base sequence (i32), last offset delta (i32), base offset (i64), append time
-    /// (i64, ms, −1 without). Checksum and version are the business of whoever writes the file.
+    /// timestamp (i64, ms), the number of batches (u8), and each oldest first: base sequence (i32), last offset delta (i32), base
+    /// offset (i64), append time (i64, ms, −1 without). Checksum and version are the business of whoever writes the file.
     #[must_use]
     pub fn encode(&self, durable_end: Offset) -> Vec<u8> {
         let count = u32::try_from(self.producers.len()).expect("producers are bounded");

@@ -4,7 +4,8 @@
 //! [`Metadata`] is the handle that every core holds. Reading is an immutable [`MetadataImage`] behind a watch, replaced as a whole
 //! after each durable commit; writing is a message to the one thread that owns the database, or, in the simulation, a call in
 //! place. A topic is created in two steps so that the caller can make its partitions durable in between: [`Metadata::prepare_topic`]
-//! gives identity and placement and writes nothing, [`Metadata::commit_topic`] makes it exist. Settings change in the same two steps. Knows nothing of directories and logs.
+//! gives identity and placement and writes nothing, [`Metadata::commit_topic`] makes it exist. Settings change in the same two steps.
+//! Knows nothing of directories and logs.
 
 mod image;
 mod name;

@@ -64,8 +64,8 @@ impl Log {
     /// Deletes nothing, without an error, when the log starts behind `offset` already.
     ///
     /// # Errors
-    /// [`LogError::OffsetOutOfRange`] past the visible end; [`LogError::Closed`]; [`LogError::Sealed`] when what lies before `offset` is not durable and
-    /// cannot become so; the disk's when the new start could not be made durable.
+    /// [`LogError::OffsetOutOfRange`] past the visible end; [`LogError::Closed`]; [`LogError::Sealed`] when what lies before
+    /// `offset` is not durable and cannot become so; the disk's when the new start could not be made durable.
     pub async fn delete_records_before(&self, offset: Offset) -> Result<Offset, LogError> {
         if offset > self.reader.watermarks().high_watermark {
             return Err(LogError::OffsetOutOfRange(offset));

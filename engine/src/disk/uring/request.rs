@@ -99,8 +99,8 @@ impl Request {
     /// The request for an operation, or the operation back if the ring has no opcode for it.
     ///
     /// Not on the ring: what only start-up, recovery and the scrub ask (directories, holes, reads past the cache, dropping of the
-    /// cache), and what never waits for a device (the length of an open file, the
-    /// space on a volume).
+    /// cache), and what never waits for a device (the length of an open file, the space on a
+    /// volume).
     pub(super) fn new(op: Op, ring_sets_lengths: bool) -> Result<Request, Op> {
         Ok(match op {
             Op::Open { path, how } if has_no_nul(&path) => Request::Open { path: c_path(path), how },
