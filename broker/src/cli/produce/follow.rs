@@ -3,7 +3,8 @@
 //! Every [`POLL`] each file is asked for more, so a line is on its way at most that long after it was written. A file that was renamed
 //! is read on beside its successor until nothing more has come for [`RETIRED_PATIENCE`]: who writes it learns late that it was replaced.
 //! A line is handed on when its line feed is there. What cannot be seen: a file that comes and goes between
-//! two looks, and one that is emptied and is longer again by the next look with the very bytes at its beginning that it had.
+//! two looks, one that is rewritten to exactly the length it had, and one that is emptied and is longer again by the next look with
+//! the very bytes at its beginning that it had.
 
 use std::fs::{File, Metadata};
 use std::io;
