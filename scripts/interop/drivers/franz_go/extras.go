@@ -37,12 +37,17 @@ func (d *driver) topic(name string, partitions int32, count int) error {
 	if _, err := d.admin.CreateTopic(deadline(), partitions, -1, nil, name); err != nil {
 		return err
 	}
+	return d.write(name, partitions, 0, count)
+}
+
+// write adds records first..first+count-1 to each partition.
+func (d *driver) write(name string, partitions int32, first, count int) error {
 	producer := d.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	defer producer.Close()
 	var records []*kgo.Record
 	for i := range count {
 		for partition := range partitions {
-			records = append(records, &kgo.Record{Topic: name, Partition: partition, Value: fmt.Append(nil, i)})
+			records = append(records, &kgo.Record{Topic: name, Partition: partition, Value: fmt.Append(nil, first+i)})
 		}
 	}
 	return producer.ProduceSync(deadline(), records...).FirstErr()
@@ -211,18 +216,24 @@ func (d *driver) recreatesTopic() error {
 	if err := d.topic("again", 1, 5); err != nil {
 		return err
 	}
-	// By name, as before Fetch 13, the reader is told of the loss and goes on with the new topic. By id, the old one is gone for good.
+	// By name, as before Fetch 13, the reader is told of the loss and goes on with the new topic, from where that ended when it asked.
+	// By id, the old one is gone for good.
 	err := read(client, 5, map[string]int{})
+	first := 0
 	var loss *kgo.ErrDataLoss
 	switch {
 	case errors.As(err, &loss):
+		first = int(loss.ResetTo)
 	case errors.Is(err, kerr.UnknownTopicID):
 		client.PurgeTopicsFromConsuming("again")
 		client.AddConsumeTopics("again")
 	default:
 		return fmt.Errorf("an unexpected answer: %w", err)
 	}
-	return read(client, 5, map[string]int{})
+	if err := d.write("again", 1, 5, 5); err != nil {
+		return err
+	}
+	return read(client, 10-first, map[string]int{"again-0": first})
 }
 
 // adminChecks are calls of kadm that only ask.
