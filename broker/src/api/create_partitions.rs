@@ -2,7 +2,6 @@
 //!
 //! A topic never gets fewer. There is one broker: assignments that name another are refused.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use ringmill_net::wire::messages::create_partitions::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::{NewPartitions, Refusal, decode, respond, too_many, topic_refusal};
+use super::{NewPartitions, Refusal, decode, each_name_once, respond, too_many, topic_refusal};
 use crate::core::Core;
 use crate::metadata::Topic;
 use crate::topics::{self, TopicError};
@@ -23,18 +22,12 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     if let Some(refused) = too_many(asked.topics.len()) {
         return Ok(refused);
     }
-    let mut names = BTreeSet::new();
-    let twice: BTreeSet<&str> =
-        asked.topics.iter().map(|topic| topic.name).filter(|name| !names.insert(*name)).collect();
     let mut new_partitions = NewPartitions::default();
-    let mut told = BTreeSet::new();
     let mut results = Vec::with_capacity(asked.topics.len());
-    // Clients look for one answer to each name.
-    for topic in asked.topics.iter().filter(|topic| told.insert(topic.name)) {
-        let result = if twice.contains(topic.name) {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"))
-        } else {
-            grow(core, topic, asked.validate_only, &mut new_partitions).await
+    for (topic, once) in each_name_once(&asked.topics, |topic| topic.name) {
+        let result = match once {
+            Ok(()) => grow(core, topic, asked.validate_only, &mut new_partitions).await,
+            Err(refused) => Err(refused),
         };
         results.push((topic.name, result.err()));
     }

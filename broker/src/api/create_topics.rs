@@ -2,7 +2,7 @@
 //!
 //! There is one broker: a replication factor other than 1 and assignments to other brokers are refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
 use super::describe_configs::source_code;
-use super::{NewPartitions, Refusal, decode, respond, too_many, too_many_settings, topic_refusal};
+use super::{NewPartitions, Refusal, decode, each_name_once, respond, too_many, too_many_settings, topic_refusal};
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
 use crate::metadata::{MetadataError, NewTopic, Topic};
@@ -45,18 +45,12 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     if let Some(refused) = too_many(asked.topics.len()).or_else(|| too_many_settings(settings)) {
         return Ok(refused);
     }
-    let mut names = BTreeSet::new();
-    let twice: BTreeSet<&str> =
-        asked.topics.iter().map(|topic| topic.name).filter(|name| !names.insert(*name)).collect();
     let mut new_partitions = NewPartitions::default();
-    let mut told = BTreeSet::new();
     let mut results = Vec::with_capacity(asked.topics.len());
-    // Clients look for one answer to each name.
-    for topic in asked.topics.iter().filter(|topic| told.insert(topic.name)) {
-        let result = if twice.contains(topic.name) {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"))
-        } else {
-            create(core, topic, asked.validate_only, &mut new_partitions).await
+    for (topic, once) in each_name_once(&asked.topics, |topic| topic.name) {
+        let result = match once {
+            Ok(()) => create(core, topic, asked.validate_only, &mut new_partitions).await,
+            Err(refused) => Err(refused),
         };
         results.push((topic.name, result));
     }

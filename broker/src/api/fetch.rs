@@ -45,7 +45,7 @@ const TOPIC_IDS_FROM: i16 = 13;
 const READ_COMMITTED: i8 = 1;
 
 /// Answers at once or after parking.
-pub(super) async fn answer(core: &Core, request: Request) -> Result<Outcome, DecodeError> {
+pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome, DecodeError> {
     let asked: FetchRequest<'_> = decode(&request)?;
     let named = asked.topics.iter().map(|topic| topic.partitions.len());
     let forgotten = asked.forgotten_topics_data.iter().map(|topic| topic.partitions.len());
@@ -54,32 +54,20 @@ pub(super) async fn answer(core: &Core, request: Request) -> Result<Outcome, Dec
     }
     let wish = Wish::of(core, &request, &asked);
     let begun = core.fetch_sessions().begin(&asked, wish.by_id);
-    match begun {
-        Ok(Begun::Full { wants_session }) => full(core, request, wish, wants_session).await,
-        Ok(Begun::Incremental(session)) => Ok(incremental(core, request, wish, session).await),
-        Err(error) => Ok(respond(&request, &FetchResponse { error_code: error.code(), ..FetchResponse::default() })),
-    }
-}
-
-/// Answers for everything that the request names.
-async fn full(core: &Core, mut request: Request, wish: Wish, wants_session: bool) -> Result<Outcome, DecodeError> {
-    let needed = {
-        let asked: FetchRequest<'_> = decode(&request)?;
-        let mut fetch = Fetch::of_request(core, wish, &asked);
-        fetch.plan(core).await;
-        if fetch.is_enough() || Instant::now() >= wish.deadline {
-            return Ok(fetch.respond_in_full(core, &request, wants_session));
+    let wants_session = match begun {
+        Ok(Begun::Full { wants_session }) => wants_session,
+        Ok(Begun::Incremental(session)) => {
+            drop(asked);
+            return Ok(incremental(core, request, wish, session).await);
         }
-        if request.body.len() <= PARKED_AS_IT_IS_BYTES {
-            fetch.wait(core).await;
-            return Ok(fetch.respond_in_full(core, &request, wants_session));
+        Err(error) => {
+            let refused = FetchResponse { error_code: error.code(), ..FetchResponse::default() };
+            return Ok(respond(&request, &refused));
         }
-        // Whoever waits must not hold the memory that others need for their requests.
-        let needed = only_needed(asked, request.header.api_version);
-        if needed.len() > PARKED_BYTES_MAX {
-            return Ok(fetch.respond_in_full(core, &request, wants_session));
-        }
-        needed
+    };
+    let needed = match full(core, &request, asked, wish, wants_session).await {
+        Ok(outcome) => return Ok(outcome),
+        Err(needed) => needed,
     };
     request.body = needed;
     request.charge.shrink_to(request.body.len());
@@ -87,6 +75,30 @@ async fn full(core: &Core, mut request: Request, wish: Wish, wants_session: bool
     let mut fetch = Fetch::of_request(core, wish, &asked);
     fetch.wait(core).await;
     Ok(fetch.respond_in_full(core, &request, wants_session))
+}
+
+/// Answers for everything that the request names. Where a large one has to park, gives what is needed of it instead: whoever waits must
+/// not hold the memory that others need for their requests.
+async fn full(
+    core: &Core,
+    request: &Request,
+    asked: FetchRequest<'_>,
+    wish: Wish,
+    wants_session: bool,
+) -> Result<Outcome, BytesMut> {
+    let mut fetch = Fetch::of_request(core, wish, &asked);
+    fetch.plan(core).await;
+    if !fetch.is_enough() && Instant::now() < wish.deadline {
+        if request.body.len() <= PARKED_AS_IT_IS_BYTES {
+            fetch.wait(core).await;
+        } else {
+            let needed = only_needed(asked, request.header.api_version);
+            if needed.len() <= PARKED_BYTES_MAX {
+                return Err(needed);
+            }
+        }
+    }
+    Ok(fetch.respond_in_full(core, request, wants_session))
 }
 
 /// Answers with what is new in a session. Its memory is its own: that of the request is given back first.

@@ -4,7 +4,7 @@
 //! what cannot be read closes the connection, what is read but wrong gets the error code that the protocol names. Connections call
 //! [`Api::start`] in the order in which requests arrive.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -215,6 +215,25 @@ impl Refusal {
     fn new(code: ErrorCode, why: impl Into<String>) -> Refusal {
         Refusal { code, why: Some(why.into()) }
     }
+}
+
+/// The topics of a request, each name once and in their order, for clients look for one answer to each. A name that stands there more
+/// than once is refused.
+fn each_name_once<'r, T>(
+    asked: &'r [T],
+    name: impl Fn(&'r T) -> &'r str,
+) -> impl Iterator<Item = (&'r T, Result<(), Refusal>)> {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in asked {
+        *times.entry(name(topic)).or_default() += 1;
+    }
+    asked.iter().filter_map(move |topic| match times.remove(name(topic))? {
+        1 => Some((topic, Ok(()))),
+        _ => {
+            let why = "the request names this topic more than once";
+            Some((topic, Err(Refusal::new(ErrorCode::InvalidRequest, why))))
+        }
+    })
 }
 
 impl From<ErrorCode> for Refusal {
