@@ -85,6 +85,13 @@ impl Member {
     pub const fn new(offset: i64, epoch: i32, bytes_max: u64) -> Member {
         Member { offset, epoch, bytes_max, told: Cell::new(None) }
     }
+
+    /// Whether this answer has something that the client does not know yet: records, an error, another watermark. From now on it does.
+    pub fn is_news(&self, data: &PartitionData) -> bool {
+        let now = (data.error_code == 0).then_some((data.high_watermark, data.log_start_offset));
+        let before = self.told.replace(now);
+        now.is_none() || before != now || data.records.is_some_and(|records: Records| records.length() > 0)
+    }
 }
 
 impl FetchSessions {
@@ -195,13 +202,13 @@ impl Session {
         self.topics.iter().map(|((name, id), partitions)| (&**name, *id, partitions))
     }
 
-    /// Whether this answer has something that the client does not know yet: records, an error, another watermark. From now on it does.
-    pub fn is_news(&self, topic: &str, topic_id: Uuid, data: &PartitionData) -> bool {
+    /// Takes an answer of one of its partitions as told to the client.
+    pub fn tell(&self, topic: &str, topic_id: Uuid, data: &PartitionData) {
         let member =
             self.topics.get(&key(self.by_id, topic, topic_id)).and_then(|topic| topic.get(&data.partition_index));
-        let now = (data.error_code == 0).then_some((data.high_watermark, data.log_start_offset));
-        let before = member.and_then(|member| member.told.replace(now));
-        now.is_none() || before != now || data.records.is_some_and(|records: Records| records.length() > 0)
+        if let Some(member) = member {
+            member.is_news(data);
+        }
     }
 
     /// Lays a request's changes over what is held.
@@ -411,11 +418,9 @@ mod tests {
         assert_eq!((table.used.sessions.get(), table.used.partitions.get()), (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn only_news_is_told() {
-        let mut table = table(10);
-        let mut session = table.open(false, 1, Instant::now()).unwrap();
-        session.put("logs", Uuid::default(), 0, Member::new(0, -1, 100));
+    #[test]
+    fn only_news_is_told() {
+        let member = Member::new(0, -1, 100);
         let answer = |error_code, high_watermark, log_start_offset, bytes| PartitionData {
             error_code,
             high_watermark,
@@ -435,11 +440,7 @@ mod tests {
             ((0, 6, 2, 0), true, "the error has gone"),
         ];
         for ((error, watermark, start, bytes), expected, why) in steps {
-            assert_eq!(
-                session.is_news("logs", Uuid::default(), &answer(error, watermark, start, bytes)),
-                expected,
-                "{why}"
-            );
+            assert_eq!(member.is_news(&answer(error, watermark, start, bytes)), expected, "{why}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! A request is planned on the core of its connection, through the partitions' readers and this core's disk: a full one names all that
 //! is fetched, an incremental one what has changed in its fetch session.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -110,7 +111,10 @@ async fn incremental(core: &Core, mut request: Request, wish: Wish, session: Ses
     if !fetch.is_enough() && session.partitions() <= PARKED_PARTITIONS_MAX {
         fetch.wait(core).await;
     }
-    let outcome = fetch.respond(&request, session.id(), |topic, data| session.is_news(topic.name, topic.id, data));
+    let outcome = fetch.respond(&request, session.id(), |topic, data| {
+        let member = topic.members.and_then(|members| members.get(&data.partition_index));
+        member.is_some_and(|member| member.is_news(data))
+    });
     core.fetch_sessions().keep(session, Instant::now());
     outcome
 }
@@ -169,6 +173,8 @@ struct Topic<'a> {
     name: &'a str,
     id: Uuid,
     partitions: usize,
+    /// What its session knows of them, in a fetch that belongs to one.
+    members: Option<&'a BTreeMap<i32, Member>>,
 }
 
 /// One partition of a fetch.
@@ -188,6 +194,7 @@ impl<'a> Fetch<'a> {
             name,
             id,
             partitions: partitions.len(),
+            members: None,
         });
         let partitions = asked.topics.iter().flat_map(|topic| &topic.partitions);
         let partitions = partitions.map(|partition| Asked::new(partition.partition, &Member::from(partition)));
@@ -195,7 +202,12 @@ impl<'a> Fetch<'a> {
     }
 
     fn of_session(core: &Core, wish: Wish, session: &'a Session) -> Fetch<'a> {
-        let topics = session.topics().map(|(name, id, members)| Topic { name, id, partitions: members.len() });
+        let topics = session.topics().map(|(name, id, members)| Topic {
+            name,
+            id,
+            partitions: members.len(),
+            members: Some(members),
+        });
         let partitions = session.topics().flat_map(|(_, _, members)| members);
         let partitions = partitions.map(|(index, member)| Asked::new(*index, member));
         Fetch::new(core, wish, topics.collect(), partitions.collect())
@@ -294,7 +306,7 @@ impl<'a> Fetch<'a> {
         let session = wants_session.then(|| self.open_session(core)).flatten();
         let outcome = self.respond(request, session.as_ref().map_or(0, Session::id), |topic, data| {
             if let Some(session) = &session {
-                session.is_news(topic.name, topic.id, data);
+                session.tell(topic.name, topic.id, data);
             }
             true
         });
