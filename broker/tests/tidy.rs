@@ -25,13 +25,20 @@ const TOP_LEVEL: [&str; 11] = [
 const SCRIPTS: &str = "scripts";
 
 /// Which crates of the workspace a crate may name: `(folder, library name, may use)`.
-const LAYERS: [(&str, &str, &[&str]); 6] = [
+const LAYERS: [(&str, &str, &[&str]); 9] = [
     ("engine/batch", "ringmill_batch", &[]),
     ("engine", "ringmill_engine", &["ringmill_batch"]),
     ("net", "ringmill_net", &["ringmill_batch"]),
+    ("broker/proof/checker", "ringmill_checker", &["ringmill_batch"]),
+    (
+        "broker/proof/sim",
+        "ringmill_sim",
+        &["ringmill", "ringmill_batch", "ringmill_engine", "ringmill_net", "ringmill_checker"],
+    ),
+    ("broker/proof/torture", "ringmill_torture", &["ringmill_batch", "ringmill_net", "ringmill_checker"]),
     ("broker", "ringmill", &["ringmill_batch", "ringmill_engine", "ringmill_net"]),
     ("bench", "ringmill_bench", &["ringmill_batch", "ringmill_engine", "ringmill_net"]),
-    ("fuzz", "ringmill_fuzz", &["ringmill_batch", "ringmill_engine", "ringmill_net"]),
+    ("fuzz", "ringmill_fuzz", &["ringmill", "ringmill_batch", "ringmill_engine", "ringmill_net", "ringmill_sim"]),
 ];
 
 /// The only files that may hold unsafe code. ARCHITECTURE.md names the same ones and says why.
