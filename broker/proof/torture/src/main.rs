@@ -1,3 +1,36 @@
-//! Tortures the real binary: kills it, cuts the power of its disk, tears its sectors, and judges what was left of what it promised.
+//! `ringmill-torture`: kills the real binary, cuts the power of its disk, tears its sectors, starves it of patience, and judges what is
+//! left of what it promised.
+//!
+//! It knows the wire and the checker, and nothing of a broker's insides: the broker is a program that it starts. One file per
+//! subcommand; what they share is the program (`broker`), chance (`random`) and the style of reports (`report`).
 
-fn main() {}
+#![allow(dead_code, reason = "the subcommands that use the rest come one by one")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod broker;
+mod kills;
+mod random;
+mod report;
+
+/// Torture the real broker and judge whether it kept its promises
+#[derive(Debug, Parser)]
+#[command(name = "ringmill-torture", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Kills(kills::Kills),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Kills(kills) => kills.run(),
+    };
+    report::exit_code(outcome)
+}
