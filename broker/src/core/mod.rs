@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
+use ringmill_engine::checkpoint::CheckpointEntry;
 use ringmill_engine::clock::Clock;
 use ringmill_engine::disk::Disk;
 use ringmill_engine::log::LogEnv;
@@ -86,6 +87,9 @@ pub struct Core {
     metadata: View<MetadataImage>,
     hosting: View<HostingImage>,
     logs: RefCell<BTreeMap<hosting::PartitionId, OwnedLog>>,
+    /// What the checkpoints say of partitions that could not be opened. It must be said on: without it a later start could not tell
+    /// what was durable in them, and would take damage for a torn tail.
+    quarantined: RefCell<Vec<CheckpointEntry>>,
     /// Whether all that was to be loaded was, and nothing has failed since: else the next start checks everything.
     clean: Cell<bool>,
     /// Whether the core stops: whoever waits for something new is answered with what there is.
@@ -111,6 +115,7 @@ impl Core {
             metadata,
             hosting,
             logs: RefCell::default(),
+            quarantined: RefCell::default(),
             clean: Cell::new(true),
             draining: watch::Sender::new(false),
             checkpoint_writing: tokio::sync::Mutex::new(()),

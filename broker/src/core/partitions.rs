@@ -119,6 +119,7 @@ impl Core {
     async fn open_partition(&self, new: NewPartition, start: StartInfo) {
         let dir = self.partition_dir(&new);
         let name = partition_dir_name(&new.topic_name, new.partition.index);
+        let known = start.checkpoint.clone();
         let opened = Log::open(self.log_env(), dir, identity(new.partition), new.config, start).await;
         let reader = match opened {
             Ok(log) => {
@@ -127,6 +128,7 @@ impl Core {
             }
             Err(error) => {
                 self.clean.set(false);
+                self.quarantined.borrow_mut().extend(known);
                 tracing::error!(partition = %name, %error, "quarantined: the partition is not served and no byte of it is changed");
                 None
             }
@@ -200,6 +202,7 @@ impl Core {
         drop(self.hosting());
         let first = PartitionId { topic, index: from };
         let last = PartitionId { topic, index: i32::MAX };
+        self.quarantined.borrow_mut().retain(|entry| entry.topic_id != topic || entry.partition < from);
         let owned: Vec<PartitionId> = self.logs.borrow().range(first..=last).map(|(partition, _)| *partition).collect();
         self.remove_partitions(owned, topic_name).await
     }
@@ -308,7 +311,9 @@ impl Core {
 
     /// What a restart needs to know of this core's partitions.
     pub(super) fn checkpoint_entries(&self) -> Vec<CheckpointEntry> {
-        self.logs.borrow().values().map(|owned| owned.log.checkpoint_entry()).collect()
+        let served = self.logs.borrow();
+        let served = served.values().map(|owned| owned.log.checkpoint_entry());
+        served.chain(self.quarantined.borrow().iter().cloned()).collect()
     }
 
     /// Lets every log whose time has come do its work; the next moment at which one wants to be asked.
@@ -316,7 +321,8 @@ impl Core {
         self.logs.borrow().values().filter_map(|owned| owned.log.on_deadline(now_ms)).min()
     }
 
-    /// Closes all logs: what was accepted is written and synced. Their last checkpoint entries, for those that could.
+    /// Closes all logs: what was accepted is written and synced. The last checkpoint entries of all: of a sealed log, too, is known
+    /// what of it is durable.
     pub(super) async fn close_partitions(&self) -> Vec<CheckpointEntry> {
         let logs = std::mem::take(&mut *self.logs.borrow_mut());
         let mut closing = JoinSet::new();
@@ -324,14 +330,15 @@ impl Core {
             closing.spawn_local(async move {
                 let closed = owned.log.close().await;
                 let _ = owned.drive.await;
-                (partition, owned.log.state(), closed)
+                (partition, owned.log.state(), closed, owned.log.checkpoint_entry())
             });
         }
-        let mut entries = Vec::new();
+        let mut entries = self.quarantined.take();
         while let Some(closed) = closing.join_next().await {
             match closed {
-                Ok((_, LogState::Serving, Ok(entry))) => entries.push(entry),
-                Ok((partition, state, closed)) => {
+                Ok((_, LogState::Serving, Ok(entry), _)) => entries.push(entry),
+                Ok((partition, state, closed, entry)) => {
+                    entries.push(entry);
                     self.clean.set(false);
                     tracing::warn!(?partition, ?state, error = ?closed.err(), "the partition did not close cleanly");
                 }

@@ -1,0 +1,39 @@
+//! A partition that was quarantined stays so: no later start takes for a torn tail what an earlier one knew to be durable.
+
+mod raw;
+
+use raw::{Raw, batch, start};
+
+const OK: i16 = 0;
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
+/// The core that quarantined a partition wrote its next checkpoint without it. The start after that knew no recovery point, took the
+/// flipped byte for the tail of a crash, and cut off records that had been acknowledged long ago.
+#[test]
+fn a_quarantined_partition_is_not_cut_by_the_starts_that_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "posix");
+    let mut client = Raw::connect(broker.address());
+    assert_eq!(client.create_topic("logs", 1, &[]), OK);
+    assert_eq!(client.create_topic("others", 1, &[]), OK);
+    for _ in 0..10 {
+        assert_eq!(client.produce("logs", 0, batch(3, 100)).error, OK);
+    }
+    drop(client);
+    assert!(broker.stop(), "a clean stop");
+    let log = dir.path().join("logs-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    for life in 0..3 {
+        let broker = start(dir.path(), "posix");
+        let mut client = Raw::connect(broker.address());
+        assert_eq!(client.produce("logs", 0, batch(1, 1)).error, KAFKA_STORAGE_ERROR, "life {life}");
+        // The others go on, and their checkpoint is written.
+        assert_eq!(client.produce("others", 0, batch(1, 1)).error, OK, "life {life}");
+        drop(client);
+        assert!(!broker.stop(), "nobody calls this stop clean");
+        assert!(std::fs::read(&log).unwrap() == bytes, "life {life}: a byte of the quarantined partition was changed");
+    }
+}
