@@ -38,7 +38,7 @@ pub async fn alter(
         if topics.iter().any(lowers_unsynced_bound) {
             write_checkpoints(&core).await?;
         }
-        shared.metadata.commit_settings(prepared).await?;
+        core.commit(async || shared.metadata.commit_settings(prepared.clone()).await).await?;
         let reconfigured = topics.len();
         configure(&core, topics).await;
         tracing::info!(?resource, reconfigured, "settings were changed by the admin protocol");

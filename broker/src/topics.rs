@@ -46,6 +46,7 @@ pub async fn create(core: &Rc<Core>, new: NewTopic) -> Result<Arc<Topic>, TopicE
     finish(async move {
         let _alone = core.shared().topic_changes.lock().await;
         let prepared = prepare(&core, new).await?;
+        check_space(&core)?;
         let (id, name) = (prepared.topic().id, Arc::clone(&prepared.topic().name));
         if let Err(error) = make_partitions(&core, prepared.topic(), 0).await {
             give_up_names(&core, id, &name, 0).await;
@@ -75,6 +76,7 @@ pub async fn add_partitions(core: &Rc<Core>, id: TopicId, count: i32) -> Result<
         let shared = Arc::clone(core.shared());
         let _alone = shared.topic_changes.lock().await;
         let grown = shared.metadata.prepare_partitions(id, count).await?;
+        check_space(&core)?;
         // Changes happen one after the other, so this is the count that was just found to be smaller.
         let from = core.metadata().topic_by_id(&id).map_or(0, |topic| topic.partition_count);
         let name = Arc::clone(&grown.name);
@@ -108,7 +110,7 @@ pub async fn delete(core: &Rc<Core>, topic: Arc<Topic>) -> Result<(), TopicError
             // Another request was faster; a topic of the same name may exist again, and it is not the one that was meant.
             return Err(MetadataError::Unknown(topic.name.to_string()).into());
         }
-        let topic = shared.metadata.delete_topic(&topic.name).await?;
+        let topic = core.commit(async || shared.metadata.delete_topic(&topic.name).await).await?;
         // Of a quarantined partition no core knows; the next start removes it.
         let hosting = core.hosting();
         let is_open = |index| hosting.find(&topic, index).is_some_and(|hosted| hosted.reader.is_some());
@@ -120,6 +122,14 @@ pub async fn delete(core: &Rc<Core>, topic: Arc<Topic>) -> Result<(), TopicError
         Ok(())
     })
     .await
+}
+
+/// A partition takes little at first; but what is left is kept for what frees space.
+fn check_space(core: &Core) -> Result<(), TopicError> {
+    match core.shared().space.is_low() {
+        false => Ok(()),
+        true => Err(TopicError::Partitions("the disk is nearly full".to_owned())),
+    }
 }
 
 /// Runs a change to its end even if whoever asked for it goes away meanwhile.

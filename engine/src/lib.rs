@@ -17,7 +17,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! # let data_dir = dir.path();
 //! let disk: Rc<dyn Disk> = Rc::new(PosixDisk::new(2)?);
-//! let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(SystemClock) };
+//! let env = LogEnv::new(Rc::clone(&disk), Arc::new(SystemClock));
 //! let id = Identity { topic_id: [7; 16], partition: 0 };
 //!
 //! let value = block_on(&*disk, async {

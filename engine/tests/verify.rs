@@ -231,7 +231,7 @@ fn what_the_log_writes_is_sound_to_the_last_index_entry() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("logs-0");
     let disk: Rc<dyn Disk> = Rc::new(PosixDisk::new(2).unwrap());
-    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(SystemClock) };
+    let env = LogEnv::new(Rc::clone(&disk), Arc::new(SystemClock));
     let config = LogConfig { segment_bytes: 10_000, index_interval_bytes: 500, ..LogConfig::default() };
     let id = Identity { topic_id: [7; 16], partition: 0 };
     block_on(&*disk, async {

@@ -99,7 +99,7 @@ pub fn recovery(data: &[u8]) {
 }
 
 async fn open(disk: &Rc<dyn Disk>, start: StartInfo) -> Result<Rc<Log>, OpenError> {
-    let env = LogEnv { disk: Rc::clone(disk), clock: Arc::new(ManualClock::new(1_700_000_000_000)) };
+    let env = LogEnv::new(Rc::clone(disk), Arc::new(ManualClock::new(1_700_000_000_000)));
     // No more may be unsynced by the configuration's word either, or it would outweigh the checkpoint's.
     let config = LogConfig {
         index_interval_bytes: 100,

@@ -313,9 +313,11 @@ fn metadata_refusal(error: &MetadataError) -> Refusal {
         | MetadataError::Alter(AlterError::Refused(_))
         | MetadataError::BrokerSetting(_)
         | MetadataError::TopicBreaks { .. } => ErrorCode::InvalidConfig,
-        MetadataError::Refused(_) | MetadataError::Checkpoint(_) | MetadataError::Failed(_) | MetadataError::Closed => {
-            ErrorCode::KafkaStorageError
-        }
+        MetadataError::NoSpace(_)
+        | MetadataError::Refused(_)
+        | MetadataError::Checkpoint(_)
+        | MetadataError::Failed(_)
+        | MetadataError::Closed => ErrorCode::KafkaStorageError,
     };
     Refusal::new(code, error.to_string())
 }

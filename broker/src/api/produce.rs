@@ -138,6 +138,7 @@ impl Produce {
                 let admitted = admit_request(self.acks).and_then(|()| {
                     let hosted = hosting.find(known, partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                     check_writable(hosted)?;
+                    check_space(core)?;
                     Ok((hosted.owner, check_batch(&mut records, known, version, now_ms)?))
                 });
                 partition.state = match admitted {
@@ -277,6 +278,15 @@ fn check_writable(hosted: &Hosted) -> Result<(), Refusal> {
     }
 }
 
+fn check_space(core: &Core) -> Result<(), Refusal> {
+    match core.shared().space.is_low() {
+        false => Ok(()),
+        true => {
+            Err(Refusal::new(ErrorCode::KafkaStorageError, "the broker's disk is nearly full; it takes no records now"))
+        }
+    }
+}
+
 /// All refusals that a batch can earn before it reaches its log.
 fn check_batch(records: &mut [u8], topic: &Topic, version: i16, now_ms: i64) -> Result<BatchHeader, Refusal> {
     if records.is_empty() {
@@ -346,7 +356,9 @@ fn batch_refusal(error: &BatchError) -> Refusal {
 
 fn append_refusal(error: &AppendRefused) -> Refusal {
     let code = match error {
-        AppendRefused::Log(AppendError::Sealed | AppendError::NoSpace) => ErrorCode::KafkaStorageError,
+        AppendRefused::Log(AppendError::Sealed | AppendError::NoSpace | AppendError::NoSegment) => {
+            ErrorCode::KafkaStorageError
+        }
         AppendRefused::Log(AppendError::TooLargeForSegment) => ErrorCode::RecordListTooLarge,
         AppendRefused::Log(AppendError::OutOfOrderSequence) => ErrorCode::OutOfOrderSequenceNumber,
         AppendRefused::Log(AppendError::ProducerFenced) => ErrorCode::InvalidProducerEpoch,

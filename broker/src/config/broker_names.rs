@@ -115,6 +115,8 @@ static RINGMILL_NAMES: &[(&str, &str)] = &[
     ("io", "ringmill.io"),
     ("request.memory.bytes", "ringmill.request.memory.bytes"),
     ("unsynced.bytes.max", "ringmill.unsynced.bytes.max"),
+    ("disk.free.bytes.min", "ringmill.disk.free.bytes.min"),
+    ("disk.reserve.bytes", "ringmill.disk.reserve.bytes"),
     ("tcp.congestion.control", "ringmill.tcp.congestion.control"),
     ("log.level", "ringmill.log.level"),
     ("log.format", "ringmill.log.format"),

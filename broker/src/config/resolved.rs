@@ -7,6 +7,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ringmill_engine::data_dir::SpaceLimits;
+
 use super::raw::{self, Sources};
 use super::setting::{ConfigErrors, Problem, Section, Value};
 use super::tables;
@@ -77,6 +79,8 @@ pub struct BrokerConfig {
     pub request_memory_bytes: usize,
     /// `unsynced.bytes.max`, per partition.
     pub unsynced_bytes_max: u64,
+    /// `disk.free.bytes.min` and `disk.reserve.bytes`.
+    pub disk_space: SpaceLimits,
     /// `tcp.congestion.control`; `None`: the system's.
     pub congestion_control: Option<String>,
     /// `log.level`: directives for tracing's filter.
@@ -162,6 +166,10 @@ impl BrokerConfig {
             },
             request_memory_bytes: read.bytes(Section::Ringmill, "request.memory.bytes"),
             unsynced_bytes_max,
+            disk_space: SpaceLimits {
+                free_bytes_min: read.bytes(Section::Ringmill, "disk.free.bytes.min") as u64,
+                reserve_bytes: read.bytes(Section::Ringmill, "disk.reserve.bytes") as u64,
+            },
             congestion_control: Some(read.text(Section::Ringmill, "tcp.congestion.control"))
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned),

@@ -107,6 +107,18 @@ pub static RINGMILL: &[Setting] = &[
         "The most bytes of one partition that may be written and not yet durable.",
     ),
     ringmill(
+        "disk.free.bytes.min",
+        from(0),
+        "268435456",
+        "Below so many free bytes on the data directory's disk records are refused until there is room again; at most a 32nd of the disk; 0: never.",
+    ),
+    ringmill(
+        "disk.reserve.bytes",
+        from(0),
+        "8388608",
+        "Bytes of the disk held back for deletions and metadata, should others fill the rest; at most a 64th of the disk; 0: none.",
+    ),
+    ringmill(
         "tcp.congestion.control",
         ANY,
         "",

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use ringmill_engine::checkpoint::CheckpointEntry;
 use ringmill_engine::clock::Clock;
+use ringmill_engine::data_dir::DiskSpace;
 use ringmill_engine::disk::Disk;
 use ringmill_engine::log::LogEnv;
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ pub mod listen;
 pub mod mailbox;
 pub mod partitions;
 pub mod run;
+mod space;
 
 use hosting::{CoreId, Hosting, HostingImage, View};
 use mailbox::{Mailbox, Message};
@@ -40,6 +42,8 @@ pub struct Shared {
     pub metadata: Metadata,
     /// The partitions of this process.
     pub hosting: Hosting,
+    /// How much room the data directory has.
+    pub space: Arc<DiskSpace>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// One mailbox per core, by [`CoreId`].
@@ -66,6 +70,7 @@ impl Shared {
     ) -> Arc<Shared> {
         Arc::new(Shared {
             data_dir: config.data_dir.clone(),
+            space: DiskSpace::new(&config.data_dir, config.disk_space),
             connections: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
             config,
             metadata,
@@ -192,7 +197,8 @@ impl Core {
     }
 
     fn log_env(&self) -> LogEnv {
-        LogEnv { disk: Rc::clone(&self.disk), clock: Arc::clone(&self.shared.clock) }
+        let (disk, clock) = (Rc::clone(&self.disk), Arc::clone(&self.shared.clock));
+        LogEnv { disk, clock, space: Arc::clone(&self.shared.space) }
     }
 }
 

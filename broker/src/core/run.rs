@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Core;
 use super::listen::{Handed, accept};
 use super::mailbox::{Closed, Message, NewPartition};
+use super::{Core, space};
 use crate::api::Api;
 
 /// How often a core's recovery checkpoint is written while something changes.
@@ -68,6 +68,7 @@ impl Core {
         connect: impl Fn(&Serving, Handed),
     ) {
         let deadlines = tokio::task::spawn_local(keep_deadlines(Rc::clone(&self)));
+        let watching = (self.id.0 == 0).then(|| tokio::task::spawn_local(space::watch(Rc::clone(&self))));
         let (stop_checkpoints, stopped) = oneshot::channel();
         let checkpoints = tokio::task::spawn_local(write_checkpoints(Rc::clone(&self), stopped));
         let mut accepting = None;
@@ -120,6 +121,7 @@ impl Core {
                 }
                 Message::Close(answer) => {
                     deadlines.abort();
+                    watching.inspect(JoinHandle::abort);
                     // Not cut off in the middle: a write that is still under way would meet the last one's file.
                     drop(stop_checkpoints);
                     let _ = checkpoints.await;
@@ -145,7 +147,8 @@ impl Core {
     }
 
     async fn write_checkpoint(&self, entries: &[CheckpointEntry]) -> std::io::Result<()> {
-        checkpoint::write(&*self.disk, &self.shared.data_dir, self.id.0, entries).await
+        let write = async || checkpoint::write(&*self.disk, &self.shared.data_dir, self.id.0, entries).await;
+        self.shared.space.with_reserve(&*self.disk, write).await
     }
 
     /// Writes the checkpoint of this moment, unless it says what `written` says. Gives what it says.
@@ -163,6 +166,7 @@ impl Core {
 /// Writes the core's recovery checkpoint about every second, when it says something new; until `stop` is dropped.
 async fn write_checkpoints(core: Rc<Core>, mut stop: oneshot::Receiver<()>) {
     let mut written = Vec::new();
+    let mut failure_is_told = false;
     let mut ticks = tokio::time::interval(CHECKPOINT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -172,10 +176,12 @@ async fn write_checkpoints(core: Rc<Core>, mut stop: oneshot::Receiver<()>) {
             _ = ticks.tick() => {}
         }
         match core.write_checkpoint_unless(&written).await {
-            Ok(entries) => written = entries,
-            Err(error) => {
-                tracing::warn!(%error, "the recovery checkpoint cannot be written: a restart would scan more")
+            Ok(entries) => (written, failure_is_told) = (entries, false),
+            Err(error) if !failure_is_told => {
+                tracing::warn!(%error, "the recovery checkpoint cannot be written: a restart would scan more");
+                failure_is_told = true;
             }
+            Err(_) => {}
         }
     }
 }

@@ -11,6 +11,7 @@ mod image;
 mod name;
 mod settings;
 mod simulated;
+mod storage;
 mod store;
 
 use std::ops::Range;
@@ -30,7 +31,8 @@ pub use store::{OpenError, Options, PRODUCER_ID_BLOCK, PreparedTopic};
 use crate::config::alter::{AlterError, Alteration};
 use crate::config::running::BrokerSettingError;
 use crate::config::topic::TopicConfigError;
-use store::{OpenStorage, Store};
+use storage::OpenStorage;
+use store::Store;
 
 /// Writes that wait for the metadata thread; a further one waits for its turn to queue.
 const QUEUE_MAX: usize = 64;
@@ -88,7 +90,10 @@ pub enum MetadataError {
         /// What would be wrong with it.
         error: TopicConfigError,
     },
-    /// The disk refused the write before anything was committed, for want of space for example; nothing has changed.
+    /// There is no space for the write; nothing has changed. KAFKA_STORAGE_ERROR.
+    #[error("the metadata database could not be written, the disk is full: {0}; nothing was changed")]
+    NoSpace(String),
+    /// The disk refused the write before anything was committed, because it is read-only for example; nothing has changed.
     /// KAFKA_STORAGE_ERROR.
     #[error("the metadata database could not be written: {0}; nothing was changed")]
     Refused(String),

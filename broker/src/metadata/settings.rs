@@ -22,7 +22,7 @@ pub enum Resource {
 }
 
 /// What a change of settings does, worked out and not yet done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PreparedSettings {
     change: Change,
     topics: Vec<Reconfigured>,
@@ -37,7 +37,7 @@ pub struct Reconfigured {
     pub after: Arc<Topic>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Topic,
     Broker { scope: Scope, running: Arc<RunningConfig> },

@@ -9,7 +9,8 @@ use redb::StorageBackend;
 use ringmill_engine::disk::sim::{SimFile, Simulation};
 use ringmill_engine::disk::{Disk, OpenHow, block_on};
 
-use super::store::{self, OpenStorage};
+use super::storage::OpenStorage;
+use super::store;
 
 /// A file of the simulation, as redb wants one.
 #[derive(Debug)]

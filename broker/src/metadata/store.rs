@@ -1,25 +1,24 @@
 //! The database under the metadata, and the rules by which it changes: one writer, every change one durable transaction.
 //!
 //! Runs on the metadata thread or, in the simulation, in the caller's place; waits for nothing but its storage. A write that the disk
-//! refuses (no space) is rolled back by opening the database again at its last commit; a failed sync leaves open what is durable,
-//! so it ends the store and, through `failure`, the broker.
+//! refuses (no space, read-only) is rolled back by opening the database again at its last commit, at once or, where even that is
+//! impossible, before the next write; a failed sync leaves open what is durable, so it ends the store and, through `failure`, the broker.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::image::{MetadataImage, Topic, TopicId};
 use super::name::{check_topic_name, names_collide};
+use super::storage::{OpenStorage, StorageFaults, open_database, open_file_storage};
 use super::{MetadataError, NewTopic};
 use crate::config::running::BrokerSettingError;
 use crate::config::topic::TopicConfig;
@@ -34,9 +33,6 @@ pub(super) const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 /// Rises when the tables below change in a way that older code would misread. 2: settings of brokers.
 pub(super) const FORMAT_VERSION: u64 = 2;
 
-/// A database that passes its checks is small: redb's cache need not be larger than this.
-const CACHE_BYTES: usize = 4 << 20;
-
 /// Words: `cluster id`.
 const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
 /// Numbers: `format version`, `next producer id`, `next placement`.
@@ -48,9 +44,6 @@ const DELETIONS: TableDefinition<'_, &str, &str> = TableDefinition::new("deletio
 /// What is set on brokers by the admin protocol, by node id, and under the empty name for all of them; the value is an object of
 /// names and values as JSON. Not there in format 1.
 pub(super) const BROKERS: TableDefinition<'_, &str, &str> = TableDefinition::new("brokers");
-
-/// Gives the database's storage, again after each failed write.
-pub(super) type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBackend>> + Send>;
 
 /// What the store is told from outside.
 pub struct Options {
@@ -160,10 +153,11 @@ pub(super) struct TopicRow {
 
 /// The database and the image of what is committed.
 pub(super) struct Store {
-    /// `None` once closed or failed.
+    /// `None` once closed or failed, and while a failed write keeps it from opening again.
     database: Option<Database>,
+    is_to_reopen: bool,
     open_storage: OpenStorage,
-    sync_failed: Arc<AtomicBool>,
+    faults: Arc<StorageFaults>,
     pub(super) options: Options,
     next_placement: u64,
     /// Rows of [`DELETIONS`] that the next deletion takes away: a transaction of their own would cost a sync for nothing.
@@ -192,9 +186,9 @@ impl Store {
 
     /// Opens a database on any storage, and makes it there if the storage is empty. `path` is for messages.
     pub(super) fn open_at(path: &str, mut open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
-        let sync_failed = Arc::new(AtomicBool::new(false));
+        let faults = Arc::<StorageFaults>::default();
         let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
-        let mut database = open_database(&mut open_storage, &sync_failed).map_err(|source| match source.kind() {
+        let mut database = open_database(&mut open_storage, &faults).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidData => damaged(source.to_string()),
             _ => OpenError::Io { path: path.to_owned(), source },
         })?;
@@ -249,8 +243,17 @@ impl Store {
         let next_placement = content.next_placement;
         let database = Some(database);
         let finished_deletions = Vec::new();
-        let store =
-            Store { database, open_storage, sync_failed, options, next_placement, finished_deletions, image, failure };
+        let store = Store {
+            database,
+            is_to_reopen: false,
+            open_storage,
+            faults,
+            options,
+            next_placement,
+            finished_deletions,
+            image,
+            failure,
+        };
         Ok((store, image_watch, failure_watch))
     }
 
@@ -350,6 +353,7 @@ impl Store {
 
     pub(super) fn close(&mut self) {
         self.database = None;
+        self.is_to_reopen = false;
     }
 
     fn check_name_is_free(&self, name: &str) -> Result<(), MetadataError> {
@@ -369,28 +373,56 @@ impl Store {
         &mut self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, MetadataError> {
-        let Some(database) = &self.database else {
-            let reason = self.failure.borrow().clone();
-            return Err(reason.map_or(MetadataError::Closed, MetadataError::Failed));
-        };
+        if self.database.is_none() {
+            self.reopen()?;
+        }
+        let database = self.database.as_ref().expect("opened before, or just now");
         let error = match transact(database, change) {
             Ok(value) => return Ok(value),
             Err(error) => error.to_string(),
         };
+        // After a failed write redb refuses everything: only what it finds when it opens the file anew can be believed.
         self.database = None;
-        if !self.sync_failed.load(Ordering::Relaxed) {
-            match open_database(&mut self.open_storage, &self.sync_failed) {
-                Ok(database) => {
-                    self.database = Some(database);
-                    return Err(MetadataError::Refused(error));
-                }
-                Err(reopening) => {
-                    tracing::error!(%error, %reopening, "the metadata database does not open after a failed write")
-                }
+        self.is_to_reopen = true;
+        let refused = self.refusal(error);
+        if !matches!(refused, MetadataError::Failed(_)) {
+            // Now rather than at the next write, so that a full disk is not found to be half full of it.
+            let _ = self.reopen();
+        }
+        Err(refused)
+    }
+
+    /// Opens the database again after a write that failed. Should even this be impossible for now (the disk is still full, or
+    /// read-only), the next write tries again: nothing committed is lost, and the image is whole.
+    fn reopen(&mut self) -> Result<(), MetadataError> {
+        if !self.is_to_reopen {
+            let reason = self.failure.borrow().clone();
+            return Err(reason.map_or(MetadataError::Closed, MetadataError::Failed));
+        }
+        match open_database(&mut self.open_storage, &self.faults) {
+            Ok(database) => {
+                self.database = Some(database);
+                self.is_to_reopen = false;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the metadata database does not open after a failed write; the next write tries again");
+                Err(self.refusal(error.to_string()))
             }
         }
-        self.failure.send_replace(Some(error.clone()));
-        Err(MetadataError::Failed(error))
+    }
+
+    /// What a failure means: if a sync failed, nobody knows what is durable, and the broker must stop.
+    fn refusal(&mut self, error: String) -> MetadataError {
+        if self.faults.sync_failed.load(Ordering::Relaxed) {
+            self.is_to_reopen = false;
+            self.failure.send_replace(Some(error.clone()));
+            return MetadataError::Failed(error);
+        }
+        match self.faults.found_full.swap(false, Ordering::Relaxed) {
+            true => MetadataError::NoSpace(error),
+            false => MetadataError::Refused(error),
+        }
     }
 }
 
@@ -465,7 +497,7 @@ fn rows(
 
 /// Makes a new database and closes it.
 pub(super) fn make(mut open_storage: OpenStorage, cluster_id: &str) -> io::Result<()> {
-    let database = open_database(&mut open_storage, &Arc::new(AtomicBool::new(false)))?;
+    let database = open_database(&mut open_storage, &Arc::default())?;
     initialise(&database, cluster_id).map_err(io::Error::other)
 }
 
@@ -486,59 +518,4 @@ fn transact<T>(
     let value = change(&transaction)?;
     transaction.commit()?;
     Ok(value)
-}
-
-fn open_file_storage(path: PathBuf, create: bool) -> OpenStorage {
-    Box::new(move || {
-        let file = std::fs::OpenOptions::new().read(true).write(true).create(create).truncate(create).open(&path)?;
-        let backend = FileBackend::new(file).map_err(io::Error::other)?;
-        Ok(Box::new(backend) as Box<dyn StorageBackend>)
-    })
-}
-
-fn open_database(open_storage: &mut OpenStorage, sync_failed: &Arc<AtomicBool>) -> io::Result<Database> {
-    let storage = Storage { inner: open_storage()?, sync_failed: Arc::clone(sync_failed) };
-    let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(storage);
-    opened.map_err(|error| match error {
-        redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
-        error => io::Error::new(io::ErrorKind::InvalidData, error),
-    })
-}
-
-/// Remembers whether a sync has failed: what was durable before it is then no longer known.
-struct Storage {
-    inner: Box<dyn StorageBackend>,
-    sync_failed: Arc<AtomicBool>,
-}
-
-impl fmt::Debug for Storage {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(out)
-    }
-}
-
-impl StorageBackend for Storage {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.inner.set_len(length)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.inner.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.inner.close()
-    }
 }

@@ -279,7 +279,7 @@ async fn a_full_disk_refuses_the_write_and_the_broker_goes_on() {
             assert!(nth > 3, "the loop reached real failures");
             break;
         }
-        assert!(matches!(result, Err(MetadataError::Refused(_))), "write {nth}: {result:?}");
+        assert!(matches!(result, Err(MetadataError::NoSpace(_))), "write {nth}: {result:?}");
         assert_eq!(names(&metadata), ["before"]);
         create(&metadata, "after", 1).await.unwrap_or_else(|error| panic!("write {nth}: {error}"));
         metadata.close().await;
@@ -388,7 +388,7 @@ async fn settings_are_kept_or_refused_as_a_whole_whatever_the_disk_does() {
     for nth in 1..4 {
         disk.with(|disk| disk.fail_write_at = Some(disk.calls + nth));
         let refused = alter(&metadata, all.clone(), "num.partitions", "9").await;
-        assert!(matches!(refused, Err(MetadataError::Refused(_))), "write {nth}: {refused:?}");
+        assert!(matches!(refused, Err(MetadataError::NoSpace(_))), "write {nth}: {refused:?}");
         assert_eq!(metadata.image().running().num_partitions(), 5);
     }
     alter(&metadata, all, "num.partitions", "6").await.unwrap();

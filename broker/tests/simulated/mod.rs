@@ -90,7 +90,12 @@ impl Machine {
     pub async fn boot(&self) -> Running {
         let dir = Path::new(DATA_DIR);
         let disk = self.disk();
-        let settings = [("broker.log.dirs", DATA_DIR), ("ringmill.cores", "2"), ("topic.segment.bytes", "1048576")];
+        let settings = [
+            ("broker.log.dirs", DATA_DIR),
+            ("ringmill.cores", "2"),
+            ("topic.segment.bytes", "1048576"),
+            ("ringmill.disk.reserve.bytes", "65536"),
+        ];
         let config = BrokerConfig::from_settings(&settings).expect("the settings are good");
         let fresh = Fresh { cluster_id: [1; 16], directory_id: [2; 16] };
         let data_dir = DataDir::open(&*disk, dir, config.node_id, fresh).await.expect("the data directory opens");

@@ -12,9 +12,11 @@ use durable_file::ReadError;
 
 pub mod durable_file;
 mod lock;
+mod space;
 mod superblock;
 
 pub use lock::{DirLock, LOCK_FILE, LOCK_PATIENCE, LockError};
+pub use space::{DiskSpace, Outlook, RESERVE_FILE, SpaceLimits};
 pub use superblock::{SUPERBLOCK_FILE, Superblock};
 
 /// What a fresh file system puts into its root.

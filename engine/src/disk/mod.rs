@@ -367,6 +367,13 @@ pub fn residency_of(file: &DiskFile, position: u64, length: u64) -> Residency {
     calls::residency(file, position, length)
 }
 
+/// Whether an error says that there is no space left, on the device or for this user: what a moment ago could be written may be
+/// possible again when something was deleted.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Drops the first `count` written bytes from the buffers; those wholly written go to `finished`.
 fn skip_written(buffers: Vec<BytesMut>, mut count: usize, finished: &mut Vec<BytesMut>) -> Vec<BytesMut> {
     let mut rest = Vec::with_capacity(buffers.len());

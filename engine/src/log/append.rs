@@ -11,7 +11,7 @@ use ringmill_batch::{BatchHeader, Offset, TimestampType, stamp, stamp_append_tim
 use super::watermarks::{End, SealCause};
 use super::writer::{Queued, Step, Unanswered, after, tell};
 use super::{AppendError, Appended, Log};
-use crate::disk::Op;
+use crate::disk::{DiskFile, Op, is_full};
 use crate::producer_state::Verdict;
 
 /// Writeback starts whenever so many new bytes are written, so that a sync finds little left to do.
@@ -61,20 +61,43 @@ impl Log {
             (writer.active.file().clone(), writer.space.secured(), wanted)
         };
         let mut length = wanted;
-        let mut secured_now = self.disk().allocate(&file, secured, length).await;
+        let mut secured_now = self.allocate(&file, secured, length).await;
         if is_no_space(&secured_now) && wanted > needed - secured {
             // No room to get ahead, but perhaps for this group.
             length = needed - secured;
-            secured_now = self.disk().allocate(&file, secured, length).await;
+            secured_now = self.allocate(&file, secured, length).await;
         }
         match secured_now {
-            Ok(()) => self.writer.borrow_mut().space.grown(length),
+            Ok(()) => {
+                let mut writer = self.writer.borrow_mut();
+                writer.space.grown(length);
+                writer.lack_is_told = false;
+            }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.writer.borrow_mut().space.cannot_secure(),
             Err(error) if is_full(&error) => {
-                tracing::warn!(dir = %self.dir.display(), needed, "the disk is full: appends are refused");
+                self.tell_lack(&error, "securing space");
                 self.refuse(count, AppendError::NoSpace);
             }
             Err(error) => self.seal(&error, "securing space"),
+        }
+    }
+
+    /// Secures space, but none of what is to be kept free.
+    async fn allocate(&self, file: &DiskFile, position: u64, length: u64) -> io::Result<()> {
+        if !self.env.space.take(length) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.disk().allocate(file, position, length).await
+    }
+
+    /// Says once why appends are refused, until one has gone through again: a busy producer comes back a thousand times a second.
+    pub(super) fn tell_lack(&self, error: &io::Error, doing: &str) {
+        let mut writer = self.writer.borrow_mut();
+        if is_full(error) {
+            self.env.space.note_low();
+        }
+        if !std::mem::replace(&mut writer.lack_is_told, true) {
+            tracing::warn!(dir = %self.dir.display(), %error, doing, "appends are refused until this is possible again");
         }
     }
 
@@ -204,11 +227,6 @@ impl super::writer::Writer {
         let repeat = Unanswered { end: waiting.end, max_timestamp_ms: waiting.max_timestamp_ms, appended, answer };
         self.unanswered.insert(original + 1, repeat);
     }
-}
-
-/// Whether the disk says that it is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn is_no_space(result: &io::Result<()>) -> bool {

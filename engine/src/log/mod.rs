@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::checkpoint::{CheckpointEntry, SegmentTimes};
 use crate::clock::Clock;
+use crate::data_dir::DiskSpace;
 use crate::disk::Disk;
 use crate::partition_meta::PartitionMeta;
 
@@ -52,6 +53,16 @@ pub struct LogEnv {
     pub disk: Rc<dyn Disk>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// How much room there is; shared by all logs of a data directory.
+    pub space: Arc<DiskSpace>,
+}
+
+impl LogEnv {
+    /// A log that fills its disk to the last byte before it refuses anything.
+    #[must_use]
+    pub fn new(disk: Rc<dyn Disk>, clock: Arc<dyn Clock>) -> LogEnv {
+        LogEnv { disk, clock, space: DiskSpace::unlimited() }
+    }
 }
 
 /// Which partition of which topic. Stored in `partition.meta`, so that a directory under a wrong name is found out.
@@ -111,6 +122,9 @@ pub enum AppendError {
     /// The disk is full; nothing was changed.
     #[error("the disk is full")]
     NoSpace,
+    /// The active segment is full and the next one cannot be made, for want of descriptors for example; nothing was changed.
+    #[error("the next segment cannot be made; the broker's log says why")]
+    NoSegment,
     /// [`QUEUED_BATCHES_MAX`] batches wait already.
     #[error("{QUEUED_BATCHES_MAX} batches wait already")]
     QueueFull,

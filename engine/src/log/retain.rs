@@ -22,22 +22,32 @@ impl Log {
             return None;
         }
         let mut next = Next { now_ms, at_ms: None };
+        let config = writer.config.clone();
+        let expires_at =
+            |last_ms: i64| config.retention_ms.map(|kept_ms| last_ms.saturating_add(kept_ms).saturating_add(1));
+        // Of a sealed log too: it may be what the full disk waits for.
+        let oldest = Arc::clone(&self.reader.snapshot()[0]);
+        if oldest.closed_length().is_some()
+            && let Some((_, last_ms)) = oldest.append_times_ms()
+            && next.is_due(expires_at(last_ms))
+        {
+            self.wake_keeper.notify_one();
+        }
         if let Some(seal) = &mut writer.seal {
-            if seal.cause == SealCause::NoSpace && next.is_due(Some(seal.retry_at_ms)) {
+            let may_reopen = seal.cause == SealCause::NoSpace && !self.env.space.is_low();
+            if may_reopen && next.is_due(Some(seal.retry_at_ms)) {
                 seal.retry_now = true;
                 self.wake_writer.notify_one();
-                next.at_ms = Some(now_ms.saturating_add(REOPEN_DELAY_MS));
+                let retry_at_ms = now_ms.saturating_add(REOPEN_DELAY_MS);
+                next.at_ms = Some(next.at_ms.map_or(retry_at_ms, |earlier| earlier.min(retry_at_ms)));
             }
             return next.at_ms;
         }
-        let config = writer.config.clone();
         let flush_at = writer.unsynced_since_ms.map(|since| since.saturating_add(config.flush_ms));
         if config.write_caching && next.is_due(flush_at) {
             writer.sync_is_due = true;
             self.wake_syncer.notify_one();
         }
-        let expires_at =
-            |last_ms: i64| config.retention_ms.map(|kept_ms| last_ms.saturating_add(kept_ms).saturating_add(1));
         if let Some((first_ms, last_ms)) = writer.active.append_times_ms()
             && writer.can_roll()
         {
@@ -48,13 +58,6 @@ impl Log {
                 writer.roll_is_due = true;
                 self.wake_writer.notify_one();
             }
-        }
-        let oldest = Arc::clone(&self.reader.snapshot()[0]);
-        if oldest.closed_length().is_some()
-            && let Some((_, last_ms)) = oldest.append_times_ms()
-            && next.is_due(expires_at(last_ms))
-        {
-            self.wake_keeper.notify_one();
         }
         next.at_ms
     }
@@ -110,7 +113,10 @@ impl Log {
         changed.log_start = offset;
         changed.epochs.forget_before(offset);
         let what = "writing partition.meta";
-        changed.write(self.disk(), &self.dir).await.map_err(|error| LogError::Io { what, error })?;
+        // What follows from it frees space: it must not fail for want of some.
+        let write = async || changed.write(self.disk(), &self.dir).await;
+        let written = self.env.space.with_reserve(self.disk(), write).await;
+        written.map_err(|error| LogError::Io { what, error })?;
         *meta = changed;
         self.reader.set_epochs(meta.epochs.clone());
         self.reader.publish(|watermarks| watermarks.log_start = offset);
@@ -119,27 +125,29 @@ impl Log {
 
     /// Removes what may go, whenever it is woken, and mends what readers found wrong.
     pub(super) async fn keep_loop(&self) {
+        // It comes back ten times a second while something is due.
+        let mut failure_is_told = false;
         while !self.writer.borrow().ended {
-            self.retain().await;
+            match self.retain().await {
+                Ok(()) | Err(LogError::Closed) => failure_is_told = false,
+                Err(LogError::Io { what, error }) if !failure_is_told => {
+                    tracing::warn!(dir = %self.dir.display(), what, %error, "retention keeps its segments until this works");
+                    failure_is_told = true;
+                }
+                Err(_) => {}
+            }
             self.mend_indexes().await;
             self.wake_keeper.notified().await;
         }
     }
 
-    async fn retain(&self) {
+    async fn retain(&self) -> Result<(), LogError> {
         let segments = self.reader.snapshot();
         let count = self.removable(&segments);
         if count == 0 {
-            return;
+            return Ok(());
         }
-        match self.raise_log_start(segments[count].base_offset()).await {
-            Ok(_) => {}
-            Err(LogError::Closed) => return,
-            Err(error) => {
-                tracing::warn!(dir = %self.dir.display(), %error, "retention keeps its segments");
-                return;
-            }
-        }
+        self.raise_log_start(segments[count].base_offset()).await?;
         // Others may have added a segment meanwhile; nobody else removes any.
         self.reader.set_segments(Arc::new(self.reader.snapshot()[count..].to_vec()));
         for segment in &segments[..count] {
@@ -148,6 +156,7 @@ impl Log {
                 tracing::warn!(dir = %self.dir.display(), %error, "a segment's file stays until the next start");
             }
         }
+        Ok(())
     }
 
     /// How many of the oldest segments nobody needs any more; never the active one.

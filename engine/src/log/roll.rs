@@ -6,15 +6,25 @@
 use std::io;
 use std::sync::Arc;
 
-use super::append::is_full;
+use ringmill_batch::Offset;
+
 use super::watermarks::{End, Ends};
 use super::writer::Writer;
 use super::{AppendError, Log, LogError, recover};
+use crate::disk::{OpenHow, is_full};
+use crate::segment::file::{FileKind, path};
 use crate::segment::{IndexCursor, Segment};
 
+/// Why there is no next segment.
+struct NoSegment {
+    error: io::Error,
+    /// No sync has failed: the next attempt may be believed.
+    nothing_lost: bool,
+}
+
 impl Log {
-    /// Closes the active segment, which holds a batch. On a full disk the first queued batch is refused, so that its producer
-    /// hears of it.
+    /// Closes the active segment, which holds a batch. Where no file can be made (no space, no descriptor), the first queued
+    /// batch is refused, so that its producer hears of it, and the next one tries again.
     pub(super) async fn roll(&self) {
         if !self.wait_until_durable().await {
             return;
@@ -31,15 +41,15 @@ impl Log {
         tokio::join!(biased; self.finish_indexes(&old), self.save_producers(end.offset));
         let segment = match self.new_segment(end.offset).await {
             Ok(segment) => segment,
-            Err(error) if is_full(&error) => {
-                tracing::warn!(dir = %self.dir.display(), "the disk is full: no new segment");
-                // The file may exist already; it is empty, and in the way of the next attempt.
+            Err(NoSegment { error, nothing_lost }) if is_full(&error) || nothing_lost => {
+                // The file may exist already; it is empty, and nobody's.
                 let _ = recover::remove_files(&self.env, &self.dir, end.offset).await;
+                self.tell_lack(&error, "beginning a new segment");
                 // A roll for its age comes again with the next deadline.
                 self.writer.borrow_mut().roll_is_due = false;
-                return self.refuse(1, AppendError::NoSpace);
+                return self.refuse(1, if is_full(&error) { AppendError::NoSpace } else { AppendError::NoSegment });
             }
-            Err(error) => return self.seal(&error, "beginning a new segment"),
+            Err(NoSegment { error, .. }) => return self.seal(&error, "beginning a new segment"),
         };
         old.close(end.position);
 
@@ -68,6 +78,25 @@ impl Log {
             self.wake_syncer.notify_one();
             self.wake_writer.notified().await;
         }
+    }
+
+    /// Creates the file of the segment that begins at `base_offset`, durable in its directory. A roll for the segment's age may take of the
+    /// reserve: what has expired in the old one can only be deleted then.
+    async fn new_segment(&self, base_offset: Offset) -> Result<Arc<Segment>, NoSegment> {
+        let refused = |error| NoSegment { error, nothing_lost: true };
+        let (disk, path) = (self.disk(), path(&self.dir, base_offset, FileKind::Log));
+        // Opened first: a file that exists and cannot be made durable for want of a descriptor would be half a segment.
+        let directory = disk.open(&self.dir, OpenHow::Directory).await.map_err(refused)?;
+        let create = async || match disk.open(&path, OpenHow::CreateNew).await {
+            // An attempt before has left it: empty, for no batch has this offset yet.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path, OpenHow::CreateEmpty).await,
+            opened => opened,
+        };
+        let by_age = self.writer.borrow().roll_is_due;
+        let created = if by_age { self.env.space.with_reserve(disk, create).await } else { create().await };
+        let file = created.map_err(refused)?;
+        disk.sync_all(&directory).await.map_err(|error| NoSegment { error, nothing_lost: false })?;
+        Ok(Arc::new(Segment::new(&self.dir, base_offset, file)))
     }
 
     /// The file ends with its last batch from here on, durably.

@@ -29,7 +29,7 @@ impl Log {
             return;
         }
         tracing::error!(dir = %self.dir.display(), %error, doing, durable = %writer.ends.durable.offset, "partition sealed");
-        writer.seal = Some(Seal { cause, retry_at_ms, retry_now: false });
+        writer.seal = Some(Seal { cause, retry_at_ms, retry_now: false, is_told: false });
         let durable = writer.ends.durable;
         writer.ends = Ends::at(durable);
         writer.visible = durable;
@@ -55,15 +55,20 @@ impl Log {
     /// has succeeded the log stays sealed and nothing that was durable is touched.
     pub(super) async fn reopen(&self) {
         let retry_at_ms = self.env.clock.now_ms().saturating_add(REOPEN_DELAY_MS);
-        {
+        let was_told = {
             let mut writer = self.writer.borrow_mut();
             let seal = writer.seal.as_mut().expect("only a sealed log reopens");
             assert_eq!(seal.cause, SealCause::NoSpace, "only a full disk gets better by itself");
             (seal.retry_now, seal.retry_at_ms) = (false, retry_at_ms);
-        }
+            std::mem::replace(&mut seal.is_told, true)
+        };
+        let dir = self.dir.display();
         match self.try_reopen().await {
-            Ok(()) => tracing::info!(dir = %self.dir.display(), "there is space again: partition reopened"),
-            Err(error) => tracing::warn!(dir = %self.dir.display(), %error, "the partition stays sealed"),
+            Ok(()) => tracing::info!(%dir, "there is space again: partition reopened"),
+            Err(LogError::Io { what, error }) if !was_told => {
+                tracing::warn!(%dir, what, %error, "the partition stays sealed; it is tried again about every second");
+            }
+            Err(error) => tracing::debug!(%dir, %error, "the partition stays sealed"),
         }
     }
 
@@ -141,16 +146,6 @@ impl Log {
         let temporary = path.with_added_extension(TEMPORARY_EXTENSION);
         let file = disk.open(&temporary, OpenHow::CreateEmpty).await?;
         disk.rename(&temporary, &path).await?;
-        disk.sync_dir(&self.dir).await?;
-        Ok(std::sync::Arc::new(Segment::new(&self.dir, base_offset, file)))
-    }
-
-    /// Creates the file of a segment that begins at `base_offset`, with its first space, durable in its directory.
-    pub(super) async fn new_segment(&self, base_offset: Offset) -> io::Result<std::sync::Arc<Segment>> {
-        use crate::segment::file::{FileKind, path};
-        let disk = self.disk();
-        let path = path(&self.dir, base_offset, FileKind::Log);
-        let file = disk.open(&path, OpenHow::CreateNew).await?;
         disk.sync_dir(&self.dir).await?;
         Ok(std::sync::Arc::new(Segment::new(&self.dir, base_offset, file)))
     }

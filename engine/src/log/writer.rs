@@ -49,6 +49,8 @@ pub(super) struct Seal {
     /// When to see whether there is space again.
     pub(super) retry_at_ms: i64,
     pub(super) retry_now: bool,
+    /// It was logged why the log does not reopen.
+    pub(super) is_told: bool,
 }
 
 /// What the write loop does next.
@@ -86,6 +88,8 @@ pub(super) struct Writer {
     pub(super) unanswered: VecDeque<Unanswered>,
     pub(super) producers: ProducerState,
     pub(super) seal: Option<Seal>,
+    /// It was logged that appends are refused, and none has been possible since.
+    pub(super) lack_is_told: bool,
     /// The active segment is old enough to be closed.
     pub(super) roll_is_due: bool,
     /// Somebody waits for everything written to be durable, caching or not.
@@ -125,6 +129,7 @@ impl Writer {
             unanswered: VecDeque::new(),
             producers,
             seal: None,
+            lack_is_told: false,
             roll_is_due: false,
             sync_is_due: false,
             syncing: false,

@@ -20,7 +20,7 @@ use crate::disk::{DiskFile, Done, FileInfo, Op, OpenHow, Residency, VolumeInfo};
 /// Files that nothing can reach any more are looked for after so many openings.
 const SWEEP_EVERY_OPENS: u64 = 64;
 
-/// A volume that is not full; a full one shows itself by [`SimOptions::no_space`].
+/// A volume without [`SimOptions::capacity_bytes`].
 const VOLUME: VolumeInfo = VolumeInfo { total_bytes: 1 << 40, usable_bytes: 1 << 39 };
 
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl World {
             }
             Op::Volume { path } => {
                 self.tree.list(&path)?;
-                Ok(Done::Volume(VOLUME))
+                Ok(Done::Volume(self.volume()))
             }
             Op::CreateDir { path } => {
                 let place = self.tree.place(&path)?;
@@ -363,10 +363,18 @@ impl World {
     fn has_space(&self, node: u64, position: u64, length: u64) -> bool {
         let Some(capacity_bytes) = self.options.capacity_bytes else { return true };
         let needed = self.files.get(&node).map_or(0, |inode| inode.unallocated_pages(position, length));
+        needed == 0 || (self.used_pages() + needed).saturating_mul(PAGE_BYTES) <= capacity_bytes
+    }
+
+    fn used_pages(&self) -> u64 {
         let named = self.tree.named();
-        let used: u64 =
-            self.files.iter().filter(|(node, _)| named.contains(node)).map(|(_, inode)| inode.allocated_pages()).sum();
-        needed == 0 || (used + needed).saturating_mul(PAGE_BYTES) <= capacity_bytes
+        self.files.iter().filter(|(node, _)| named.contains(node)).map(|(_, inode)| inode.allocated_pages()).sum()
+    }
+
+    fn volume(&self) -> VolumeInfo {
+        let Some(total_bytes) = self.options.capacity_bytes else { return VOLUME };
+        let used_bytes = self.used_pages().saturating_mul(PAGE_BYTES);
+        VolumeInfo { total_bytes, usable_bytes: total_bytes.saturating_sub(used_bytes) }
     }
 
     /// Gives back the memory of removed files that are closed and that no crash can bring back.

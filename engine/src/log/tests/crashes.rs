@@ -83,7 +83,7 @@ impl Machine {
 
     fn start(&mut self, clean: bool) -> (Rc<dyn Disk>, Option<Rc<Log>>) {
         let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
-        let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::<ManualClock>::clone(&self.clock) };
+        let env = LogEnv::new(Rc::clone(&disk), Arc::<ManualClock>::clone(&self.clock));
         let config = LogConfig {
             segment_bytes: 20_000,
             index_interval_bytes: 500,
@@ -374,7 +374,7 @@ pub(super) fn on_quiet_disk(
     let simulation = Simulation::new(1, SimOptions::default());
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let env = LogEnv { disk: Rc::clone(&disk), clock };
+    let env = LogEnv::new(Rc::clone(&disk), clock);
     block_on(&*disk, async {
         let log = Log::create(env, DIR.into(), ID, config).await.unwrap();
         let drive = Rc::clone(&log).drive();
@@ -489,7 +489,7 @@ pub(super) fn open_after_power_cut(simulation: &Simulation, config: LogConfig) -
 
 fn open_again(simulation: &Simulation, config: LogConfig) -> (Rc<dyn Disk>, Rc<Log>) {
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
-    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
     let log = block_on(&*disk, Log::open(env, DIR.into(), ID, config, StartInfo::default())).unwrap();
     (disk, log)
 }

@@ -21,7 +21,7 @@ async fn append_many(log: &Log, count: i64) {
 /// The largest timestamp after a start, less the workload's first.
 fn largest_after_start(simulation: &Simulation, clean: bool, checkpoint: CheckpointEntry) -> i64 {
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
-    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
     let start = StartInfo { clean, checkpoint: Some(checkpoint) };
     block_on(&*disk, async {
         let log = Log::open(env, DIR.into(), ID, LogConfig::default(), start).await.unwrap();
@@ -106,7 +106,7 @@ fn a_crash_while_indexes_are_rebuilt_leaves_no_part_of_one() {
         });
         simulation.crash_process();
         let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
-        let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+        let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
         let start = StartInfo { clean: false, checkpoint: checkpoint.clone() };
         block_on(&*disk, async {
             let open = Log::open(env, DIR.into(), ID, config.clone(), start);

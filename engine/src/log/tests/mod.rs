@@ -47,7 +47,7 @@ impl Place {
     }
 
     pub(super) fn env(&self) -> LogEnv {
-        LogEnv { disk: Rc::clone(&self.disk), clock: Arc::<ManualClock>::clone(&self.clock) }
+        LogEnv::new(Rc::clone(&self.disk), Arc::<ManualClock>::clone(&self.clock))
     }
 
     pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {

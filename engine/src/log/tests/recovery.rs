@@ -315,12 +315,12 @@ fn a_log_that_was_deleted_beyond_its_end_opens_after_a_crash_at_any_step() {
         let simulation = Simulation::new(steps, SimOptions::default());
         let clock = Arc::new(ManualClock::new(NOW_MS));
         let open = async |disk: &Rc<dyn Disk>| {
-            let env = LogEnv { disk: Rc::clone(disk), clock: Arc::<ManualClock>::clone(&clock) };
+            let env = LogEnv::new(Rc::clone(disk), Arc::<ManualClock>::clone(&clock));
             Log::open(env, dir.into(), ID, LogConfig::default(), StartInfo::default()).await
         };
         let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
         block_on(&*disk, async {
-            let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::<ManualClock>::clone(&clock) };
+            let env = LogEnv::new(Rc::clone(&disk), Arc::<ManualClock>::clone(&clock));
             drop(Log::create(env, dir.into(), ID, LogConfig::default()).await.unwrap());
             let mut meta = crate::partition_meta::PartitionMeta::new(ID);
             meta.log_start = offset(4);

@@ -1,0 +1,156 @@
+//! What lies between redb and its file: space that is allocated before it is used, and a memory of what went wrong.
+//!
+//! redb cannot tell a full disk from a failed sync once a commit has failed; the store must, because the one is refused and the other ends
+//! it. Decides nothing; `store.rs` opens its database through it.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{Database, StorageBackend};
+use ringmill_engine::disk::is_full;
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// A database that passes its checks is small: redb's cache need not be larger than this.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Gives the database's storage, again after each failed write.
+pub(super) type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBackend>> + Send>;
+
+/// What has gone wrong under the database, told from outside of it.
+#[derive(Debug, Default)]
+pub(super) struct StorageFaults {
+    /// A sync failed: what was durable before it is no longer known. Never taken back.
+    pub(super) sync_failed: AtomicBool,
+    /// There was no space for a write.
+    pub(super) found_full: AtomicBool,
+}
+
+/// The real file. All of it is allocated, so that a commit, which writes pages anew and not in place, mostly needs no space that is not
+/// there already: deleting a topic must be possible on a full disk.
+#[derive(Debug)]
+struct FileStorage {
+    backend: FileBackend,
+    /// The same file.
+    file: File,
+}
+
+impl FileStorage {
+    fn open(file: File) -> io::Result<FileStorage> {
+        let length = file.metadata()?.len();
+        if length > 0
+            && let Err(error) = allocate(&file, length)
+        {
+            // An older database, on a disk without room for it now: its commits find out for themselves.
+            tracing::debug!(%error, length, "the metadata database is not wholly allocated");
+        }
+        let backend = FileBackend::new(file.try_clone()?).map_err(io::Error::other)?;
+        Ok(FileStorage { backend, file })
+    }
+}
+
+/// Makes sure of the first `length` bytes, and of the file's length; where a file system cannot, that is no failure.
+fn allocate(file: &File, length: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        allocated => Ok(allocated?),
+    }
+}
+
+impl StorageBackend for FileStorage {
+    fn len(&self) -> io::Result<u64> {
+        self.backend.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        if length > self.backend.len()? {
+            allocate(&self.file, length)?;
+        }
+        self.backend.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.backend.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.backend.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.backend.close()
+    }
+}
+
+/// The storage of a real file; with `create` it is made anew.
+pub(super) fn open_file_storage(path: PathBuf, create: bool) -> OpenStorage {
+    Box::new(move || {
+        let file = File::options().read(true).write(true).create(create).truncate(create).open(&path)?;
+        Ok(Box::new(FileStorage::open(file)?) as Box<dyn StorageBackend>)
+    })
+}
+
+/// Opens the database, or makes it where the storage is empty.
+pub(super) fn open_database(open_storage: &mut OpenStorage, faults: &Arc<StorageFaults>) -> io::Result<Database> {
+    let inner = open_storage().inspect_err(|error| faults.note_full(error))?;
+    let storage = Storage { inner, faults: Arc::clone(faults) };
+    let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(storage);
+    opened.map_err(|error| match error {
+        redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
+    })
+}
+
+impl StorageFaults {
+    fn note_full(&self, error: &io::Error) {
+        if is_full(error) {
+            self.found_full.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Any storage, watched.
+struct Storage {
+    inner: Box<dyn StorageBackend>,
+    faults: Arc<StorageFaults>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(out)
+    }
+}
+
+impl StorageBackend for Storage {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.inner.set_len(length).inspect_err(|error| self.faults.note_full(error))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data().inspect_err(|_| self.faults.sync_failed.store(true, Ordering::Relaxed))
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data).inspect_err(|error| self.faults.note_full(error))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+}
