@@ -21,7 +21,9 @@ fn main() -> io::Result<()> {
     batches()?;
     requests()?;
     responses()?;
-    engine()
+    engine()?;
+    texts()?;
+    scripts()
 }
 
 fn put(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -216,4 +218,58 @@ fn recovery(log: &[u8]) -> io::Result<()> {
     let end = torn.len();
     torn[end - 150..end - 100].fill(0);
     put("engine_recovery", "torn", &[&[CHECKPOINT, 6][..], &file(0, 0, &torn)].concat())
+}
+
+fn texts() -> io::Result<()> {
+    let file = b"[broker]\n\"num.partitions\" = 3\nlog.dirs = \"/data\"\n\n[topic]\nretention.ms = 0x10\n\"write.caching\" = true\n\n[ringmill]\ncores = 2\n";
+    put("config_file", "sections", file)?;
+    put("config_file", "mistakes", b"[brokr]\na = 1\n[topic]\nretention.msx = [1]\nsegment.bytes = 1.5\n")?;
+    put(
+        "config_file",
+        "environment",
+        b"topic.segment.ms = \"5\"\n\0BROKER__NUM_PARTITIONS=7\nRINGMILL__IO=posix\nX=1\n",
+    )?;
+    put("cli_record", "all", br#"{"topic":"t","partition":3,"offset":0,"timestamp_ms":5,"key_hex":"ff00","value":"caf\u00e9","headers":[{"name":"h","value":"1"},{"name_hex":"ff","value":null}]}"#)?;
+    put("cli_record", "null", br#"{"key":null,"value":null}"#)?;
+    for (name, place) in
+        [("ago", "1h30m-ago"), ("time", "2026-11-21T13:00:00.5+01:00"), ("offset", "1000"), ("last", "-10")]
+    {
+        put("cli_place", name, place.as_bytes())?;
+    }
+    put("cli_place", "word", b"earliest")
+}
+
+/// A piece of bytes with its length, as scripts take them.
+fn piece(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).expect("it is short").to_be_bytes(), bytes].concat()
+}
+
+/// Inputs that are read step by step: any bytes are a sequence, so a few that look random are a good beginning.
+fn scripts() -> io::Result<()> {
+    for target in ["fetch_sessions", "engine_producers_model", "config_alterations"] {
+        let mut state: u32 = 1;
+        for name in ["one", "two", "three"] {
+            let bytes = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state.to_be_bytes()[0]
+            });
+            put(target, name, &bytes.take(200).collect::<Vec<_>>())?;
+        }
+    }
+    let topic = br#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","partitions":3,"placement":2,"created_ms":1,"settings":{"retention.ms":"5"}}"#;
+    let rows = [
+        &[0][..],
+        &piece(b"logs"),
+        &piece(topic),
+        &[4, 0, 200],
+        &[2],
+        &piece(b"1"),
+        &piece(br#"{"num.partitions":"4"}"#),
+    ];
+    put("metadata_rows", "topic", &rows.concat())?;
+    let deletion = [&[1][..], &piece(b"67e55044-10b1-426f-9247-bb680e5fe0c8"), &piece(b"gone"), &[4, 1, 210]];
+    put("metadata_rows", "deletion", &deletion.concat())?;
+    put("metadata_database", "untouched", &[])?;
+    let flipped = [&[0, 0, 9][..], &piece(&[255]), &[0, 16, 8], &piece(&[1, 2, 3, 4]), &[1, 0, 64], &piece(&[0; 16])];
+    put("metadata_database", "flipped", &flipped.concat())
 }

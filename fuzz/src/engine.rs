@@ -13,6 +13,8 @@ use ringmill_engine::partition_meta::PartitionMeta;
 use ringmill_engine::producer_state::ProducerState;
 use ringmill_engine::verify::{ProblemKind, VerifyOptions, verify};
 
+use crate::scratch;
+
 /// Producer snapshots: what decodes is encoded to something that decodes to the same.
 pub fn producers(data: &[u8]) {
     let Ok(state) = ProducerState::decode(data) else { return };
@@ -31,21 +33,21 @@ pub fn verified(data: &[u8]) {
     let Some((offset_index, rest)) = rest.split_at_checked(offset_bytes.into()) else { return };
     let Some((time_index, log)) = rest.split_at_checked(time_bytes.into()) else { return };
     let files = [(LOG, log), (OFFSET_INDEX, offset_index), (TIME_INDEX, time_index)];
-    in_directory(|directory| {
-        for (name, bytes) in files {
-            fs::write(directory.join(name), bytes).expect("a small file can be written");
-        }
-        let limit = DecompressLimit { output_bytes_max: 1 << 20, ..DecompressLimit::default() };
-        let report = verify(directory, VerifyOptions { records: Some(limit) }).expect("there is a segment");
-        let segment = report.segments().next().expect("there is a segment");
-        assert!(segment.bytes + segment.zero_bytes <= log.len() as u64);
-        if segment.bytes + segment.zero_bytes < log.len() as u64 {
-            assert!(report.problems().any(|problem| problem.kind == ProblemKind::Damage), "unread bytes are a problem");
-        }
-        for (name, bytes) in files {
-            assert_eq!(fs::read(directory.join(name)).expect("it is still there"), bytes, "{name} was changed");
-        }
-    });
+    let directory = scratch::directory();
+    let directory = directory.path();
+    for (name, bytes) in files {
+        fs::write(directory.join(name), bytes).expect("a small file can be written");
+    }
+    let limit = DecompressLimit { output_bytes_max: 1 << 20, ..DecompressLimit::default() };
+    let report = verify(directory, VerifyOptions { records: Some(limit) }).expect("there is a segment");
+    let segment = report.segments().next().expect("there is a segment");
+    assert!(segment.bytes + segment.zero_bytes <= log.len() as u64);
+    if segment.bytes + segment.zero_bytes < log.len() as u64 {
+        assert!(report.problems().any(|problem| problem.kind == ProblemKind::Damage), "unread bytes are a problem");
+    }
+    for (name, bytes) in files {
+        assert_eq!(fs::read(directory.join(name)).expect("it is still there"), bytes, "{name} was changed");
+    }
 }
 
 /// The small files. The first byte chooses which, the second (odd) puts the rest into a sound frame, so that it gets past the
@@ -97,11 +99,4 @@ fn in_frame(magic: &[u8; 8], payload: &[u8]) -> Vec<u8> {
     let mut bytes = [&magic[..], &1_u32.to_be_bytes(), &length.to_be_bytes(), payload].concat();
     bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
     bytes
-}
-
-/// Runs `then` in an empty directory, in memory where there is one.
-fn in_directory(then: impl FnOnce(&Path)) {
-    let memory = Path::new("/dev/shm");
-    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    then(directory.expect("a temporary directory can be made").path());
 }

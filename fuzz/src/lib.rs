@@ -5,9 +5,16 @@
 //! of all drivers is [`TARGETS`]. `scripts/fuzz` runs the targets.
 
 pub mod batch;
+pub mod command_line;
+pub mod config;
 pub mod engine;
+pub mod metadata;
+pub mod producers;
 pub mod recovery;
+pub mod scratch;
+pub mod script;
 pub mod seeded;
+pub mod sessions;
 pub mod wire;
 
 /// A driver under its name: that of its libFuzzer target and of its folder in `corpus/`.
@@ -27,7 +34,15 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wire_frames", driver: wire::frames },
     Target { name: "wire_requests", driver: wire::requests },
     Target { name: "wire_responses", driver: wire::responses },
+    Target { name: "config_file", driver: config::file },
+    Target { name: "config_alterations", driver: config::alterations },
+    Target { name: "cli_record", driver: command_line::record },
+    Target { name: "cli_place", driver: command_line::place },
+    Target { name: "metadata_rows", driver: metadata::rows },
+    Target { name: "metadata_database", driver: metadata::database },
+    Target { name: "fetch_sessions", driver: sessions::sessions },
     Target { name: "engine_producers", driver: engine::producers },
+    Target { name: "engine_producers_model", driver: producers::producers },
     Target { name: "engine_small_files", driver: engine::small_files },
     Target { name: "engine_recovery", driver: recovery::recovery },
     Target { name: "engine_verify", driver: engine::verified },

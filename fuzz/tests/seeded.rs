@@ -40,6 +40,46 @@ fn every_response_decoder_holds_on_any_bytes() {
 }
 
 #[test]
+fn configuration_files_are_read_or_refused() {
+    run("config_file", 500);
+}
+
+#[test]
+fn settings_are_what_their_alterations_have_made_of_them() {
+    run("config_alterations", 500);
+}
+
+#[test]
+fn records_as_json_come_back() {
+    run("cli_record", 10_000);
+}
+
+#[test]
+fn places_are_read_or_refused() {
+    run("cli_place", 20_000);
+}
+
+#[test]
+fn a_sound_database_with_any_rows_opens_or_is_refused() {
+    run("metadata_rows", 200);
+}
+
+#[test]
+fn a_database_with_flipped_bytes_opens_or_is_refused() {
+    run("metadata_database", 200);
+}
+
+#[test]
+fn fetch_sessions_are_what_their_requests_have_made_of_them() {
+    run("fetch_sessions", 5_000);
+}
+
+#[test]
+fn what_is_known_of_producers_follows_the_model() {
+    run("engine_producers_model", 5_000);
+}
+
+#[test]
 fn producer_snapshots_hold_on_any_bytes() {
     run("engine_producers", 20_000);
 }

@@ -11,9 +11,9 @@ mod interrupt;
 mod log;
 mod man;
 mod output;
-mod place;
+pub mod place;
 mod produce;
-mod record_json;
+pub mod record_json;
 mod serve;
 mod topic;
 

@@ -21,7 +21,7 @@ const EXPECTED: &str = "expected earliest, latest, an offset (1000), the last so
 
 /// A place in each partition of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// The first record that there is.
     Earliest,
     /// Behind the last one.
@@ -149,7 +149,8 @@ async fn at_time(
 }
 
 /// A timestamp as people read it; the number itself where no calendar has it.
-pub(super) fn format_time(timestamp_ms: i64) -> String {
+#[must_use]
+pub fn format_time(timestamp_ms: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp_ms) * 1_000_000);
     match time {
         _ if timestamp_ms < 0 => "-".to_owned(),

@@ -1,7 +1,7 @@
 //! A record as a line of JSON, and back: what `consume -o json` prints, `produce --input json` takes.
 //!
 //! Bytes that are not UTF-8 stand in hexadecimal under another name (`value_hex`), so that nothing is lost on the way. `log dump`
-//! prints records like this too.
+//! prints records like this too. Public, so that it can be fuzzed.
 
 use bytes::Bytes;
 use ringmill_batch::Record;
@@ -11,11 +11,11 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A record to be written as JSON.
-pub(super) struct JsonRecord<'a> {
+pub struct JsonRecord<'a> {
     /// Left out where it goes without saying.
-    pub(super) partition: Option<i32>,
+    pub partition: Option<i32>,
     /// The record.
-    pub(super) record: &'a Record<'a>,
+    pub record: &'a Record<'a>,
 }
 
 impl Serialize for JsonRecord<'_> {
@@ -107,7 +107,10 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 }
 
 /// Reads a line; the record has no topic yet.
-pub(super) fn parse(line: &[u8]) -> Result<ProducerRecord, String> {
+///
+/// # Errors
+/// What is wrong with the line, to be told to whoever wrote it.
+pub fn parse(line: &[u8]) -> Result<ProducerRecord, String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| {
         // The parser counts lines inside the line that it is given.
         let text = error.to_string();

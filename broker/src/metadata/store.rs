@@ -27,6 +27,9 @@ use crate::config::{BrokerConfig, DynamicSettings, RunningConfig};
 /// How many producer ids one transaction takes, so that a new producer rarely waits for a sync.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
+/// A larger counter cannot have come about: it starts at 0, and every block costs a sync.
+const PRODUCER_ID_MAX: u64 = i64::MAX.unsigned_abs() / 2;
+
 /// A topic's largest number of partitions.
 pub(super) const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 
@@ -203,6 +206,7 @@ impl Store {
                     format: FORMAT_VERSION,
                     cluster_id: options.cluster_id.clone(),
                     next_placement: 0,
+                    next_producer_id: 0,
                     topics: Vec::new(),
                     deletions: Vec::new(),
                     brokers: BTreeMap::new(),
@@ -216,6 +220,9 @@ impl Store {
             let expected = options.cluster_id;
             return Err(OpenError::OtherCluster { path: path.to_owned(), found: content.cluster_id, expected });
         }
+        if content.next_producer_id > PRODUCER_ID_MAX {
+            return Err(damaged(format!("the next producer id is {}", content.next_producer_id)));
+        }
         let mut settings_of = |broker: &str| match content.brokers.remove(broker) {
             Some(row) => {
                 serde_json::from_str(&row).map_err(|error| damaged(format!("the row of broker {broker:?}: {error}")))
@@ -228,7 +235,8 @@ impl Store {
         let mut image = MetadataImage::new(&options.cluster_id, running);
         for (name, row) in content.topics {
             let row: TopicRow =
-                serde_json::from_str(&row).map_err(|error| damaged(format!("the row of topic {name}: {error}")))?;
+                serde_json::from_str(&row).map_err(|error| damaged(format!("the row of topic {name:?}: {error}")))?;
+            row.check(&name, &image).map_err(|why| damaged(format!("the row of topic {name:?}: {why}")))?;
             let config = image.running.topic_defaults().resolve(&row.settings);
             let config = config.map_err(|error| OpenError::Topic { topic: name.clone(), why: error.to_string() })?;
             let topic = Arc::new(row.into_topic(&name, config));
@@ -347,7 +355,8 @@ impl Store {
             numbers.insert("next producer id", first + PRODUCER_ID_BLOCK.unsigned_abs())?;
             Ok(first)
         })?;
-        let first = i64::try_from(first).expect("the counter starts at 0 and rises by 1000: it never comes near 2^63");
+        let first = i64::try_from(first)
+            .expect("it was compared with this when the database was opened, and 2^63 ids last for ever");
         Ok(first..first + PRODUCER_ID_BLOCK)
     }
 
@@ -437,6 +446,18 @@ impl TopicRow {
         }
     }
 
+    /// Whether a topic with this row could have been made. The name is that of directories, the number that of logs to be opened.
+    fn check(&self, name: &str, before: &MetadataImage) -> Result<(), String> {
+        check_topic_name(name)?;
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&self.partitions) {
+            return Err(format!("{} partitions", self.partitions));
+        }
+        match before.names.get(self.id.as_bytes()) {
+            Some(other) => Err(format!("its id is that of topic {other}, too")),
+            None => Ok(()),
+        }
+    }
+
     fn into_topic(self, name: &str, config: TopicConfig) -> Topic {
         Topic {
             name: name.into(),
@@ -455,6 +476,7 @@ struct Content {
     format: u64,
     cluster_id: String,
     next_placement: u64,
+    next_producer_id: u64,
     topics: Vec<(String, String)>,
     deletions: Vec<String>,
     brokers: BTreeMap<String, String>,
@@ -476,6 +498,7 @@ fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
         format: number("format version")?,
         cluster_id: words.get("cluster id")?.map_or_else(String::new, |id| id.value().to_owned()),
         next_placement: number("next placement")?,
+        next_producer_id: number("next producer id")?,
         topics,
         deletions,
         brokers,
