@@ -38,6 +38,13 @@ impl EpochList {
         self.0.last().expect("the list is never empty").0
     }
 
+    /// The reign in which the record at `offset` was appended; `None` when it is older than all that are known.
+    #[must_use]
+    pub fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let later = self.0.partition_point(|&(_, began)| began <= offset);
+        Some(self.0[later.checked_sub(1)?].0)
+    }
+
     /// Begins `epoch` at `start`, the end of the log. Reigns that left no record are forgotten: nobody can ask for them.
     ///
     /// # Panics
@@ -92,6 +99,13 @@ mod tests {
 
     fn list(entries: &[(i32, i64)]) -> EpochList {
         EpochList::from_entries(entries.iter().map(|&(e, o)| (epoch(e), offset(o))).collect()).unwrap()
+    }
+
+    #[test]
+    fn every_offset_lies_in_the_reign_that_began_last_before_it() {
+        let epochs = list(&[(2, 10), (4, 20)]);
+        let at = |value| epochs.at(offset(value)).map(LeaderEpoch::get);
+        assert_eq!([at(9), at(10), at(19), at(20), at(99)], [None, Some(2), Some(2), Some(4), Some(4)]);
     }
 
     #[test]

@@ -416,8 +416,6 @@ impl FileRange for SegmentRange {
     }
 
     fn read_failed(&self, position: u64, length: u64, error: &io::Error) {
-        let identity = self.reader.identity();
-        tracing::error!(?identity, segment = %self.segment.base_offset(), position, length, %error, "a range of the log cannot be read");
-        self.reader.report_damage(&self.segment, position, length);
+        self.reader.report_unreadable(&self.segment, position, length, error);
     }
 }

@@ -8,13 +8,15 @@ use std::path::Path;
 
 use ringmill_batch::Offset;
 
-use super::read::{LogReader, visible_length};
+use super::read::{LogReader, visible_end};
 use super::{Log, LogEnv};
 use crate::data_dir::durable_file::{self, Format};
+use crate::disk::Disk;
 use crate::producer_state::{ActiveProducer, ProducerState, SnapshotError};
+use crate::segment::Segment;
+use crate::segment::damage::{self, BatchEnd};
 use crate::segment::file::{self, FileKind};
 use crate::segment::headers::HeaderWalk;
-use crate::segment::rebuild::into_io;
 
 /// About a megabyte is the most that [`ProducerState`] encodes to. Snapshots of version 1 had no timestamps; they are passed over
 /// like damaged ones, which costs one replay.
@@ -55,27 +57,22 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
     let mut headers = 0_usize;
     for (number, segment) in segments.iter().enumerate() {
         let next_base = segments.get(number + 1).map_or(end, |next| next.base_offset());
-        let visible = visible_length(segment, &watermarks);
-        if next_base <= from || visible == 0 {
+        let visible = visible_end(segment, &watermarks, &segments);
+        if next_base <= from || visible.position == 0 {
             continue;
         }
-        let first = reader.find(&*env.disk, segment, from.max(segment.base_offset()), visible).await;
-        // Damage in an older segment does not keep the partition from opening: its fetch says so.
-        let Ok((mut position, mut header)) = first else { continue };
-        let mut walk = HeaderWalk::new(&*env.disk, segment, visible);
-        loop {
-            state.advance(&header, now_ms);
-            position += header.total_bytes() as u64;
-            if position >= visible || header.next_offset() >= end {
-                break;
-            }
-            header = match walk.header(position, header.next_offset()).await {
-                Ok(header) => header,
-                Err(fault) => {
-                    tracing::warn!(segment = %segment.base_offset(), error = %into_io(fault), "producer state may be incomplete");
-                    break;
+        let Some(mut here) = first_behind(&*env.disk, reader, segment, from, visible).await else { continue };
+        let mut walk = HeaderWalk::new(&*env.disk, segment, visible.position);
+        while here.offset < visible.offset.min(end) {
+            match walk.header(here.position, here.offset).await {
+                Ok(header) => {
+                    state.advance(&header, now_ms);
+                    let position = here.position + header.total_bytes() as u64;
+                    here = BatchEnd { position, offset: header.next_offset() };
                 }
-            };
+                // Damage does not keep the partition from opening: its fetch says so. What lies behind it counts.
+                Err(fault) => here = damage::mark(&*env.disk, segment, fault, here.offset, visible).await?,
+            }
             headers += 1;
             if headers.is_multiple_of(HEADERS_PER_TURN) {
                 crate::turn::yield_now().await;
@@ -83,6 +80,27 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
         }
     }
     Ok(state)
+}
+
+/// Where the batch of `from` begins, or the first good one behind it.
+async fn first_behind(
+    disk: &dyn Disk,
+    reader: &LogReader,
+    segment: &Segment,
+    from: Offset,
+    visible: BatchEnd,
+) -> Option<BatchEnd> {
+    let mut from = from.max(segment.base_offset());
+    while from < visible.offset {
+        match reader.find(disk, segment, from, visible).await {
+            Ok((position, header)) => return Some(BatchEnd { position, offset: header.base_offset }),
+            Err(error) => {
+                tracing::warn!(segment = %segment.base_offset(), %error, "producer state may be incomplete");
+                from = segment.damage_holding(from)?.offsets.end;
+            }
+        }
+    }
+    None
 }
 
 /// Removes, durably, snapshots ahead of the log's `end`: once it had grown past them, they would be taken for its own.

@@ -7,16 +7,17 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use ringmill_batch::{BatchHeader, LeaderEpoch, Offset};
+use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_stored};
 use tokio::sync::watch;
 
 use super::Identity;
 use super::watermarks::{LogState, Watermarks};
 use crate::disk::Disk;
 use crate::epochs::EpochList;
-use crate::segment::Segment;
+use crate::segment::damage::{self, BatchEnd, is_device_error};
 use crate::segment::headers::{HeaderFault, HeaderWalk};
 use crate::segment::offset_index::OffsetEntry;
+use crate::segment::{DamagedRange, Segment};
 
 /// The segments of a log at one moment, oldest first; never empty.
 pub(crate) type Snapshot = Arc<Vec<Arc<Segment>>>;
@@ -118,12 +119,19 @@ impl LogReader {
         epochs.end_of(asked, end).map(|(epoch, end)| (epoch, end.max(log_start)))
     }
 
-    /// A read or send of a planned range failed: the next plan that meets it answers with an error.
-    pub fn report_damage(&self, segment: &Segment, position: u64, length: u64) {
+    /// Every damaged range that is known, oldest first. It is refused with [`ReadError::Damaged`]; all else is served.
+    #[must_use]
+    pub fn damaged_ranges(&self) -> Vec<DamagedRange> {
+        self.snapshot().iter().flat_map(|segment| segment.damaged_ranges()).collect()
+    }
+
+    /// A send of a planned range failed. From now on plans look at each batch there before they give it, and mark those that cannot be
+    /// read.
+    pub fn report_unreadable(&self, segment: &Segment, position: u64, length: u64, error: &io::Error) {
         let visible = visible_length(segment, &self.watermarks());
         // A range that a reopening has cut since is not damaged, it is gone.
         if position < visible && length > 0 {
-            segment.mark_damaged(position..position.saturating_add(length).min(visible));
+            segment.suspect(position..position.saturating_add(length).min(visible), error);
         }
     }
 
@@ -159,20 +167,24 @@ impl LogReader {
                 next_offset: from,
             });
         }
-        let visible = visible_length(&segment, &watermarks);
+        let visible = visible_end(&segment, &watermarks, &segments);
         let (position, first) = self.find(disk, &segment, from, visible).await?;
 
         let wanted = if whole_first { limit_bytes.max(first.total_bytes() as u64) } else { limit_bytes };
-        let mut end = visible.min(position.saturating_add(wanted));
-        if let Some(damage) = segment.damage_after(position) {
-            if damage.start < position + first.total_bytes() as u64 {
-                return Err(ReadError::Damaged {
-                    segment: segment.base_offset(),
-                    position: damage.start.max(position),
-                });
+        let mut end = visible.position.min(position.saturating_add(wanted));
+        let first_end = position + first.total_bytes() as u64;
+        if let Some(suspect) = segment.suspect_after(position) {
+            if suspect.start < first_end {
+                self.look_at(disk, &segment, position, &first, visible).await?;
+                end = end.min(first_end);
+            } else {
+                end = end.min(suspect.start);
             }
-            end = end.min(damage.start);
         }
+        if let Some(damage) = segment.damage_start_behind(first.base_offset) {
+            end = end.min(damage);
+        }
+        let visible = visible.position;
         let next_offset = match segments.get(number) {
             _ if end < visible => first.next_offset(),
             Some(next) => next.base_offset(),
@@ -184,67 +196,130 @@ impl LogReader {
         Ok(ReadPlan { segment, position, length: end - position, next_offset })
     }
 
-    /// The batch of `segment` that holds `wanted`, or the first after it. `wanted` lies before the visible end.
+    /// The batch of `segment` that holds `wanted`, which lies before the visible end. Damage on the way is marked, and gone around if
+    /// `wanted` lies behind it.
     pub(super) async fn find(
         &self,
         disk: &dyn Disk,
         segment: &Segment,
         wanted: Offset,
-        visible: u64,
+        visible: BatchEnd,
     ) -> Result<(u64, BatchHeader), ReadError> {
-        let mut walk = HeaderWalk::new(disk, segment, visible);
-        if let Some(position) = self.hinted(segment, wanted)
-            && let Ok(header) = walk.header(position, wanted).await
-            && header.base_offset == wanted
-        {
-            return Ok((position, header));
-        }
-        let start = self.indexed(disk, segment, wanted, visible).await?;
-        let (mut position, mut at_least) = start.unwrap_or((0, segment.base_offset()));
-        loop {
-            let header = match walk.header(position, at_least).await {
-                Ok(header) => header,
-                Err(fault) => return Err(damaged(segment, fault, visible)),
-            };
-            if header.last_offset() >= wanted {
+        for _ in 0..DETOURS_MAX {
+            if let Some(damage) = segment.damage_holding(wanted) {
+                return Err(refused(segment, &damage));
+            }
+            let mut walk = HeaderWalk::new(disk, segment, visible.position);
+            if let Some(position) = self.hinted(segment, wanted)
+                && let Ok(header) = walk.header(position, wanted).await
+                && self.check_place(position, &header, visible).is_ok()
+            {
                 return Ok((position, header));
             }
-            position += header.total_bytes() as u64;
-            at_least = header.next_offset();
+            let indexed = self.indexed(disk, segment, wanted, visible.position).await?;
+            let start = BatchEnd { position: 0, offset: segment.base_offset() };
+            let known = [indexed, segment.damage_end_before(wanted)].into_iter().flatten();
+            let mut here = known.fold(start, |best, other| if other.position > best.position { other } else { best });
+            let fault = loop {
+                let header = match walk.header(here.position, here.offset).await {
+                    Ok(header) => header,
+                    Err(fault) => break fault,
+                };
+                if let Err(fault) = self.check_place(here.position, &header, visible) {
+                    break fault;
+                }
+                if header.last_offset() >= wanted {
+                    return Ok((here.position, header));
+                }
+                here = BatchEnd { position: here.position + header.total_bytes() as u64, offset: header.next_offset() };
+            };
+            damage::mark(disk, segment, fault, here.offset, visible).await?;
+        }
+        Err(ReadError::Damaged { segment: segment.base_offset(), position: 0 })
+    }
+
+    /// What the checksum does not cover, and what the log knows better than a header: the reign, and where the segment ends.
+    pub(super) fn check_place(
+        &self,
+        position: u64,
+        header: &BatchHeader,
+        visible: BatchEnd,
+    ) -> Result<(), HeaderFault> {
+        let damaged = |why| Err(HeaderFault::Damaged { position, why });
+        if header.next_offset() > visible.offset {
+            return damaged(format!(
+                "it goes up to offset {}, what follows it begins at {}",
+                header.last_offset(),
+                visible.offset
+            ));
+        }
+        let epochs = self.epochs.read().unwrap_or_else(PoisonError::into_inner);
+        match epochs.at(header.base_offset) {
+            Some(epoch) if epoch.get() != header.leader_epoch => {
+                damaged(format!("leader epoch {} where {} reigned", header.leader_epoch, epoch.get()))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// A position from the index at or before the batch of `wanted`, and the least offset that may stand there. The entry is
-    /// believed only if the batch that it names is there.
+    /// Reads a whole batch from a place where a send has failed, and marks it if it is not good.
+    async fn look_at(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        position: u64,
+        header: &BatchHeader,
+        visible: BatchEnd,
+    ) -> Result<(), ReadError> {
+        let fault = match disk.read_at(segment.file(), position, header.total_bytes()).await {
+            Ok(bytes) => check_stored(&bytes).err().map(|why| HeaderFault::Damaged { position, why: why.to_string() }),
+            Err(error) => Some(HeaderFault::Io { position, error }),
+        };
+        let Some(fault) = fault else {
+            segment.clear_damage(position..position + header.total_bytes() as u64, header.base_offset);
+            return Ok(());
+        };
+        damage::mark(disk, segment, fault, header.base_offset, visible).await?;
+        Err(ReadError::Damaged { segment: segment.base_offset(), position })
+    }
+
+    /// A batch from the index at or before the one of `wanted`. An entry is believed only if the batch that it names is there.
     async fn indexed(
         &self,
         disk: &dyn Disk,
         segment: &Segment,
         wanted: Offset,
         visible: u64,
-    ) -> Result<Option<(u64, Offset)>, ReadError> {
+    ) -> Result<Option<BatchEnd>, ReadError> {
         let base = segment.base_offset();
-        let is_before = |entry: &OffsetEntry| entry.last_offset(base).is_some_and(|last| last <= wanted);
-        let entry = match segment.offset_index.last_where(disk, is_before).await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(None),
-            Err(error) if is_lost(&error) => {
-                self.distrust(segment, &error.to_string());
-                return Ok(None);
-            }
-            // Nothing is wrong with the file when, say, descriptors have run out.
-            Err(error) => return Err(error.into()),
-        };
-        let position = u64::from(entry.position);
-        let why = match HeaderWalk::new(disk, segment, visible).header(position, base).await {
-            Ok(header) if Some(header.last_offset()) == entry.last_offset(base) => {
-                return Ok(Some((position, header.base_offset)));
-            }
-            Ok(header) => format!("the batch at {position} ends at {}", header.last_offset()),
-            Err(HeaderFault::Damaged { why, .. }) => why,
-            Err(fault) => return Err(damaged(segment, fault, visible)),
-        };
-        self.distrust(segment, &why);
+        let mut before = u64::MAX;
+        for _ in 0..ENTRIES_TRIED_MAX {
+            let is_before = |entry: &OffsetEntry| {
+                u64::from(entry.position) < before && entry.last_offset(base).is_some_and(|last| last <= wanted)
+            };
+            let entry = match segment.offset_index.last_where(disk, is_before).await {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ok(None),
+                Err(error) if is_lost(&error) => {
+                    self.distrust(segment, &error.to_string());
+                    return Ok(None);
+                }
+                // Nothing is wrong with the file when, say, descriptors have run out.
+                Err(error) => return Err(error.into()),
+            };
+            before = u64::from(entry.position);
+            let why = match HeaderWalk::new(disk, segment, visible).header_at(before).await {
+                Ok(header) if Some(header.last_offset()) == entry.last_offset(base) => {
+                    return Ok(Some(BatchEnd { position: before, offset: header.base_offset }));
+                }
+                Ok(header) => format!("the batch at {before} ends at {}", header.last_offset()),
+                Err(HeaderFault::Damaged { why, .. }) => why,
+                // The walk from an earlier entry meets it again, and then knows which offset is lost there.
+                Err(HeaderFault::Io { error, .. }) if is_device_error(&error) => continue,
+                Err(HeaderFault::Io { error, .. }) => return Err(error.into()),
+            };
+            self.distrust(segment, &why);
+        }
         Ok(None)
     }
 
@@ -313,23 +388,23 @@ pub(super) fn visible_length(segment: &Segment, watermarks: &Watermarks) -> u64 
     if segment.base_offset() > watermarks.end_segment { 0 } else { segment.closed_length().unwrap_or(0) }
 }
 
-/// Turns a fault into what a reader is told, and marks what is known to be bad: up to the next index entry nothing can be
-/// found from here, so the range ends where the walk would have ended.
-pub(super) fn damaged(segment: &Segment, fault: HeaderFault, visible: u64) -> ReadError {
-    let position = match fault {
-        HeaderFault::Io { error, .. } if !is_device_error(&error) => {
-            return ReadError::Io(error);
-        }
-        HeaderFault::Io { position, .. } | HeaderFault::Damaged { position, .. } => position,
-    };
-    let end = position.saturating_add(BatchHeader::BYTES as u64).min(visible).max(position + 1);
-    segment.mark_damaged(position..end);
-    ReadError::Damaged { segment: segment.base_offset(), position }
+/// The same with the offset that follows these bytes.
+pub(super) fn visible_end(segment: &Segment, watermarks: &Watermarks, segments: &[Arc<Segment>]) -> BatchEnd {
+    let behind = segments.partition_point(|other| other.base_offset() <= segment.base_offset());
+    let is_last = segment.base_offset() == watermarks.end_segment;
+    let offset = segments.get(behind).filter(|_| !is_last).map_or(watermarks.high_watermark, |next| next.base_offset());
+    BatchEnd { position: visible_length(segment, watermarks), offset }
 }
 
-fn is_device_error(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+fn refused(segment: &Segment, damage: &DamagedRange) -> ReadError {
+    ReadError::Damaged { segment: segment.base_offset(), position: damage.positions.start }
 }
+
+/// Damaged places that one lookup goes around.
+const DETOURS_MAX: usize = 64;
+
+/// Index entries that one lookup tries before it walks from the segment's start.
+const ENTRIES_TRIED_MAX: usize = 8;
 
 /// Whether an index file cannot be used any more and has to be rebuilt.
 fn is_lost(error: &io::Error) -> bool {

@@ -12,10 +12,11 @@ use super::scan::Scan;
 use super::watermarks::{End, Quarantine};
 use crate::checkpoint::SegmentTimes;
 use crate::disk::{Disk, DiskFile, FileInfo, OpenHow};
+use crate::segment::damage::{BatchEnd, is_device_error};
 use crate::segment::file::{self, FileKind};
 use crate::segment::headers::{HeaderFault, HeaderWalk};
 use crate::segment::offset_index::lies_in_segment;
-use crate::segment::rebuild::{into_io, rebuild};
+use crate::segment::rebuild::rebuild;
 use crate::segment::{IndexCursor, SEGMENT_BYTES_MAX, Segment};
 
 /// Everything that the recovery of one segment goes by.
@@ -61,10 +62,8 @@ impl SegmentRecovery<'_> {
         }
         let segment = Arc::new(Segment::new(self.dir, self.base, file));
         let progress = match self.next_base {
-            Some(next_base) if next_base <= self.recovery_point => {
-                self.adopt(&segment, &info, next_base, report).await.map_err(OpenError::io("reading", &path))?
-            }
-            _ => self.check(&segment, &info, &path, report).await?,
+            Some(next_base) if next_base <= self.recovery_point => self.adopt(&segment, &info, next_base, report).await,
+            _ => self.check_or_go_around(&segment, &info, &path, report).await?,
         };
         if let Some(next_base) = self.next_base {
             if progress.end.offset != next_base {
@@ -89,7 +88,7 @@ impl SegmentRecovery<'_> {
         info: &FileInfo,
         next_base: Offset,
         report: &mut RecoveryReport,
-    ) -> io::Result<Progress> {
+    ) -> Progress {
         let largest = match (segment.offset_index.adopt(self.disk).await, segment.time_index.adopt(self.disk).await) {
             (Ok(offset), Ok(time))
                 if offset.is_none_or(|entry| u64::from(entry.position) < info.length)
@@ -99,21 +98,56 @@ impl SegmentRecovery<'_> {
             }
             _ => {
                 report.indexes_rebuilt += 1;
-                // Damage here is the fetch's to meet: the partition is served around it.
-                match rebuild(self.disk, segment, info.length, self.interval_bytes).await {
-                    Ok(cursor) => {
-                        self.finish_indexes(segment, &cursor).await;
-                        cursor.largest()
-                    }
-                    Err(error) => {
-                        tracing::warn!(segment = %self.base, %error, "the indexes of a segment could not be rebuilt");
-                        None
-                    }
-                }
+                self.rebuild_indexes(segment, info, next_base).await
             }
         };
+        self.behind_closed(info, next_base, largest)
+    }
+
+    /// Builds the indexes of a closed segment anew; damage is marked, and the partition is served around it.
+    async fn rebuild_indexes(&self, segment: &Segment, info: &FileInfo, next_base: Offset) -> Option<(i64, Offset)> {
+        let end = BatchEnd { position: info.length, offset: next_base };
+        match rebuild(self.disk, segment, end, self.interval_bytes).await {
+            Ok(cursor) => {
+                self.finish_indexes(segment, &cursor).await;
+                cursor.largest()
+            }
+            Err(error) => {
+                tracing::warn!(segment = %self.base, %error, "the indexes of a segment could not be rebuilt");
+                None
+            }
+        }
+    }
+
+    fn behind_closed(&self, info: &FileInfo, next_base: Offset, largest: Option<(i64, Offset)>) -> Progress {
         let end = End { offset: next_base, position: info.length };
-        Ok(Progress { end, cursor: IndexCursor::resume(largest, 0), last_epoch: *self.epochs.start() })
+        Progress { end, cursor: IndexCursor::resume(largest, 0), last_epoch: *self.epochs.start() }
+    }
+
+    /// Where the device has lost bytes of a closed segment, the rest of it is served: it was durable, and where it ends is known. In
+    /// the last segment nobody could tell what was there, and nothing may be written behind it.
+    async fn check_or_go_around(
+        &self,
+        segment: &Segment,
+        info: &FileInfo,
+        path: &Path,
+        report: &mut RecoveryReport,
+    ) -> Result<Progress, OpenError> {
+        let Unreadable { position, error } = match self.check(segment, info, path, report).await {
+            Ok(progress) => return Ok(progress),
+            Err(CheckFailed::Open(error)) => return Err(error),
+            Err(CheckFailed::Unreadable(unreadable)) => unreadable,
+        };
+        match self.next_base {
+            _ if !is_device_error(&error) => Err(OpenError::io("reading", path)(error)),
+            None => Err(self.quarantine(position, format!("it cannot be read: {error}")).into()),
+            Some(next_base) => {
+                tracing::error!(path = %path.display(), position, %error, "a closed segment cannot be read whole; the rest of it is served");
+                report.indexes_rebuilt += 1;
+                let largest = self.rebuild_indexes(segment, info, next_base).await;
+                Ok(self.behind_closed(info, next_base, largest))
+            }
+        }
     }
 
     /// Checks every batch above the recovery point and cuts a torn tail.
@@ -123,8 +157,7 @@ impl SegmentRecovery<'_> {
         info: &FileInfo,
         path: &Path,
         report: &mut RecoveryReport,
-    ) -> Result<Progress, OpenError> {
-        let reading = |error| OpenError::Io { what: "reading", path: path.to_owned(), error };
+    ) -> Result<Progress, CheckFailed> {
         let file = segment.file();
         if !self.clean {
             // A sync that failed before the stop may have left pages that look right and are not on the device.
@@ -133,10 +166,11 @@ impl SegmentRecovery<'_> {
         let mut progress = self.reach_recovery_point(segment, info, report).await?;
         let start = progress.end.position;
         if !self.clean && info.length > start {
-            self.disk.drop_cache(file, start, info.length - start).await.map_err(reading)?;
+            self.disk.drop_cache(file, start, info.length - start).await.map_err(unreadable(start))?;
         }
         let mut scan = Scan::new(self.disk, file, info.length, !self.clean);
-        let fault = self.scan_batches(segment, &mut scan, info.length, &mut progress).await.map_err(reading)?;
+        let scanned = self.scan_batches(segment, &mut scan, info.length, &mut progress).await;
+        let fault = scanned.map_err(unreadable(progress.end.position))?;
         report.scanned_bytes += progress.end.position - start;
         if let Some(why) = fault {
             self.judge_tail(segment, &mut scan, &progress, why, path, report).await?;
@@ -183,7 +217,7 @@ impl SegmentRecovery<'_> {
         segment: &Segment,
         info: &FileInfo,
         report: &mut RecoveryReport,
-    ) -> Result<Progress, OpenError> {
+    ) -> Result<Progress, CheckFailed> {
         let mut progress = Progress {
             end: End { offset: self.base, position: 0 },
             cursor: IndexCursor::new(),
@@ -192,7 +226,6 @@ impl SegmentRecovery<'_> {
         if self.base >= self.recovery_point {
             return Ok(progress);
         }
-        let path = segment.offset_index.path();
         match self.resume_from_indexes(segment, info, &mut progress).await {
             Ok(true) => {}
             Ok(false) => {
@@ -200,7 +233,14 @@ impl SegmentRecovery<'_> {
                 segment.offset_index.clear();
                 segment.time_index.clear();
             }
-            Err(error) => return Err(OpenError::io("reading", path)(error)),
+            // An index is derived: one that cannot be read is built anew.
+            Err(error) if is_device_error(&error) => {
+                tracing::warn!(segment = %self.base, %error, "the indexes of a segment cannot be read and are rebuilt");
+                report.indexes_rebuilt += 1;
+                segment.offset_index.clear();
+                segment.time_index.clear();
+            }
+            Err(error) => return Err(OpenError::io("reading the indexes of", &segment.path())(error).into()),
         }
         let mut walk = HeaderWalk::new(self.disk, segment, info.length);
         while progress.end.offset < self.recovery_point {
@@ -208,9 +248,9 @@ impl SegmentRecovery<'_> {
                 Ok(header) => header,
                 Err(HeaderFault::Damaged { position, why }) => {
                     let why = format!("{why}; everything below the recovery point {} was durable", self.recovery_point);
-                    return Err(self.quarantine(position, why).into());
+                    return Err(OpenError::from(self.quarantine(position, why)).into());
                 }
-                Err(fault) => return Err(OpenError::io("reading", path)(into_io(fault))),
+                Err(HeaderFault::Io { position, error }) => return Err(unreadable(position)(error)),
             };
             if header.next_offset() > self.recovery_point {
                 // A checkpoint that points into a batch is of no use; the batch is checked like those behind it.
@@ -244,7 +284,7 @@ impl SegmentRecovery<'_> {
             .await?;
         let Some(entry) = entry else { return Ok(time.is_none()) };
         let position = u64::from(entry.position);
-        match HeaderWalk::new(self.disk, segment, info.length).header(position, self.base).await {
+        match HeaderWalk::new(self.disk, segment, info.length).header_at(position).await {
             Ok(header) if Some(header.last_offset()) == entry.last_offset(self.base) => {
                 let largest = time.and_then(|entry| Some((entry.timestamp_ms, entry.last_offset(self.base)?)));
                 progress.cursor = IndexCursor::resume(largest, header.total_bytes() as u64);
@@ -253,6 +293,8 @@ impl SegmentRecovery<'_> {
                 Ok(true)
             }
             Ok(_) | Err(HeaderFault::Damaged { .. }) => Ok(false),
+            // The walk comes by it, and says where it is.
+            Err(HeaderFault::Io { error, .. }) if is_device_error(&error) => Ok(false),
             Err(HeaderFault::Io { error, .. }) => Err(error),
         }
     }
@@ -276,6 +318,10 @@ impl SegmentRecovery<'_> {
                 Ok(header) if !lies_in_segment(self.base, header.last_offset()) => {
                     return Ok(Some(format!("offset {} is too far from the segment's first", header.last_offset())));
                 }
+                // The checksum does not cover the offset, and nothing in a log leaves gaps.
+                Ok(header) if header.base_offset != progress.end.offset => {
+                    return Ok(Some(format!("offset {} where {} is next", header.base_offset, progress.end.offset)));
+                }
                 Ok(header) => progress.pass(segment, &header, self),
                 Err(why) => return Ok(Some(why)),
             }
@@ -293,16 +339,16 @@ impl SegmentRecovery<'_> {
         why: String,
         path: &Path,
         report: &mut RecoveryReport,
-    ) -> Result<(), OpenError> {
-        let reading = |error| OpenError::Io { what: "reading", path: path.to_owned(), error };
+    ) -> Result<(), CheckFailed> {
         let bad = progress.end.position;
-        let data_end = scan.data_end(bad).await.map_err(reading)?;
+        let data_end = scan.data_end(bad).await.map_err(unreadable(bad))?;
         if data_end == bad {
             // Secured space that was never written.
             return Ok(());
         }
         let epochs = progress.last_epoch..=*self.epochs.end();
-        let valid_end = scan.last_valid_end(bad, data_end, progress.end.offset, &epochs).await.map_err(reading)?;
+        let valid_end = scan.last_valid_end(bad, data_end, progress.end.offset, &epochs).await;
+        let valid_end = valid_end.map_err(unreadable(bad))?;
         let verdict = if self.clean {
             Some("the last stop was clean".to_owned())
         } else if self.next_base.is_some() {
@@ -320,7 +366,7 @@ impl SegmentRecovery<'_> {
             None
         };
         if let Some(reason) = verdict {
-            return Err(self.quarantine(bad, format!("{why}; {reason}")).into());
+            return Err(OpenError::from(self.quarantine(bad, format!("{why}; {reason}"))).into());
         }
         let set_aside =
             self.set_aside(scan, bad, data_end).await.map_err(OpenError::io("setting aside the torn tail of", path))?;
@@ -385,6 +431,29 @@ impl SegmentRecovery<'_> {
             (None, _) => segment.set_append_times_ms(info.modified_ms, info.modified_ms),
         }
     }
+}
+
+/// Why a segment could not be checked to its end.
+enum CheckFailed {
+    /// Bytes could not be had.
+    Unreadable(Unreadable),
+    Open(OpenError),
+}
+
+struct Unreadable {
+    /// Everything before it is well.
+    position: u64,
+    error: io::Error,
+}
+
+impl From<OpenError> for CheckFailed {
+    fn from(error: OpenError) -> CheckFailed {
+        CheckFailed::Open(error)
+    }
+}
+
+fn unreadable(position: u64) -> impl FnOnce(io::Error) -> CheckFailed {
+    move |error| CheckFailed::Unreadable(Unreadable { position, error })
 }
 
 impl Progress {

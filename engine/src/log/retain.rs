@@ -12,6 +12,7 @@ use super::seal::REOPEN_DELAY_MS;
 use super::watermarks::SealCause;
 use super::{Log, LogError};
 use crate::segment::Segment;
+use crate::segment::damage::BatchEnd;
 
 impl Log {
     /// Sets going what is due at `now_ms` and gives the time of the next thing that is known to come. Appends bring deadlines
@@ -185,12 +186,14 @@ impl Log {
 
     /// Rebuilds the indexes of closed segments in which a reader met an entry that is wrong.
     async fn mend_indexes(&self) {
-        for segment in self.reader.snapshot().iter() {
+        for pair in self.reader.snapshot().windows(2) {
+            let segment = &pair[0];
             let Some(length) = segment.closed_length() else { continue };
             if !segment.take_index_is_wrong() {
                 continue;
             }
-            match self.rebuild_indexes(segment, length).await {
+            let end = BatchEnd { position: length, offset: pair[1].base_offset() };
+            match self.rebuild_indexes(segment, end).await {
                 Ok(()) => tracing::info!(segment = %segment.base_offset(), "indexes rebuilt"),
                 Err(error) => tracing::warn!(segment = %segment.base_offset(), %error, "indexes not rebuilt"),
             }

@@ -11,6 +11,7 @@ use super::watermarks::{Ends, LogState, SealCause};
 use super::writer::{Seal, tell};
 use super::{AppendError, Log, LogError, producers, recover};
 use crate::disk::OpenHow;
+use crate::segment::damage::BatchEnd;
 use crate::segment::{IndexCursor, Segment};
 
 /// How long a log that was sealed by a full disk waits before it looks for space again.
@@ -90,7 +91,8 @@ impl Log {
             .await
             .map_err(io("reading the producer state"))?;
         if !old_is_empty {
-            self.rebuild_indexes(&old, durable.position).await.map_err(io("rebuilding the indexes"))?;
+            let end = BatchEnd { position: durable.position, offset: durable.offset };
+            self.rebuild_indexes(&old, end).await.map_err(io("rebuilding the indexes"))?;
             old.close(durable.position);
         }
 
@@ -128,7 +130,7 @@ impl Log {
     }
 
     /// Enters every batch before `end` into fresh indexes.
-    pub(super) async fn rebuild_indexes(&self, segment: &Segment, end: u64) -> io::Result<()> {
+    pub(super) async fn rebuild_indexes(&self, segment: &Segment, end: BatchEnd) -> io::Result<()> {
         let interval_bytes = self.writer.borrow().config.index_interval_bytes;
         let cursor = crate::segment::rebuild::rebuild(self.disk(), segment, end, interval_bytes).await?;
         cursor.finish(segment);

@@ -7,9 +7,10 @@ use std::cell::Cell;
 use ringmill_batch::{BatchHeader, DecompressLimit, LeaderEpoch, Offset, TimestampType, read_records};
 
 use super::LogReader;
-use super::read::{ReadError, damaged, visible_length};
+use super::read::{ReadError, visible_end};
 use crate::disk::Disk;
 use crate::segment::Segment;
+use crate::segment::damage::{self, BatchEnd};
 use crate::segment::headers::{HeaderFault, HeaderWalk};
 
 /// A record that was looked up by time.
@@ -38,11 +39,11 @@ impl LogReader {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let (watermarks, segments) = self.view();
         for (number, segment) in segments.iter().enumerate() {
-            let visible = visible_length(segment, &watermarks);
+            let visible = visible_end(segment, &watermarks, &segments);
             let ends_before_start =
                 segments.get(number + 1).is_some_and(|next| next.base_offset() <= watermarks.log_start);
             let is_too_old = segment.largest_timestamp_ms().is_some_and(|(largest_ms, _)| largest_ms < timestamp_ms);
-            if visible == 0 || ends_before_start || is_too_old {
+            if visible.position == 0 || ends_before_start || is_too_old {
                 continue;
             }
             let search = |record_ms: i64| record_ms >= timestamp_ms;
@@ -64,7 +65,7 @@ impl LogReader {
         for segment in segments.iter() {
             let largest_ms = match segment.largest_timestamp_ms() {
                 Some((_, last_offset)) if last_offset < watermarks.log_start => {
-                    let visible = visible_length(segment, &watermarks);
+                    let visible = visible_end(segment, &watermarks, &segments);
                     self.largest_from(disk, segment, watermarks.log_start, visible).await?
                 }
                 known => known.map(|(largest_ms, _)| largest_ms),
@@ -76,7 +77,7 @@ impl LogReader {
             }
         }
         let Some((largest_ms, segment)) = best else { return Ok(None) };
-        let visible = visible_length(segment, &watermarks);
+        let visible = visible_end(segment, &watermarks, &segments);
         let from = self.search_start(disk, segment, largest_ms).await.max(watermarks.log_start);
         self.first_record(disk, segment, from, visible, |record_ms| record_ms >= largest_ms).await
     }
@@ -87,7 +88,7 @@ impl LogReader {
         disk: &dyn Disk,
         segment: &Segment,
         from: Offset,
-        visible: u64,
+        visible: BatchEnd,
     ) -> Result<Option<i64>, ReadError> {
         let largest = Cell::new(None);
         let look = |batch_ms: i64| {
@@ -118,14 +119,14 @@ impl LogReader {
         disk: &dyn Disk,
         segment: &Segment,
         from: Offset,
-        visible: u64,
+        visible: BatchEnd,
         is_wanted: impl Fn(i64) -> bool,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let (mut position, mut header) = match self.find_from(disk, segment, from, visible).await? {
             Some(found) => found,
             None => return Ok(None),
         };
-        let mut walk = HeaderWalk::new(disk, segment, visible);
+        let mut walk = HeaderWalk::new(disk, segment, visible.position);
         for headers in 1_usize.. {
             if is_wanted(header.max_timestamp)
                 && let Some(found) = record_in(disk, segment, position, &header, from, visible, &is_wanted).await?
@@ -133,11 +134,14 @@ impl LogReader {
                 return Ok(Some(found));
             }
             position += header.total_bytes() as u64;
-            if position >= visible {
+            let next = header.next_offset();
+            if next >= visible.offset {
                 break;
             }
-            header =
-                walk.header(position, header.next_offset()).await.map_err(|fault| damaged(segment, fault, visible))?;
+            header = match walk.header(position, next).await {
+                Ok(header) => header,
+                Err(fault) => return Err(damaged(disk, segment, fault, next, visible).await),
+            };
             if headers.is_multiple_of(HEADERS_PER_TURN) {
                 crate::turn::yield_now().await;
             }
@@ -151,15 +155,21 @@ impl LogReader {
         disk: &dyn Disk,
         segment: &Segment,
         from: Offset,
-        visible: u64,
+        visible: BatchEnd,
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
-        let (watermarks, segments) = self.view();
-        let next = segments.iter().find(|other| other.base_offset() > segment.base_offset());
-        let end = next.map_or(watermarks.high_watermark, |next| next.base_offset());
-        if from >= end {
+        if from >= visible.offset {
             return Ok(None);
         }
         self.find(disk, segment, from, visible).await.map(Some)
+    }
+}
+
+/// Marks what a lookup met.
+async fn damaged(disk: &dyn Disk, segment: &Segment, fault: HeaderFault, next: Offset, visible: BatchEnd) -> ReadError {
+    let (HeaderFault::Damaged { position, .. } | HeaderFault::Io { position, .. }) = fault;
+    match damage::mark(disk, segment, fault, next, visible).await {
+        Ok(_) => ReadError::Damaged { segment: segment.base_offset(), position },
+        Err(error) => error.into(),
     }
 }
 
@@ -170,7 +180,7 @@ async fn record_in(
     position: u64,
     header: &BatchHeader,
     from: Offset,
-    visible: u64,
+    visible: BatchEnd,
     is_wanted: &impl Fn(i64) -> bool,
 ) -> Result<Option<TimestampOffset>, ReadError> {
     // Records are not walked when they are produced, so that what fails here may be the producer's doing: nothing is marked.
@@ -180,10 +190,12 @@ async fn record_in(
         let offset = header.base_offset.max(from);
         return Ok(Some(TimestampOffset { offset, timestamp_ms: header.max_timestamp, leader_epoch }));
     }
-    let batch = disk
-        .read_at(segment.file(), position, header.total_bytes())
-        .await
-        .map_err(|error| damaged(segment, HeaderFault::Io { position, error }, visible))?;
+    let batch = match disk.read_at(segment.file(), position, header.total_bytes()).await {
+        Ok(batch) => batch,
+        Err(error) => {
+            return Err(damaged(disk, segment, HeaderFault::Io { position, error }, header.base_offset, visible).await);
+        }
+    };
     let records = read_records(&batch, DecompressLimit::default()).map_err(fault)?;
     for record in records.iter() {
         let record = record.map_err(fault)?;

@@ -49,8 +49,19 @@ impl<'a> HeaderWalk<'a> {
         }
     }
 
-    /// The header at `position`, whose batch must end within the range and must not begin before `at_least`.
-    pub(crate) async fn header(&mut self, position: u64, at_least: Offset) -> Result<BatchHeader, HeaderFault> {
+    /// The header at `position`, whose batch must end within the range and begin with the offset `next`: nothing in a log leaves gaps,
+    /// and the checksum does not cover the offset.
+    pub(crate) async fn header(&mut self, position: u64, next: Offset) -> Result<BatchHeader, HeaderFault> {
+        let header = self.header_at(position).await?;
+        if header.base_offset != next {
+            let why = format!("offset {} where {next} is next", header.base_offset);
+            return Err(HeaderFault::Damaged { position, why });
+        }
+        Ok(header)
+    }
+
+    /// The same where it is not known which offset is next.
+    pub(crate) async fn header_at(&mut self, position: u64) -> Result<BatchHeader, HeaderFault> {
         let damaged = |why: String| HeaderFault::Damaged { position, why };
         if self.end.saturating_sub(position) < BatchHeader::BYTES as u64 {
             return Err(damaged(format!("no header fits before the end at {}", self.end)));
@@ -66,9 +77,6 @@ impl<'a> HeaderWalk<'a> {
             .map_err(|error| damaged(error.to_string()))?;
         if header.total_bytes() as u64 > self.end - position {
             return Err(damaged(format!("a batch of {} bytes passes the end at {}", header.total_bytes(), self.end)));
-        }
-        if header.base_offset < at_least {
-            return Err(damaged(format!("offset {} where {at_least} is next", header.base_offset)));
         }
         if !lies_in_segment(self.base, header.last_offset()) {
             return Err(damaged(format!("offset {} is too far from the segment's first", header.last_offset())));
@@ -92,10 +100,14 @@ impl<'a> HeaderWalk<'a> {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.window.clear();
+                return Err(error);
+            }
         }
-        let bytes = self.disk.read_at(self.file, position, COLD_WINDOW_BYTES.min(left)).await?;
+        // Whoever goes on behind a failed read must not meet the window that was meant for it.
         self.window.clear();
+        let bytes = self.disk.read_at(self.file, position, COLD_WINDOW_BYTES.min(left)).await?;
         self.window.extend_from_slice(&bytes);
         Ok(())
     }

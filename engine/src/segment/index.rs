@@ -208,6 +208,34 @@ impl<E: IndexEntry> SparseIndex<E> {
         Ok(found)
     }
 
+    /// The first entry for which `is_reached` holds; it must hold for all behind that. As good as the file.
+    ///
+    /// # Errors
+    /// As [`SparseIndex::last_where`].
+    pub(crate) async fn first_where(&self, disk: &dyn Disk, is_reached: impl Fn(&E) -> bool) -> io::Result<Option<E>> {
+        let (spilled, before, in_tail) = {
+            let tail = self.lock();
+            let before = tail.entries.partition_point(|entry| !is_reached(entry));
+            (tail.spilled, before, tail.entries.get(before).copied())
+        };
+        if before > 0 || spilled == 0 {
+            return Ok(in_tail);
+        }
+        let file = self.readable(disk).await?;
+        let (mut low, mut high, mut found) = (0, spilled, in_tail);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = read_entry::<E>(disk, &file, middle).await?;
+            if is_reached(&entry) {
+                found = Some(entry);
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(found)
+    }
+
     async fn readable(&self, disk: &dyn Disk) -> io::Result<DiskFile> {
         if let Some(file) = self.opened() {
             return Ok(file);

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use ringmill_batch::{BatchHeader, Offset};
 
 use crate::disk::DiskFile;
 
+pub(crate) mod damage;
 pub(crate) mod file;
 pub(crate) mod headers;
 pub(crate) mod index;
@@ -21,6 +22,9 @@ pub(crate) mod rebuild;
 pub(crate) mod space;
 pub(crate) mod time_index;
 
+pub use damage::DamagedRange;
+
+use damage::{BatchEnd, Damage};
 use file::FileKind;
 use index::SparseIndex;
 use offset_index::OffsetEntry;
@@ -48,7 +52,9 @@ pub struct Segment {
     last_append_ms: AtomicI64,
     /// The largest visible timestamp and the last offset of the first batch that has it.
     largest: Mutex<Option<(i64, Offset)>>,
-    damage: Mutex<Vec<Range<u64>>>,
+    damage: Mutex<Damage>,
+    /// Whether `damage` is worth a look: nearly always it is not.
+    has_damage: AtomicBool,
     /// A reader met an index entry that the data does not bear out.
     index_is_wrong: AtomicBool,
 }
@@ -65,7 +71,8 @@ impl Segment {
             first_append_ms: AtomicI64::new(NEVER),
             last_append_ms: AtomicI64::new(NEVER),
             largest: Mutex::new(None),
-            damage: Mutex::new(Vec::new()),
+            damage: Mutex::default(),
+            has_damage: AtomicBool::new(false),
             index_is_wrong: AtomicBool::new(false),
         }
     }
@@ -141,25 +148,82 @@ impl Segment {
         self.index_is_wrong.swap(false, Ordering::Relaxed)
     }
 
-    /// Marks a range that cannot be served: a read failed there, or its header is not one.
-    pub(crate) fn mark_damaged(&self, range: Range<u64>) {
-        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-        if damage.len() < DAMAGED_RANGES_MAX && !damage.iter().any(|d| d.start <= range.start && range.end <= d.end) {
-            tracing::error!(segment = %self.base_offset, position = range.start, end = range.end, "damaged range");
-            damage.push(range);
-            damage.sort_by_key(|d| d.start);
+    /// Where the data file lies, as long as nobody removes it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.offset_index.path().with_extension("log")
+    }
+
+    /// Marks whole batches that cannot be served, and says so once.
+    pub(crate) fn mark_damaged(&self, positions: Range<u64>, offsets: Range<Offset>, why: String) {
+        let range = DamagedRange { file: self.path(), positions, offsets, why };
+        let is_new = self.with_damage(|damage| damage.add(range.clone()));
+        if is_new {
+            let DamagedRange { file, positions, offsets, why } = range;
+            let (file, position, end) = (file.display(), positions.start, positions.end);
+            tracing::error!(%file, position, end, from = %offsets.start, to = %offsets.end, why, "damaged range: these offsets are refused");
         }
     }
 
-    /// The first damaged range that reaches past `position`.
-    pub(crate) fn damage_after(&self, position: u64) -> Option<Range<u64>> {
-        let damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-        damage.iter().find(|d| d.end > position).cloned()
+    /// The batch at `positions` that begins with `offset` was looked at and is good, whatever was found there before.
+    pub(crate) fn clear_damage(&self, positions: Range<u64>, offset: Offset) {
+        if self.is_damaged() {
+            let was_refused = self.with_damage(|damage| {
+                damage.clear_suspects(positions.clone());
+                damage.remove_at(positions.start, offset)
+            });
+            if was_refused {
+                tracing::warn!(file = %self.path().display(), position = positions.start, "what was a damaged range can be read again");
+            }
+        }
+    }
+
+    /// Where a send failed: whole batches are looked at there before they are served again. Said once.
+    pub(crate) fn suspect(&self, positions: Range<u64>, error: &std::io::Error) {
+        if self.with_damage(|damage| damage.suspect(positions.clone())) {
+            let file = self.path();
+            tracing::error!(file = %file.display(), position = positions.start, end = positions.end, %error, "a range of the log cannot be sent");
+        }
+    }
+
+    /// Whether damage or a suspicion is known.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.has_damage.load(Ordering::Acquire)
+    }
+
+    /// The damaged ranges that are known, in their order.
+    #[must_use]
+    pub fn damaged_ranges(&self) -> Vec<DamagedRange> {
+        if self.is_damaged() { self.with_damage(|damage| damage.ranges().to_vec()) } else { Vec::new() }
+    }
+
+    /// The damaged range that holds `offset`.
+    pub(crate) fn damage_holding(&self, offset: Offset) -> Option<DamagedRange> {
+        self.is_damaged().then(|| self.with_damage(|damage| damage.holding(offset).cloned())).flatten()
+    }
+
+    /// Where the last damaged range before `offset` ends.
+    pub(crate) fn damage_end_before(&self, offset: Offset) -> Option<BatchEnd> {
+        self.is_damaged().then(|| self.with_damage(|damage| damage.end_before(offset))).flatten()
+    }
+
+    /// Where the first damaged range behind `offset` begins.
+    pub(crate) fn damage_start_behind(&self, offset: Offset) -> Option<u64> {
+        self.is_damaged().then(|| self.with_damage(|damage| damage.start_behind(offset))).flatten()
+    }
+
+    /// The first suspicious range that reaches past `position`.
+    pub(crate) fn suspect_after(&self, position: u64) -> Option<Range<u64>> {
+        self.is_damaged().then(|| self.with_damage(|damage| damage.first_suspect_after(position))).flatten()
+    }
+
+    fn with_damage<T>(&self, change: impl FnOnce(&mut Damage) -> T) -> T {
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut damage);
+        self.has_damage.store(!damage.is_empty(), Ordering::Release);
+        result
     }
 }
-
-/// More damage than this in one segment is not told apart; the ranges already known stay refused.
-const DAMAGED_RANGES_MAX: usize = 1024;
 
 impl AsFd for Segment {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -4,51 +4,47 @@
 
 use std::io;
 
-use super::headers::{HeaderFault, HeaderWalk};
+use super::damage::{self, BatchEnd};
+use super::headers::HeaderWalk;
 use super::{IndexCursor, Segment};
 use crate::disk::Disk;
 
 /// Headers between two chances for others on this thread to run.
 const HEADERS_PER_TURN: usize = 512;
 
-/// Empties both indexes in memory and enters every batch before `end`; the new files replace the old ones when they are finished.
+/// Empties both indexes in memory and enters every batch before `end`; the new files replace the old ones when they are finished. What
+/// is damaged is marked and passed over.
 ///
 /// # Errors
-/// The disk's; `InvalidData` when a header is none.
+/// The disk's, when they are no damage.
 pub(crate) async fn rebuild(
     disk: &dyn Disk,
     segment: &Segment,
-    end: u64,
+    end: BatchEnd,
     interval_bytes: u64,
 ) -> io::Result<IndexCursor> {
     segment.offset_index.begin_anew();
     segment.time_index.begin_anew();
     let mut cursor = IndexCursor::new();
-    let mut walk = HeaderWalk::new(disk, segment, end);
-    let (mut position, mut next_offset, mut headers) = (0, segment.base_offset(), 0_usize);
-    while position < end {
-        let header = walk.header(position, next_offset).await.map_err(into_io)?;
-        cursor.advance(segment, &header, position, interval_bytes);
+    let mut walk = HeaderWalk::new(disk, segment, end.position);
+    let mut here = BatchEnd { position: 0, offset: segment.base_offset() };
+    let mut headers = 0_usize;
+    while here.offset < end.offset {
+        match walk.header(here.position, here.offset).await {
+            Ok(header) => {
+                cursor.advance(segment, &header, here.position, interval_bytes);
+                here = BatchEnd { position: here.position + header.total_bytes() as u64, offset: header.next_offset() };
+            }
+            Err(fault) => here = damage::mark(disk, segment, fault, here.offset, end).await?,
+        }
         if segment.offset_index.must_spill() || segment.time_index.must_spill() {
             segment.offset_index.spill(disk).await;
             segment.time_index.spill(disk).await;
         }
-        position += header.total_bytes() as u64;
-        next_offset = header.next_offset();
         headers += 1;
         if headers.is_multiple_of(HEADERS_PER_TURN) {
             crate::turn::yield_now().await;
         }
     }
     Ok(cursor)
-}
-
-/// The fault as an error of the file.
-pub(crate) fn into_io(fault: HeaderFault) -> io::Error {
-    match fault {
-        HeaderFault::Io { error, .. } => error,
-        HeaderFault::Damaged { position, why } => {
-            io::Error::new(io::ErrorKind::InvalidData, format!("at byte {position}: {why}"))
-        }
-    }
 }

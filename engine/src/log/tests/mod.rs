@@ -16,6 +16,7 @@ use crate::disk::{Disk, PosixDisk, block_on};
 
 mod appending;
 mod crashes;
+mod damage;
 mod indexes;
 mod reading;
 mod recovery;

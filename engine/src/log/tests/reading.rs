@@ -145,44 +145,6 @@ fn index_entries_hold_the_last_offset_of_the_batch_at_their_position() {
     assert_eq!(time, [entry(NOW_MS + 24, 14), entry(NOW_MS + 34, 19)].concat());
 }
 
-#[test]
-fn a_damaged_header_stops_plans_inside_and_lets_others_pass() {
-    let place = Place::new();
-    let disk = place.disk.clone();
-    place.run(config(1 << 20), async |log| {
-        for _ in 0..20 {
-            append(log, batch(NOW_MS, 2, 100)).await.unwrap();
-        }
-        let size = log.reader().bytes() / 20;
-        let path = log.dir().join("00000000000000000000.log");
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[usize::try_from(size * 7).unwrap() + 16] = 9;
-        std::fs::write(&path, bytes).unwrap();
-        let reader = log.reader();
-        let damaged = reader.plan(&*disk, offset(14), 1 << 20, true).await;
-        assert!(matches!(damaged, Err(ReadError::Damaged { position, .. }) if position == 7 * size), "{damaged:?}");
-        let before = reader.plan(&*disk, offset(0), 1 << 20, true).await.unwrap();
-        assert_eq!((before.position, before.length), (0, 7 * size), "a plan ends before known damage");
-        let behind = reader.plan(&*disk, offset(30), 1 << 20, true).await.unwrap();
-        assert_eq!(behind.position, 15 * size);
-    });
-}
-
-#[test]
-fn reported_damage_is_refused_from_then_on() {
-    let place = Place::new();
-    let disk = place.disk.clone();
-    place.run(config(1 << 20), async |log| {
-        append(log, batch(NOW_MS, 2, 100)).await.unwrap();
-        let reader = log.reader();
-        let plan = reader.plan(&*disk, offset(0), 1 << 20, true).await.unwrap();
-        reader.report_damage(&plan.segment, plan.position, plan.length);
-        assert!(matches!(reader.plan(&*disk, offset(0), 100, true).await, Err(ReadError::Damaged { .. })));
-        append(log, batch(NOW_MS, 2, 100)).await.unwrap();
-        assert!(reader.plan(&*disk, offset(2), 100, true).await.is_ok());
-    });
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 

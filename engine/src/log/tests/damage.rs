@@ -1,0 +1,245 @@
+//! Damage found while serving: what is refused, what goes on, and what a start makes of a disk that cannot be read.
+
+use std::path::Path;
+
+use super::crashes::{DIR, on_quiet_disk, segment_path};
+use super::*;
+use crate::disk::sim::{Fault, SimDisk, SimOptions};
+use crate::log::{LogReader, ReadError};
+use crate::segment::DamagedRange;
+
+const BATCHES: i64 = 30;
+
+/// Batches of two records; an index entry about every third.
+fn config() -> LogConfig {
+    LogConfig { index_interval_bytes: 500, ..LogConfig::default() }
+}
+
+async fn fill(log: &Log) -> u64 {
+    for number in 0..BATCHES {
+        append(log, batch(NOW_MS + number, 2, 100)).await.unwrap();
+    }
+    log.reader().bytes() / BATCHES.unsigned_abs()
+}
+
+/// Changes bytes of the first segment in place, as rot does.
+fn rot(log: &Log, position: u64, change: impl FnOnce(&mut [u8])) {
+    let path = log.dir().join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    change(&mut bytes[usize::try_from(position).unwrap()..]);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+}
+
+/// Which offsets of the log are refused as damaged, asked one by one; all others must be found where they belong.
+async fn refused(reader: &LogReader, disk: &dyn Disk, size: u64) -> Vec<i64> {
+    let mut refused = Vec::new();
+    for wanted in 0..2 * BATCHES {
+        match reader.plan(disk, offset(wanted), 1, true).await {
+            Ok(plan) => assert_eq!(plan.position, size * u64::try_from(wanted / 2).unwrap(), "looking for {wanted}"),
+            Err(ReadError::Damaged { .. }) => refused.push(wanted),
+            Err(error) => panic!("looking for {wanted}: {error}"),
+        }
+    }
+    refused
+}
+
+fn ranges(reader: &LogReader) -> Vec<(std::ops::Range<u64>, std::ops::Range<i64>)> {
+    let range = |found: DamagedRange| (found.positions, found.offsets.start.get()..found.offsets.end.get());
+    reader.damaged_ranges().into_iter().map(range).collect()
+}
+
+#[test]
+fn a_damaged_header_takes_its_own_batch_and_no_other() {
+    // (byte of the header, what is put there), in every field that a plan reads.
+    for (field, value) in [(16, 9), (8, 0x7f), (10, 0xff), (3, 0x01), (7, 0x01), (7, 0xfe), (15, 0x01), (12, 0x80)] {
+        for damaged in [0, 1, 7, BATCHES - 1] {
+            let place = Place::new();
+            let disk = place.disk.clone();
+            place.run(config(), async |log| {
+                let size = fill(log).await;
+                let at = size * damaged.unsigned_abs();
+                rot(log, at + field, |bytes| bytes[0] = value);
+                let reader = log.reader();
+                let context = format!("byte {field} = {value:#x} in batch {damaged}");
+                assert_eq!(refused(&reader, &*disk, size).await, [2 * damaged, 2 * damaged + 1], "{context}");
+                assert_eq!(ranges(&reader), [(at..at + size, 2 * damaged..2 * damaged + 2)], "{context}");
+                if damaged > 0 {
+                    let before = reader.plan(&*disk, offset(0), 1 << 20, true).await.unwrap();
+                    assert_eq!((before.position, before.length), (0, at), "a plan ends before known damage: {context}");
+                }
+                // Produce goes on, and what is new is read.
+                let appended = append(log, batch(NOW_MS, 2, 100)).await.unwrap();
+                let plan = reader.plan(&*disk, appended.base_offset, 1 << 20, true).await.unwrap();
+                assert_eq!(plan.position, size * BATCHES.unsigned_abs());
+            });
+        }
+    }
+}
+
+#[test]
+fn an_index_whose_entry_names_a_damaged_batch_is_rebuilt_around_it() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let config = LogConfig { segment_bytes: 5000, ..config() };
+    place.run(config, async |log| {
+        let size = fill(log).await;
+        let index = log.dir().join("00000000000000000000.index");
+        let entry = std::fs::read(&index).unwrap()[..8].to_vec();
+        let at = u64::from(u32::from_be_bytes(entry[4..].try_into().unwrap()));
+        rot(log, at + 16, |bytes| bytes[0] = 0);
+        let reader = log.reader();
+        let damaged = i64::try_from(at / size * 2).unwrap();
+        assert!(reader.plan(&*disk, offset(damaged), 1, true).await.is_err());
+        assert_eq!(reader.plan(&*disk, offset(damaged + 2), 1, true).await.unwrap().position, at + size);
+        log.delete_records_before(offset(0)).await.unwrap();
+        while std::fs::read(&index).unwrap()[..8] == entry {
+            crate::turn::yield_now().await;
+        }
+        assert_eq!(ranges(&reader), [(at..at + size, damaged..damaged + 2)]);
+        assert_eq!(reader.plan(&*disk, offset(damaged + 2), 1, true).await.unwrap().position, at + size);
+    });
+}
+
+#[test]
+fn a_failed_send_is_looked_into_batch_by_batch() {
+    let disk = Rc::new(SimDisk::new(1, SimOptions::default()));
+    let simulation = disk.simulation().clone();
+    let disk: Rc<dyn Disk> = disk;
+    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    block_on(&*disk, async {
+        let log = Log::create(env, "/t-0".into(), ID, config()).await.unwrap();
+        let work = async {
+            let size = fill(&log).await;
+            let reader = log.reader();
+            let plan = reader.plan(&*disk, offset(10), 3 * size, true).await.unwrap();
+            let eio = std::io::Error::from(rustix::io::Errno::IO);
+            reader.report_unreadable(&plan.segment, plan.position, plan.length, &eio);
+            let before = reader.plan(&*disk, offset(0), 1 << 20, true).await.unwrap();
+            assert_eq!(before.length, 5 * size, "what lies before it goes out as ever");
+            let first = reader.plan(&*disk, offset(10), 1 << 20, true).await.unwrap();
+            assert_eq!((first.position, first.length), (5 * size, size), "one batch, since it could be read");
+            simulation.inject(&plan.segment.path(), Fault::ReadFails);
+            // The header is cached; the look at the whole batch is what fails.
+            let failed = reader.plan(&*disk, offset(12), 1 << 20, true).await;
+            assert!(matches!(failed, Err(ReadError::Damaged { .. })), "{failed:?}");
+            assert_eq!(refused(&reader, &*disk, size).await, [12, 13]);
+            let third = reader.plan(&*disk, offset(14), 1 << 20, true).await.unwrap();
+            assert_eq!(third.length, (BATCHES.unsigned_abs() - 7) * size, "the suspicion is gone with the look");
+            log.close().await.unwrap();
+        };
+        tokio::join!(Rc::clone(&log).drive(), work);
+    });
+}
+
+#[test]
+fn offsets_that_no_batch_holds_are_refused_and_not_skipped() {
+    // A header that claims too few offsets leaves a gap before the next batch, which is itself good.
+    let place = Place::new();
+    let disk = place.disk.clone();
+    place.run(config(), async |log| {
+        let size = fill(log).await;
+        rot(log, size * 4 + 26, |bytes| bytes[0] = 0);
+        rot(log, size * 4 + 60, |bytes| bytes[0] = 1);
+        assert_eq!(refused(&log.reader(), &*disk, size).await, [9]);
+        assert_eq!(ranges(&log.reader()), [(5 * size..5 * size, 9..10)]);
+    });
+}
+
+#[test]
+fn a_wrong_length_that_fits_hides_no_other_batch() {
+    // The header says nothing wrong about itself: the checksum of this batch does, for the client.
+    for change in [-40_i8, 40] {
+        let place = Place::new();
+        let disk = place.disk.clone();
+        place.run(config(), async |log| {
+            let size = fill(log).await;
+            rot(log, size * 4 + 11, |bytes| bytes[0] = bytes[0].wrapping_add_signed(change));
+            let refused = refused(&log.reader(), &*disk, size).await;
+            assert!(refused.iter().all(|wanted| (10..12).contains(wanted)), "changed by {change}: {refused:?}");
+            let found = log.reader().damaged_ranges();
+            assert!(found.iter().all(|found| found.positions.start > size * 4), "{found:?}");
+            assert_eq!(found.len(), 1, "{found:?}");
+        });
+    }
+}
+
+#[test]
+fn a_closed_segment_cut_short_serves_what_is_left_of_it() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let config = LogConfig { segment_bytes: 5000, ..config() };
+    let (size, entry) = place.run(config.clone(), async |log| fill(log).await);
+    let path = place.dir().join("00000000000000000000.log");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let kept = file.metadata().unwrap().len() / size - 3;
+    file.set_len(kept * size).unwrap();
+    let log = place.open(config, StartInfo { clean: true, checkpoint: Some(entry) }).unwrap();
+    place.drive(&log, async {
+        let reader = log.reader();
+        let next_base = reader.snapshot()[1].base_offset().get();
+        let lost = i64::try_from(kept).unwrap() * 2;
+        assert!(reader.plan(&*disk, offset(lost - 1), 1, true).await.is_ok());
+        let failed = reader.plan(&*disk, offset(lost), 1, true).await;
+        assert!(matches!(failed, Err(ReadError::Damaged { position, .. }) if position == kept * size), "{failed:?}");
+        assert_eq!(ranges(&reader), [(kept * size..kept * size, lost..next_base)]);
+        assert!(reader.plan(&*disk, offset(next_base), 1, true).await.is_ok());
+    });
+}
+
+/// A log of three segments on a simulated disk that is cut off, and what its next start says with `faults` on the way.
+fn start_with(checkpointed: bool, faults: &[&str]) -> Result<(Vec<i64>, usize), OpenError> {
+    let config = LogConfig { segment_bytes: 3000, ..config() };
+    let mut checkpoint = None;
+    let simulation = on_quiet_disk(config.clone(), async |_, _, log| {
+        fill(log).await;
+        checkpoint = Some(log.checkpoint_entry());
+    });
+    simulation.crash_power();
+    for name in faults {
+        simulation.inject(&Path::new(DIR).join(name), Fault::ReadFails);
+    }
+    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let start = StartInfo { clean: false, checkpoint: checkpoint.filter(|_| checkpointed) };
+    block_on(&*disk, async {
+        let log = Log::open(env, DIR.into(), ID, config, start).await?;
+        let reader = log.reader();
+        let mut refused = Vec::new();
+        for wanted in 0..2 * BATCHES {
+            match reader.plan(&*disk, offset(wanted), 1, true).await {
+                Ok(_) => {}
+                Err(ReadError::Damaged { .. }) => refused.push(wanted),
+                Err(error) => panic!("looking for {wanted}: {error}"),
+            }
+        }
+        Ok((refused, log.recovery_report().indexes_rebuilt))
+    })
+}
+
+#[test]
+fn a_start_serves_around_what_it_cannot_read_of_closed_segments() {
+    let first = "00000000000000000000.log";
+    assert_eq!(start_with(false, &[first]).unwrap(), (vec![], 1), "one failed read of the scan");
+    let (refused, _) = start_with(false, &[first, first]).unwrap();
+    assert_eq!(refused, [0, 1], "the header that could not be read");
+    assert_eq!(start_with(true, &[first]).unwrap().0, [0, 1], "nothing is scanned; the first fetch meets it");
+}
+
+#[test]
+fn a_start_rebuilds_indexes_that_it_cannot_read() {
+    for name in ["00000000000000000000.index", "00000000000000000000.timeindex"] {
+        assert_eq!(start_with(true, &[name]).unwrap(), (vec![], 1), "{name}");
+    }
+}
+
+#[test]
+fn a_last_segment_that_cannot_be_read_is_quarantined_by_file_and_position() {
+    for checkpointed in [false, true] {
+        let last = segment_path(40);
+        let Err(error) = start_with(checkpointed, &["00000000000000000040.log"]) else { panic!("it was served") };
+        assert!(matches!(error, OpenError::Quarantined(_)), "{error}");
+        let expected = format!("{} is damaged at byte 0: it cannot be read", last.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+}
