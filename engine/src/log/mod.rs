@@ -29,6 +29,7 @@ mod recover_segment;
 mod retain;
 mod roll;
 mod scan;
+mod scrub;
 mod seal;
 mod sync;
 mod timestamps;
@@ -41,6 +42,7 @@ mod tests;
 pub use config::{LogConfig, UNSYNCED_BYTES_BOUND_MAX};
 pub use read::{LogReader, ReadError, ReadPlan};
 pub use recover::{OpenError, RecoveryReport, StartInfo, TornTail};
+pub use scrub::Scrubbed;
 pub use timestamps::TimestampOffset;
 pub use watermarks::{LogState, Quarantine, SealCause, Watermarks};
 
@@ -89,6 +91,7 @@ pub struct Log {
     /// A sync has ended, well or not, or the log was sealed.
     sync_ended: Notify,
     recovery: RecoveryReport,
+    scrub_pass: RefCell<scrub::Pass>,
 }
 
 /// What a producer is told.

@@ -335,5 +335,6 @@ async fn assemble(
         wake_keeper: Notify::new(),
         sync_ended: Notify::new(),
         recovery: report,
+        scrub_pass: RefCell::default(),
     }))
 }

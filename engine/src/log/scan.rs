@@ -1,4 +1,4 @@
-//! Reads a segment's bytes at start, past a page cache that cannot be trusted, and says which batches are whole.
+//! Reads a segment's bytes, at start and for the scrub, past a page cache that cannot be trusted, and says which batches are whole.
 //!
 //! It decides nothing: what is corruption and what a torn tail is recovery's.
 
@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use ringmill_batch::{BatchHeader, Offset, check_stored};
 
 use crate::disk::{Disk, DiskFile};
+use crate::segment::damage::is_device_error;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -146,7 +147,11 @@ impl<'a> Scan<'a> {
         let held = position >= self.buffer_position
             && position + length as u64 <= self.buffer_position + self.buffer.len() as u64;
         if !held {
-            self.buffer = self.read(position, length.max(CHUNK_BYTES)).await?;
+            self.buffer = match self.read(position, length.max(CHUNK_BYTES)).await {
+                // What is asked for may be well, and only something behind it not.
+                Err(error) if is_device_error(&error) && length < CHUNK_BYTES => self.read(position, length).await?,
+                read => read?,
+            };
             self.buffer_position = position;
         }
         let start = usize::try_from(position - self.buffer_position).expect("within the buffer");

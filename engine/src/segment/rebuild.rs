@@ -30,6 +30,10 @@ pub(crate) async fn rebuild(
     let mut here = BatchEnd { position: 0, offset: segment.base_offset() };
     let mut headers = 0_usize;
     while here.offset < end.offset {
+        if let Some(known) = segment.damage_holding(here.offset) {
+            here = BatchEnd { position: known.positions.end, offset: known.offsets.end };
+            continue;
+        }
         match walk.header(here.position, here.offset).await {
             Ok(header) => {
                 cursor.advance(segment, &header, here.position, interval_bytes);

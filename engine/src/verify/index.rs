@@ -15,9 +15,10 @@ const OFFSET_ENTRY_BYTES: usize = 8;
 const TIME_ENTRY_BYTES: usize = 12;
 
 /// No index is larger: an entry for each of 2³¹ positions would still be a mistake.
-const INDEX_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const INDEX_BYTES_MAX: u64 = 1 << 30;
 
 /// An index file's bytes and how far they have been compared.
+#[derive(Debug)]
 struct Entries<const N: usize> {
     file: PathBuf,
     entries: Vec<[u8; N]>,
@@ -27,9 +28,9 @@ struct Entries<const N: usize> {
 }
 
 impl<const N: usize> Entries<N> {
-    fn open(file: &Path, into: &mut Vec<Problem>) -> Entries<N> {
+    fn of(file: &Path, read: io::Result<Vec<u8>>, into: &mut Vec<Problem>) -> Entries<N> {
         let mut problems = Problems::of(file, into);
-        let (bytes, exists) = match read_bounded(file) {
+        let (bytes, exists) = match read {
             Ok(bytes) => (bytes, true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), false),
             Err(error) => {
@@ -76,14 +77,25 @@ fn number<const M: usize>(entry: &[u8], at: usize) -> [u8; M] {
 }
 
 /// The offset index of a segment.
-pub(super) struct OffsetIndexCheck {
+#[derive(Debug)]
+pub(crate) struct OffsetIndexCheck {
     entries: Entries<OFFSET_ENTRY_BYTES>,
     base_offset: Offset,
 }
 
 impl OffsetIndexCheck {
     pub(super) fn open(file: &Path, base_offset: Offset, into: &mut Vec<Problem>) -> OffsetIndexCheck {
-        let mut entries = Entries::open(file, into);
+        OffsetIndexCheck::of(file, read_bounded(file), base_offset, into)
+    }
+
+    /// Over what was read of `file`.
+    pub(crate) fn of(
+        file: &Path,
+        read: io::Result<Vec<u8>>,
+        base_offset: Offset,
+        into: &mut Vec<Problem>,
+    ) -> OffsetIndexCheck {
+        let mut entries = Entries::of(file, read, into);
         let fields = |entry: &[u8; OFFSET_ENTRY_BYTES]| (field_u32(entry, 0), field_u32(entry, 4));
         for index in 1..entries.entries.len() {
             let (before, entry) = (fields(&entries.entries[index - 1]), fields(&entries.entries[index]));
@@ -95,7 +107,7 @@ impl OffsetIndexCheck {
     }
 
     /// The next batch of the log.
-    pub(super) fn see(&mut self, position: u64, header: &BatchHeader) {
+    pub(crate) fn see(&mut self, position: u64, header: &BatchHeader) {
         while let Some(entry) = self.entries.entries.get(self.entries.next) {
             let at = u64::from(field_u32(entry, 4));
             if at > position {
@@ -118,7 +130,7 @@ impl OffsetIndexCheck {
 
     /// Behind the last batch: reports, and answers the number of entries if there is such a file. What lies behind the damage of a
     /// log that `is_whole` no more was not compared.
-    pub(super) fn finish(mut self, is_whole: bool, into: &mut Vec<Problem>) -> Option<u64> {
+    pub(crate) fn finish(mut self, is_whole: bool, into: &mut Vec<Problem>) -> Option<u64> {
         if let Some(entry) = self.entries.entries.get(self.entries.next).filter(|_| is_whole) {
             let what = format!("the log has no batch at position {}", field_u32(entry, 4));
             self.entries.wrong(self.entries.next, what);
@@ -128,7 +140,8 @@ impl OffsetIndexCheck {
 }
 
 /// The time index of a segment.
-pub(super) struct TimeIndexCheck {
+#[derive(Debug)]
+pub(crate) struct TimeIndexCheck {
     entries: Entries<TIME_ENTRY_BYTES>,
     base_offset: Offset,
     largest_ms: Option<i64>,
@@ -136,7 +149,17 @@ pub(super) struct TimeIndexCheck {
 
 impl TimeIndexCheck {
     pub(super) fn open(file: &Path, base_offset: Offset, into: &mut Vec<Problem>) -> TimeIndexCheck {
-        let mut entries = Entries::open(file, into);
+        TimeIndexCheck::of(file, read_bounded(file), base_offset, into)
+    }
+
+    /// Over what was read of `file`.
+    pub(crate) fn of(
+        file: &Path,
+        read: io::Result<Vec<u8>>,
+        base_offset: Offset,
+        into: &mut Vec<Problem>,
+    ) -> TimeIndexCheck {
+        let mut entries = Entries::of(file, read, into);
         let fields = |entry: &[u8; TIME_ENTRY_BYTES]| (field_i64(entry, 0), field_u32(entry, 8));
         for index in 1..entries.entries.len() {
             let (before, entry) = (fields(&entries.entries[index - 1]), fields(&entries.entries[index]));
@@ -148,7 +171,7 @@ impl TimeIndexCheck {
     }
 
     /// The next batch of the log.
-    pub(super) fn see(&mut self, header: &BatchHeader) {
+    pub(crate) fn see(&mut self, header: &BatchHeader) {
         self.largest_ms = self.largest_ms.max(Some(header.max_timestamp));
         while let Some(entry) = self.entries.entries.get(self.entries.next) {
             let timestamp_ms = field_i64(entry, 0);
@@ -173,7 +196,7 @@ impl TimeIndexCheck {
 
     /// Behind the last batch: reports, and answers the number of entries if there is such a file. What lies behind the damage of a
     /// log that `is_whole` no more was not compared.
-    pub(super) fn finish(mut self, is_whole: bool, into: &mut Vec<Problem>) -> Option<u64> {
+    pub(crate) fn finish(mut self, is_whole: bool, into: &mut Vec<Problem>) -> Option<u64> {
         if let Some(entry) = self.entries.entries.get(self.entries.next).filter(|_| is_whole) {
             let what = format!("the log has no batch that ends at relative offset {}", field_u32(entry, 8));
             self.entries.wrong(self.entries.next, what);

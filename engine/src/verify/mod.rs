@@ -12,7 +12,7 @@ use ringmill_batch::{DecompressLimit, Offset};
 
 use crate::data_dir::SUPERBLOCK_FILE;
 
-mod index;
+pub(crate) mod index;
 mod segment;
 
 pub use segment::{SegmentBatches, StoredBatch};

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::crashes::{DIR, on_quiet_disk, segment_path};
 use super::*;
 use crate::disk::sim::{Fault, SimDisk, SimOptions};
-use crate::log::{LogReader, ReadError};
+use crate::log::{LogReader, ReadError, Scrubbed};
 use crate::segment::DamagedRange;
 
 const BATCHES: i64 = 30;
@@ -106,29 +106,23 @@ fn a_failed_send_is_looked_into_batch_by_batch() {
     let disk = Rc::new(SimDisk::new(1, SimOptions::default()));
     let simulation = disk.simulation().clone();
     let disk: Rc<dyn Disk> = disk;
-    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
-    block_on(&*disk, async {
-        let log = Log::create(env, "/t-0".into(), ID, config()).await.unwrap();
-        let work = async {
-            let size = fill(&log).await;
-            let reader = log.reader();
-            let plan = reader.plan(&*disk, offset(10), 3 * size, true).await.unwrap();
-            let eio = std::io::Error::from(rustix::io::Errno::IO);
-            reader.report_unreadable(&plan.segment, plan.position, plan.length, &eio);
-            let before = reader.plan(&*disk, offset(0), 1 << 20, true).await.unwrap();
-            assert_eq!(before.length, 5 * size, "what lies before it goes out as ever");
-            let first = reader.plan(&*disk, offset(10), 1 << 20, true).await.unwrap();
-            assert_eq!((first.position, first.length), (5 * size, size), "one batch, since it could be read");
-            simulation.inject(&plan.segment.path(), Fault::ReadFails);
-            // The header is cached; the look at the whole batch is what fails.
-            let failed = reader.plan(&*disk, offset(12), 1 << 20, true).await;
-            assert!(matches!(failed, Err(ReadError::Damaged { .. })), "{failed:?}");
-            assert_eq!(refused(&reader, &*disk, size).await, [12, 13]);
-            let third = reader.plan(&*disk, offset(14), 1 << 20, true).await.unwrap();
-            assert_eq!(third.length, (BATCHES.unsigned_abs() - 7) * size, "the suspicion is gone with the look");
-            log.close().await.unwrap();
-        };
-        tokio::join!(Rc::clone(&log).drive(), work);
+    on_disk(&disk, config(), async |log| {
+        let size = fill(log).await;
+        let reader = log.reader();
+        let plan = reader.plan(&*disk, offset(10), 3 * size, true).await.unwrap();
+        let eio = std::io::Error::from(rustix::io::Errno::IO);
+        reader.report_unreadable(&plan.segment, plan.position, plan.length, &eio);
+        let before = reader.plan(&*disk, offset(0), 1 << 20, true).await.unwrap();
+        assert_eq!(before.length, 5 * size, "what lies before it goes out as ever");
+        let first = reader.plan(&*disk, offset(10), 1 << 20, true).await.unwrap();
+        assert_eq!((first.position, first.length), (5 * size, size), "one batch, since it could be read");
+        simulation.inject(&plan.segment.path(), Fault::ReadFails);
+        // The header is cached; the look at the whole batch is what fails.
+        let failed = reader.plan(&*disk, offset(12), 1 << 20, true).await;
+        assert!(matches!(failed, Err(ReadError::Damaged { .. })), "{failed:?}");
+        assert_eq!(refused(&reader, &*disk, size).await, [12, 13]);
+        let third = reader.plan(&*disk, offset(14), 1 << 20, true).await.unwrap();
+        assert_eq!(third.length, (BATCHES.unsigned_abs() - 7) * size, "the suspicion is gone with the look");
     });
 }
 
@@ -200,7 +194,7 @@ fn start_with(checkpointed: bool, faults: &[&str]) -> Result<(Vec<i64>, usize), 
         simulation.inject(&Path::new(DIR).join(name), Fault::ReadFails);
     }
     let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
-    let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(ManualClock::new(NOW_MS)) };
+    let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
     let start = StartInfo { clean: false, checkpoint: checkpoint.filter(|_| checkpointed) };
     block_on(&*disk, async {
         let log = Log::open(env, DIR.into(), ID, config, start).await?;
@@ -220,8 +214,9 @@ fn start_with(checkpointed: bool, faults: &[&str]) -> Result<(Vec<i64>, usize), 
 #[test]
 fn a_start_serves_around_what_it_cannot_read_of_closed_segments() {
     let first = "00000000000000000000.log";
-    assert_eq!(start_with(false, &[first]).unwrap(), (vec![], 1), "one failed read of the scan");
-    let (refused, _) = start_with(false, &[first, first]).unwrap();
+    assert_eq!(start_with(false, &[first]).unwrap(), (vec![], 0), "less is read at once");
+    assert_eq!(start_with(false, &[first, first]).unwrap(), (vec![], 1), "the scan ends, the headers are walked");
+    let (refused, _) = start_with(false, &[first, first, first]).unwrap();
     assert_eq!(refused, [0, 1], "the header that could not be read");
     assert_eq!(start_with(true, &[first]).unwrap().0, [0, 1], "nothing is scanned; the first fetch meets it");
 }
@@ -237,9 +232,103 @@ fn a_start_rebuilds_indexes_that_it_cannot_read() {
 fn a_last_segment_that_cannot_be_read_is_quarantined_by_file_and_position() {
     for checkpointed in [false, true] {
         let last = segment_path(40);
-        let Err(error) = start_with(checkpointed, &["00000000000000000040.log"]) else { panic!("it was served") };
+        let Err(error) = start_with(checkpointed, &["00000000000000000040.log"; 2]) else { panic!("it was served") };
         assert!(matches!(error, OpenError::Quarantined(_)), "{error}");
         let expected = format!("{} is damaged at byte 0: it cannot be read", last.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
+}
+
+/// Runs a whole pass.
+async fn scrub(log: &Log) -> u64 {
+    let mut bytes = 0;
+    loop {
+        match log.scrub(700).await {
+            Scrubbed { is_done: true, .. } => return bytes,
+            step => bytes += step.bytes,
+        }
+    }
+}
+
+#[test]
+fn the_scrub_finds_rot_that_no_plan_sees_and_sees_when_it_is_gone() {
+    // (byte of the batch, in which batch of the closed segment)
+    for (byte, damaged) in [(17, 3), (30, 0), (60, 5), (100, 1), (270, 4), (5, 6), (15, 2)] {
+        let place = Place::new();
+        let disk = place.disk.clone();
+        place.run(LogConfig { segment_bytes: 3000, ..config() }, async |log| {
+            let size = fill(log).await;
+            let reader = log.reader();
+            let closed: u64 = reader.snapshot().iter().filter_map(|segment| segment.closed_length()).sum();
+            assert_eq!(scrub(log).await, closed);
+            assert_eq!(ranges(&reader), [], "all is well");
+            let at = damaged * size;
+            rot(log, at + byte, |bytes| bytes[0] ^= 0x10);
+            assert_eq!(scrub(log).await, closed, "it goes on behind the damage");
+            let offsets = i64::try_from(damaged * 2).unwrap()..i64::try_from(damaged * 2 + 2).unwrap();
+            assert_eq!(ranges(&reader), [(at..at + size, offsets.clone())], "byte {byte}");
+            let refused = reader.plan(&*disk, offset(offsets.start), 1, true).await;
+            assert!(matches!(refused, Err(ReadError::Damaged { .. })), "{refused:?}");
+            rot(log, at + byte, |bytes| bytes[0] ^= 0x10);
+            scrub(log).await;
+            assert_eq!(ranges(&reader), []);
+            assert!(reader.plan(&*disk, offset(offsets.start), 1, true).await.is_ok());
+        });
+    }
+}
+
+#[test]
+fn the_scrub_has_wrong_indexes_rebuilt() {
+    for suffix in ["index", "timeindex"] {
+        let place = Place::new();
+        place.run(LogConfig { segment_bytes: 3000, ..config() }, async |log| {
+            fill(log).await;
+            let index = log.dir().join("00000000000000000000").with_extension(suffix);
+            let truth = std::fs::read(&index).unwrap();
+            for lie in [truth.len() - 1, 0] {
+                let mut bytes = truth.clone();
+                bytes[lie] ^= 0x01;
+                std::fs::write(&index, bytes).unwrap();
+                scrub(log).await;
+                while std::fs::read(&index).unwrap() != truth {
+                    crate::turn::yield_now().await;
+                }
+            }
+            std::fs::remove_file(&index).unwrap();
+            scrub(log).await;
+            while std::fs::read(&index).ok().as_ref() != Some(&truth) {
+                crate::turn::yield_now().await;
+            }
+        });
+    }
+}
+
+#[test]
+fn the_scrub_goes_around_what_cannot_be_read() {
+    let disk = Rc::new(SimDisk::new(1, SimOptions::default()));
+    let simulation = disk.simulation().clone();
+    let disk: Rc<dyn Disk> = disk;
+    on_disk(&disk, LogConfig { segment_bytes: 3000, ..config() }, async |log| {
+        let size = fill(log).await;
+        for _ in 0..2 {
+            simulation.inject(&segment_path(0), Fault::ReadFails);
+        }
+        scrub(log).await;
+        assert_eq!(ranges(&log.reader()), [(0..size, 0..2)]);
+        scrub(log).await;
+        assert_eq!(ranges(&log.reader()), [], "it was a passing trouble");
+    });
+}
+
+/// A log on a simulated disk that works while nobody says otherwise.
+fn on_disk(disk: &Rc<dyn Disk>, config: LogConfig, work: impl AsyncFnOnce(&Rc<Log>)) {
+    let env = LogEnv::new(Rc::clone(disk), Arc::new(ManualClock::new(NOW_MS)));
+    block_on(&**disk, async {
+        let log = Log::create(env, DIR.into(), ID, config).await.unwrap();
+        let work = async {
+            work(&log).await;
+            log.close().await.unwrap();
+        };
+        tokio::join!(Rc::clone(&log).drive(), work);
+    });
 }
