@@ -4,7 +4,7 @@
 //! Of the broker's insides this knows its arguments and a few of its log lines. It needs a tokio runtime with I/O and time.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -38,6 +38,9 @@ pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Complaints that are kept to be shown; more are only counted.
 const ALARMS_MAX: usize = 20;
 
+/// Lines without the form of a log line that are kept.
+const LAST_WORDS_MAX: usize = 8;
+
 /// How to start it.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
@@ -47,7 +50,7 @@ pub(crate) struct Launch {
     /// Where its log lines are appended.
     pub(crate) log: PathBuf,
     /// `uring`, `posix` or `auto`.
-    pub(crate) io: &'static str,
+    pub(crate) io: String,
     pub(crate) cores: u32,
     /// `NAME=VALUE` each, as `--set` takes them.
     pub(crate) settings: Vec<String>,
@@ -69,13 +72,15 @@ pub(crate) struct Said {
     pub(crate) messages: BTreeMap<String, u64>,
     /// Lines of panics and of errors, the first few.
     pub(crate) alarms: Vec<String>,
+    /// The last lines that are no log lines: why it could not start, or what panicked.
+    pub(crate) last_words: VecDeque<String>,
 }
 
 impl Launch {
     /// Starts the program; it is not ready yet. To be called inside a `LocalSet`.
     pub(crate) fn start(&self) -> Result<Broker, Failure> {
         let mut command = Command::new(&self.binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--io", self.io]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--io", &self.io]);
         command.args(["--cores", &self.cores.to_string(), "--data-dir"]).arg(&self.data_dir);
         for setting in &self.settings {
             command.args(["--set", setting]);
@@ -191,6 +196,10 @@ impl Said {
             if line.contains("panicked at") {
                 self.alarm(line);
             }
+            if self.last_words.len() == LAST_WORDS_MAX {
+                self.last_words.pop_front();
+            }
+            self.last_words.push_back(line.to_owned());
             return None;
         };
         if parsed["level"] == "ERROR" {
@@ -220,6 +229,6 @@ mod tests {
         assert_eq!(address, Some("127.0.0.1:4".parse().expect("an address")));
         assert_eq!(said.take("thread 'core-0' panicked at x.rs:1:2:"), None);
         assert_eq!(said.take(r#"{"level":"ERROR","message":"sealed"}"#), None);
-        assert_eq!((said.messages["ready"], said.alarms.len()), (1, 2));
+        assert_eq!((said.messages["ready"], said.alarms.len(), said.last_words.len()), (1, 2, 1));
     }
 }

@@ -11,9 +11,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod broker;
+mod check;
 mod kills;
 mod random;
 mod report;
+mod workload;
 
 /// Torture the real broker and judge whether it kept its promises
 #[derive(Debug, Parser)]
@@ -26,11 +28,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Kills(kills::Kills),
+    Check(check::Check),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Kills(kills) => kills.run(),
+        Command::Check(check) => check.run(),
     };
     report::exit_code(outcome)
 }

@@ -1,0 +1,83 @@
+//! The history of one data directory, shared by all clients of a lane, and how often each thing was reached.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use ringmill_checker::{Event, History, Line, Place};
+
+use crate::report::{Counts, Failure};
+
+/// Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    history: RefCell<History>,
+    counts: RefCell<Counts>,
+    begun: Instant,
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// Begins a history in a new file. `words` say how to run it again.
+    pub(crate) fn begin(path: &Path, words: String) -> Result<Ledger, Failure> {
+        let history = History::to_file(path).map_err(Failure::not_possible(path.display()))?;
+        let inner = Inner {
+            history: RefCell::new(history),
+            counts: RefCell::default(),
+            begun: Instant::now(),
+            path: path.to_owned(),
+        };
+        let ledger = Ledger(Rc::new(inner));
+        ledger.put(Event::Begin { words });
+        Ok(ledger)
+    }
+
+    /// Puts an event down, which judges it.
+    pub(crate) fn put(&self, event: Event) -> Line {
+        let us = u64::try_from(self.0.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.history.borrow_mut().record(us, event)
+    }
+
+    /// The line to give as `asked` with whatever is looked up from now on.
+    pub(crate) fn now(&self) -> Line {
+        self.0.history.borrow().now()
+    }
+
+    pub(crate) fn count(&self, what: &'static str, count: u64) {
+        self.0.counts.borrow_mut().add(what, count);
+    }
+
+    /// The counts since they were last taken.
+    pub(crate) fn take_counts(&self) -> Counts {
+        self.0.counts.take()
+    }
+
+    /// Log start and end of a partition, as far as they are promised by now.
+    pub(crate) fn promised(&self, place: Place) -> (i64, i64) {
+        self.0.history.borrow().judge().promised(place)
+    }
+
+    /// `Err` as soon as anything is broken, with what and how to look at it again.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let mut history = self.0.history.borrow_mut();
+        if history.violations().is_empty() {
+            return Ok(());
+        }
+        let words: Vec<String> = history.violations().iter().map(|violation| format!("  {violation}")).collect();
+        history.finish().map_err(Failure::not_possible(self.0.path.display()))?;
+        Err(Failure::Broken(format!(
+            "promises were broken:\n{}\nthe history: {}\njudge it again: ringmill-torture check {1}",
+            words.join("\n"),
+            self.0.path.display()
+        )))
+    }
+
+    /// Writes everything out.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        self.0.history.borrow_mut().finish().map_err(Failure::not_possible(self.0.path.display()))
+    }
+}
