@@ -42,8 +42,12 @@ const LAYERS: [(&str, &str, &[&str]); 9] = [
 ];
 
 /// The only files that may hold unsafe code. ARCHITECTURE.md names the same ones and says why.
-const UNSAFE_FILES: [&str; 3] =
-    ["engine/src/disk/syscalls.rs", "engine/src/disk/uring.rs", "net/src/transport/uring.rs"];
+const UNSAFE_FILES: [&str; 4] = [
+    "broker/proof/torture/src/power/shutdown.rs",
+    "engine/src/disk/syscalls.rs",
+    "engine/src/disk/uring.rs",
+    "net/src/transport/uring.rs",
+];
 
 const LINES_MAX: usize = 600;
 /// Files longer than [`LINES_MAX`], with their length. An entry may only shrink, and goes when it fits.

@@ -35,6 +35,10 @@ const REAP_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a start may take, recovery included. A start that was not cut short and takes longer is a finding.
 pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a process may take to stand still, in steps.
+const FREEZE_STEPS_MAX: u32 = 100_000;
+const FREEZE_STEP: Duration = Duration::from_micros(20);
+
 /// Complaints that are kept to be shown; more are only counted.
 const ALARMS_MAX: usize = 20;
 
@@ -119,6 +123,20 @@ impl Broker {
         self.end_by(Signal::KILL).await
     }
 
+    /// Stops every thread of it where it is: what a power cut does to a machine. Calls that are inside the kernel go on there, but
+    /// nobody hears of their results any more. Only [`kill`](Self::kill) makes sense after it.
+    pub(crate) fn freeze(&self) -> io::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::STOP)?;
+        let threads = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        for _ in 0..FREEZE_STEPS_MAX {
+            if all_stand_still(&threads)? {
+                return Ok(());
+            }
+            std::thread::sleep(FREEZE_STEP);
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
     /// Sends SIGTERM and does not wait.
     pub(crate) fn ask_to_stop(&self) {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
@@ -160,6 +178,19 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether no thread is in the program's own code, or can get back there: stopped, ended, or held inside a call by the kernel (D).
+fn all_stand_still(threads: &Path) -> io::Result<bool> {
+    for thread in std::fs::read_dir(threads)? {
+        // One that is gone runs no more.
+        let stat = std::fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if matches!(state, Some('R' | 'S' | 'I')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn open_log(path: &Path) -> io::Result<File> {

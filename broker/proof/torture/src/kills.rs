@@ -206,6 +206,7 @@ fn left_behind(failure: Failure, dir: TempDir) -> Failure {
     match failure {
         Failure::Broken(words) => Failure::Broken(format!("{words}\ndata, log and history: {}", path.display())),
         Failure::NotPossible(words) => Failure::NotPossible(format!("{words} ({})", path.display())),
+        Failure::Skipped(words) => Failure::Skipped(words),
     }
 }
 

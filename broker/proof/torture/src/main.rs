@@ -12,7 +12,10 @@ use clap::{Parser, Subcommand};
 
 mod broker;
 mod check;
+mod disk;
 mod kills;
+mod namespace;
+mod power;
 mod random;
 mod report;
 mod workload;
@@ -29,12 +32,17 @@ struct Cli {
 enum Command {
     Kills(kills::Kills),
     Check(check::Check),
+    Power(power::Power),
+    #[command(hide = true)]
+    DiskServer(disk::DiskServer),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Kills(kills) => kills.run(),
         Command::Check(check) => check.run(),
+        Command::Power(power) => power.run(),
+        Command::DiskServer(disk) => disk.run(),
     };
     report::exit_code(outcome)
 }

@@ -1,10 +1,14 @@
 //! How every subcommand tells what it does: a line of progress on standard error while it runs, one line of counts at the end, and the
-//! exit code: 0 when all promises were kept, 1 when one was broken, 2 when the torture itself could not be carried out.
+//! exit code: 0 when all promises were kept, 1 when one was broken, 2 when the torture itself could not be carried out, 77 when this
+//! machine is not made for it.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result as Formatted};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// What `scripts/lib/steps.sh` takes for skipped.
+const SKIPPED: u8 = 77;
 
 /// How often progress is told.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
@@ -16,6 +20,8 @@ pub(crate) enum Failure {
     Broken(String),
     /// Something else did not work: no binary, no root, no space.
     NotPossible(String),
+    /// This machine lacks something, and whoever asked is to hear it loudly.
+    Skipped(String),
 }
 
 impl Failure {
@@ -35,6 +41,10 @@ pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::NotPossible(text)) => {
             eprintln!("ringmill-torture: {text}");
             ExitCode::from(2)
+        }
+        Err(Failure::Skipped(text)) => {
+            eprintln!("SKIPPED: {text}");
+            ExitCode::from(SKIPPED)
         }
     }
 }
