@@ -117,6 +117,8 @@ static RINGMILL_NAMES: &[(&str, &str)] = &[
     ("unsynced.bytes.max", "ringmill.unsynced.bytes.max"),
     ("disk.free.bytes.min", "ringmill.disk.free.bytes.min"),
     ("disk.reserve.bytes", "ringmill.disk.reserve.bytes"),
+    ("scrub.interval.hours", "ringmill.scrub.interval.hours"),
+    ("scrub.bytes.per.second", "ringmill.scrub.bytes.per.second"),
     ("tcp.congestion.control", "ringmill.tcp.congestion.control"),
     ("log.level", "ringmill.log.level"),
     ("log.format", "ringmill.log.format"),

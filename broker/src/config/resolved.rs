@@ -6,6 +6,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringmill_engine::data_dir::SpaceLimits;
 
@@ -13,6 +14,7 @@ use super::raw::{self, Sources};
 use super::setting::{ConfigErrors, Problem, Section, Value};
 use super::tables;
 use super::topic::TopicDefaults;
+use crate::core::scrub::ScrubPace;
 use crate::logging;
 
 /// Bytes of the memory for requests that large frames never get.
@@ -81,6 +83,8 @@ pub struct BrokerConfig {
     pub unsynced_bytes_max: u64,
     /// `disk.free.bytes.min` and `disk.reserve.bytes`.
     pub disk_space: SpaceLimits,
+    /// `scrub.interval.hours` and `scrub.bytes.per.second`; `None`: never.
+    pub scrub: Option<ScrubPace>,
     /// `tcp.congestion.control`; `None`: the system's.
     pub congestion_control: Option<String>,
     /// `log.level`: directives for tracing's filter.
@@ -170,9 +174,8 @@ impl BrokerConfig {
                 free_bytes_min: read.bytes(Section::Ringmill, "disk.free.bytes.min") as u64,
                 reserve_bytes: read.bytes(Section::Ringmill, "disk.reserve.bytes") as u64,
             },
-            congestion_control: Some(read.text(Section::Ringmill, "tcp.congestion.control"))
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned),
+            scrub: read.scrub(),
+            congestion_control: read.name(Section::Ringmill, "tcp.congestion.control"),
             log_level: read.text(Section::Ringmill, "log.level").to_owned(),
             log_format: match read.text(Section::Ringmill, "log.format") {
                 "text" => LogFormat::Text,
@@ -210,6 +213,17 @@ impl<'a> Read<'a> {
 
     fn bytes(&self, section: Section, name: &str) -> usize {
         usize::try_from(self.value(section, name).integer()).expect("the table admits no negative number here")
+    }
+
+    /// A text that may be left out.
+    fn name(&self, section: Section, name: &str) -> Option<String> {
+        Some(self.text(section, name)).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    fn scrub(&self) -> Option<ScrubPace> {
+        let hours = self.bytes(Section::Ringmill, "scrub.interval.hours") as u64;
+        let bytes_per_second = self.bytes(Section::Ringmill, "scrub.bytes.per.second") as u64;
+        (hours > 0).then(|| ScrubPace { interval: Duration::from_secs(hours * 3600), bytes_per_second })
     }
 
     /// The largest request must fit into the memory for requests, or it would wait for ever.

@@ -119,6 +119,18 @@ pub static RINGMILL: &[Setting] = &[
         "Bytes of the disk held back for deletions and metadata, should others fill the rest; at most a 64th of the disk; 0: none.",
     ),
     ringmill(
+        "scrub.interval.hours",
+        int(0, 100_000),
+        "168",
+        "How often closed segments are looked through for damage; 0: never.",
+    ),
+    ringmill(
+        "scrub.bytes.per.second",
+        int(64 << 10, 1 << 40),
+        "16777216",
+        "Bytes per second that this looks through, for the whole process; they do not pass through the page cache.",
+    ),
+    ringmill(
         "tcp.congestion.control",
         ANY,
         "",

@@ -26,6 +26,7 @@ pub mod listen;
 pub mod mailbox;
 pub mod partitions;
 pub mod run;
+pub mod scrub;
 mod space;
 
 use hosting::{CoreId, Hosting, HostingImage, View};

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listen::{Handed, accept};
 use super::mailbox::{Closed, Message, NewPartition};
-use super::{Core, space};
+use super::{Core, scrub, space};
 use crate::api::Api;
 
 /// How often a core's recovery checkpoint is written while something changes.
@@ -69,6 +69,7 @@ impl Core {
     ) {
         let deadlines = tokio::task::spawn_local(keep_deadlines(Rc::clone(&self)));
         let watching = (self.id.0 == 0).then(|| tokio::task::spawn_local(space::watch(Rc::clone(&self))));
+        let scrubbing = tokio::task::spawn_local(scrub::keep_scrubbing(Rc::clone(&self)));
         let (stop_checkpoints, stopped) = oneshot::channel();
         let checkpoints = tokio::task::spawn_local(write_checkpoints(Rc::clone(&self), stopped));
         let mut accepting = None;
@@ -121,6 +122,7 @@ impl Core {
                 }
                 Message::Close(answer) => {
                     deadlines.abort();
+                    scrubbing.abort();
                     watching.inspect(JoinHandle::abort);
                     // Not cut off in the middle: a write that is still under way would meet the last one's file.
                     drop(stop_checkpoints);
