@@ -15,8 +15,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ringmill_engine::clock::SystemClock;
-use ringmill_engine::data_dir::{DataDir, DirLock, Fresh};
-use ringmill_engine::disk::{self, Disk, DiskChoice, NoDisk, PosixDisk, UringOptions, block_on};
+use ringmill_engine::data_dir::{DataDir, DataDirError, DirLock, DiskSpace, Fresh};
+use ringmill_engine::disk::{self, Disk, DiskChoice, NoDisk, PosixDisk, UringOptions, block_on, is_full};
 use ringmill_engine::log::StartInfo;
 use ringmill_net::transport::{self, Accepted, ColdSends, IoKind, Listener, SocketStream};
 use ringmill_net::{Budget, Connections, Limits};
@@ -166,7 +166,7 @@ impl Broker {
 
         let disk = PosixDisk::new(1).map_err(io_error("the threads of the plain-call disk cannot be started"))?;
         let fresh = Fresh { cluster_id: random_id(), directory_id: random_id() };
-        let data_dir = block_on(&disk, DataDir::open(&disk, &config.data_dir, config.node_id, fresh))?;
+        let data_dir = block_on(&disk, open_data_dir(&disk, &config, fresh))?;
         let metadata = open_metadata(&disk, &config, &data_dir)?;
         let clean = data_dir.last_stop_was_clean();
         let image = metadata.image();
@@ -186,6 +186,8 @@ impl Broker {
                 .map_err(io_error("the threads of cold sends cannot be started"))?,
         };
         let shared = Shared::new(config, metadata, Arc::new(SystemClock), mailboxes);
+        // Before the partitions open, which may need the reserve. The first core says what is wrong with the volume, if anything.
+        let _ = block_on(&disk, shared.space.look(&disk));
         let seats = plan.into_iter().zip(receivers).enumerate().map(|(index, (wanted, mailbox))| Seat {
             id: CoreId(index),
             shared: Arc::clone(&shared),
@@ -221,7 +223,7 @@ impl Broker {
         self.waiting.block_on(self.shared.metadata.close());
         let joined = self.cores.into_iter().all(|core| core.join().is_ok());
         let clean = joined && closed.iter().all(|closed| closed.is_some_and(|closed| closed.clean));
-        let marked = clean && mark_clean(self.data_dir);
+        let marked = clean && mark_clean(self.data_dir, &self.shared);
         tracing::info!(clean = marked, "stopped");
         marked
     }
@@ -235,6 +237,21 @@ fn say_ready(shared: &Shared, address: SocketAddr, io: &str, clean: bool, start_
     if shared.config.advertised.is_none() && !address.ip().is_loopback() {
         tracing::info!("clients are told the address that they dialled; behind NAT, set advertised.listeners");
     }
+}
+
+/// Opens the data directory, with the reserve's help on a full disk: a broker that does not start there cannot delete anything.
+async fn open_data_dir(disk: &PosixDisk, config: &BrokerConfig, fresh: Fresh) -> Result<DataDir, DataDirError> {
+    let open = async || DataDir::open(disk, &config.data_dir, config.node_id, fresh).await;
+    let mut opened = open().await;
+    let space = DiskSpace::new(&config.data_dir, config.disk_space);
+    while let Err(DataDirError::Io { source, .. }) = &opened
+        && is_full(source)
+        && space.look(disk).await.is_ok()
+        && space.give_up_slice(disk).await
+    {
+        opened = open().await;
+    }
+    opened
 }
 
 fn open_metadata(disk: &PosixDisk, config: &BrokerConfig, data_dir: &DataDir) -> Result<Metadata, ServeError> {
@@ -365,8 +382,14 @@ fn tell_all<T>(shared: &Shared, message: impl Fn(oneshot::Sender<T>) -> Message)
     shared.mailboxes.iter().map(tell).collect()
 }
 
-fn mark_clean(data_dir: DataDir) -> bool {
-    let marked = PosixDisk::new(1).and_then(|disk| block_on(&disk, data_dir.mark_clean(&disk)));
+fn mark_clean(data_dir: DataDir, shared: &Shared) -> bool {
+    let marked = PosixDisk::new(1).and_then(|disk| {
+        // There is one attempt; the reserve is filled again when there is room.
+        if shared.space.is_low() {
+            block_on(&disk, shared.space.give_up_slice(&disk));
+        }
+        block_on(&disk, data_dir.mark_clean(&disk))
+    });
     if let Err(error) = &marked {
         tracing::warn!(%error, "the stop cannot be marked clean: the next start checks as after a crash");
     }

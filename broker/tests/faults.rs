@@ -1,4 +1,6 @@
-//! What a machine does to a broker: the process is killed, the disk is full. Nothing acknowledged is lost, and nothing needs a hand.
+//! What a machine does to a broker: the process is killed, rings are refused. Nothing acknowledged is lost, and nothing needs a hand.
+//!
+//! Disks that are full or read-only are in `disk_full.rs`.
 
 #![expect(clippy::unwrap_used, reason = "all of it is a test: a panic is its failure")]
 
@@ -6,13 +8,13 @@ mod raw;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raw::process::{Process, ready_at};
-use raw::{IO_KINDS, Produced, Raw, batch, start};
+use raw::{IO_KINDS, Raw, batch};
 use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, read_records};
 use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
@@ -164,71 +166,4 @@ fn where_rings_are_refused_auto_falls_back_with_one_warning_and_uring_does_not_s
     assert_eq!(address, None, "{log:#?}");
     assert!(log.iter().any(|line| line.contains("io_uring") && line.contains("seccomp")), "{log:#?}");
     assert!(!child.wait().unwrap().success());
-}
-
-/// A small file system, or the reason why there is none.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn mount(at: &Path, bytes: usize) -> Option<Tmpfs> {
-        let options = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
-        match mounted {
-            Ok(status) if status.success() => Some(Tmpfs(at.to_owned())),
-            _ => None,
-        }
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_full_disk_refuses_records_serves_what_it_has_and_recovers_by_itself() {
-    for io in IO_KINDS {
-        let dir = tempfile::tempdir().unwrap();
-        let Some(_mounted) = Tmpfs::mount(dir.path(), 24 << 20) else {
-            eprintln!("SKIPPED: a full disk needs the right to mount a tmpfs");
-            return;
-        };
-        let data = dir.path().join("data");
-        let broker = start(&data, io);
-        let mut client = Raw::connect(broker.address());
-        assert_eq!(client.create_topic("ballast", 1, &[]), OK);
-        assert_eq!(client.create_topic("logs", 1, &[]), OK);
-        for _ in 0..8 {
-            assert_eq!(client.produce("ballast", 0, batch(1, 1_000_000)).error, OK, "{io}");
-        }
-        let mut acknowledged = 0;
-        let refused = loop {
-            let produced = client.produce("logs", 0, batch(1, 500_000));
-            if produced.error != OK {
-                break produced.error;
-            }
-            assert_eq!(produced, Produced { error: OK, base_offset: acknowledged });
-            acknowledged += 1;
-            assert!(acknowledged < 100, "the disk never fills");
-        };
-        assert_eq!(ErrorCode::from_code(refused), Some(ErrorCode::KafkaStorageError), "{io}");
-        assert_eq!(client.fetch_all("logs", 0).len(), usize::try_from(acknowledged).unwrap(), "{io}");
-
-        assert_eq!(client.delete_topic("ballast"), OK, "{io}");
-        let patience = Instant::now() + Duration::from_secs(20);
-        let produced = loop {
-            let produced = client.produce("logs", 0, batch(1, 500_000));
-            if produced.error == OK || Instant::now() > patience {
-                break produced;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        assert_eq!(
-            produced,
-            Produced { error: OK, base_offset: acknowledged },
-            "{io}: service resumes without a restart"
-        );
-        broker.stop();
-    }
 }

@@ -356,7 +356,7 @@ fn batch_refusal(error: &BatchError) -> Refusal {
 
 fn append_refusal(error: &AppendRefused) -> Refusal {
     let code = match error {
-        AppendRefused::Log(AppendError::Sealed | AppendError::NoSpace | AppendError::NoSegment) => {
+        AppendRefused::Log(AppendError::Sealed | AppendError::NoSpace | AppendError::Unwritable) => {
             ErrorCode::KafkaStorageError
         }
         AppendRefused::Log(AppendError::TooLargeForSegment) => ErrorCode::RecordListTooLarge,

@@ -116,6 +116,8 @@ fn watch_signals() -> Result<oneshot::Receiver<()>, Failure> {
     let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    // Under a limit on the size of files (`ulimit -f`) a write too far is to fail, not to end the process. Once taken, a signal stays taken.
+    drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map_err(failed)?);
     drop(entered);
     let (stop, stopped) = oneshot::channel();
     let watch = move || {

@@ -18,6 +18,8 @@ struct Disk {
     durable: Vec<u8>,
     calls: usize,
     fail_write_at: Option<usize>,
+    /// From this call on every write fails.
+    full_from: Option<usize>,
     fail_sync_at: Option<usize>,
     /// The durable state after each sync.
     history: Vec<Vec<u8>>,
@@ -86,7 +88,7 @@ impl TestDisk {
     fn write_call(&self, write: impl FnOnce(&mut Disk)) -> io::Result<()> {
         self.with(|disk| {
             disk.calls += 1;
-            if disk.fail_write_at == Some(disk.calls) {
+            if disk.fail_write_at == Some(disk.calls) || disk.full_from.is_some_and(|from| disk.calls >= from) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             write(disk);
@@ -282,6 +284,34 @@ async fn a_full_disk_refuses_the_write_and_the_broker_goes_on() {
         assert!(matches!(result, Err(MetadataError::NoSpace(_))), "write {nth}: {result:?}");
         assert_eq!(names(&metadata), ["before"]);
         create(&metadata, "after", 1).await.unwrap_or_else(|error| panic!("write {nth}: {error}"));
+        metadata.close().await;
+        let again = TestDisk::of(&disk.with(|disk| disk.durable.clone())).open().unwrap();
+        assert_eq!(names(&again), ["after", "before"]);
+    }
+}
+
+/// A disk that stays full keeps redb from opening its own file again, and that ended the broker.
+#[tokio::test]
+async fn a_disk_that_stays_full_is_waited_for() {
+    for nth in 1.. {
+        let disk = TestDisk::default();
+        let metadata = disk.open().unwrap();
+        create(&metadata, "before", 1).await.unwrap();
+        disk.with(|disk| disk.full_from = Some(disk.calls + nth));
+        let result = create(&metadata, "during", 1).await;
+        if result.is_ok() {
+            assert!(nth > 3, "the loop reached real failures");
+            break;
+        }
+        for _ in 0..3 {
+            let again = create(&metadata, "during", 1).await;
+            assert!(matches!(again, Err(MetadataError::NoSpace(_))), "write {nth}: {again:?}");
+            assert_eq!(names(&metadata), ["before"]);
+        }
+        disk.with(|disk| disk.full_from = None);
+        create(&metadata, "after", 1).await.unwrap_or_else(|error| panic!("write {nth}: {error}"));
+        let failed = tokio::time::timeout(std::time::Duration::ZERO, metadata.failed()).await;
+        assert!(failed.is_err(), "write {nth}: {failed:?}");
         metadata.close().await;
         let again = TestDisk::of(&disk.with(|disk| disk.durable.clone())).open().unwrap();
         assert_eq!(names(&again), ["after", "before"]);

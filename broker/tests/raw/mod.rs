@@ -9,6 +9,7 @@
 )]
 
 pub mod process;
+pub mod volume;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -203,7 +203,7 @@ pub enum PrepareError {
 /// A directory without a superblock may hold only what a fresh file system, or a first start that was cut short, leaves.
 fn refuse_foreign(path: &Path, entries: &[DirEntry]) -> Result<(), DataDirError> {
     let superblock_temporary = format!("{SUPERBLOCK_FILE}{}", durable_file::TEMPORARY_SUFFIX);
-    let ours = [LOST_AND_FOUND, LOCK_FILE, &superblock_temporary];
+    let ours = [LOST_AND_FOUND, LOCK_FILE, RESERVE_FILE, &superblock_temporary];
     let foreign: Vec<&str> = entries.iter().map(|entry| &entry.name[..]).filter(|name| !ours.contains(name)).collect();
     if foreign.is_empty() {
         return Ok(());

@@ -74,11 +74,11 @@ impl Log {
                 writer.lack_is_told = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.writer.borrow_mut().space.cannot_secure(),
-            Err(error) if is_full(&error) => {
+            // Whatever it is, nothing was written and no sync has failed: the next attempt may be made here.
+            Err(error) => {
                 self.tell_lack(&error, "securing space");
-                self.refuse(count, AppendError::NoSpace);
+                self.refuse(count, refusal(&error));
             }
-            Err(error) => self.seal(&error, "securing space"),
         }
     }
 
@@ -227,6 +227,11 @@ impl super::writer::Writer {
         let repeat = Unanswered { end: waiting.end, max_timestamp_ms: waiting.max_timestamp_ms, appended, answer };
         self.unanswered.insert(original + 1, repeat);
     }
+}
+
+/// What a producer is told for whose batch no room can be made.
+pub(super) fn refusal(error: &io::Error) -> AppendError {
+    if is_full(error) { AppendError::NoSpace } else { AppendError::Unwritable }
 }
 
 fn is_no_space(result: &io::Result<()>) -> bool {

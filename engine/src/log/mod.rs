@@ -125,9 +125,9 @@ pub enum AppendError {
     /// The disk is full; nothing was changed.
     #[error("the disk is full")]
     NoSpace,
-    /// The active segment is full and the next one cannot be made, for want of descriptors for example; nothing was changed.
-    #[error("the next segment cannot be made; the broker's log says why")]
-    NoSegment,
+    /// Space cannot be secured, or the next segment not be made, for want of descriptors for example; nothing was changed.
+    #[error("the disk takes nothing more for now; the broker's log says why")]
+    Unwritable,
     /// [`QUEUED_BATCHES_MAX`] batches wait already.
     #[error("{QUEUED_BATCHES_MAX} batches wait already")]
     QueueFull,

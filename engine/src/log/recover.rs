@@ -141,7 +141,10 @@ impl Log {
             changed.begin_next_epoch(opened.end.offset);
         }
         if changed != meta {
-            changed.write(&*env.disk, &dir).await.map_err(OpenError::io("writing partition.meta in", &dir))?;
+            // A start on a full disk must go well: how else should anything be deleted?
+            let write = async || changed.write(&*env.disk, &dir).await;
+            let written = env.space.with_reserve(&*env.disk, write).await;
+            written.map_err(OpenError::io("writing partition.meta in", &dir))?;
             meta = changed;
         }
         assemble(env, dir, config, meta, opened).await

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use ringmill_batch::Offset;
 
+use super::append::refusal;
 use super::watermarks::{End, Ends};
 use super::writer::Writer;
-use super::{AppendError, Log, LogError, recover};
+use super::{Log, LogError, recover};
 use crate::disk::{OpenHow, is_full};
 use crate::segment::file::{FileKind, path};
 use crate::segment::{IndexCursor, Segment};
@@ -47,7 +48,7 @@ impl Log {
                 self.tell_lack(&error, "beginning a new segment");
                 // A roll for its age comes again with the next deadline.
                 self.writer.borrow_mut().roll_is_due = false;
-                return self.refuse(1, if is_full(&error) { AppendError::NoSpace } else { AppendError::NoSegment });
+                return self.refuse(1, refusal(&error));
             }
             Err(NoSegment { error, .. }) => return self.seal(&error, "beginning a new segment"),
         };
