@@ -248,19 +248,11 @@ impl Store {
         image.deletions = Arc::new(deletions.map_err(|error| damaged(format!("a deletion's row: {error}")))?);
         let (image, image_watch) = watch::channel(Arc::new(image));
         let (failure, failure_watch) = watch::channel(None);
-        let next_placement = content.next_placement;
-        let database = Some(database);
-        let finished_deletions = Vec::new();
+        let (next_placement, database) = (content.next_placement, Some(database));
+        let (is_to_reopen, finished_deletions) = (false, Vec::new());
+        #[rustfmt::skip]
         let store = Store {
-            database,
-            is_to_reopen: false,
-            open_storage,
-            faults,
-            options,
-            next_placement,
-            finished_deletions,
-            image,
-            failure,
+            database, is_to_reopen, open_storage, faults, options, next_placement, finished_deletions, image, failure,
         };
         Ok((store, image_watch, failure_watch))
     }
