@@ -195,6 +195,40 @@ fn what_frees_space_works_while_another_process_takes_every_byte() {
     }
 }
 
+/// As it would be without any of it: the disk's own word is the last one, and each refusal must still leave things whole.
+#[test]
+fn without_mark_and_reserve_the_last_byte_is_no_trap() {
+    let off = ["--set", "ringmill.disk.free.bytes.min=0", "--set", "ringmill.disk.reserve.bytes=0"];
+    for io in IO_KINDS {
+        let Some(volume) = Volume::ext4(24 * MIB, None, "defaults") else { return };
+        let data = volume.path().join("data");
+        let broker = Process::start_with(&data, io, &off);
+        let mut client = Raw::connect(broker.address);
+        for topic in ["ballast", "logs"] {
+            assert_eq!(client.create_topic(topic, 1, &[("segment.bytes", "1048576")]), OK);
+            assert_eq!(client.produce(topic, 0, batch(1, 500_000)).error, OK, "{io}");
+        }
+        let filler = Filler::new(&volume);
+        let acknowledged = 1 + produce_until_refused(&mut client, "logs", 100_000);
+        assert_eq!(client.create_topic("more", 20, &[]), storage_error(), "{io}");
+        let left = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let half_made: Vec<String> = left.filter(|name| name.starts_with("more") || name.ends_with(".tmp")).collect();
+        assert!(half_made.is_empty(), "{io}: {half_made:?}");
+        assert_eq!(client.fetch_all("logs", 0).len(), usize::try_from(acknowledged).unwrap(), "{io}");
+        // The metadata's file is allocated ahead, so that this needs no byte.
+        assert_eq!(client.delete_topic("ballast"), OK, "{io}: {:#?}", broker.said("WARN"));
+        drop(filler);
+        assert_eq!(produce_patiently(&mut client, "logs", 100_000).base_offset, acknowledged, "{io}");
+        assert_eq!(client.create_topic("more", 20, &[]), OK, "{io}");
+        let refusals = broker.said("appends are refused").len();
+        assert!(refusals <= 2, "{io}: a refusal is told once, not {refusals} times");
+        let pid = broker.pid();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        broker.await_line("\"stopped\"");
+        assert!(broker.said("\"stopped\"")[0].contains("\"clean\":true"), "{io}");
+    }
+}
+
 /// A disk that promises more than it has: writes succeed, and the sync finds no space.
 #[test]
 fn a_thin_disk_that_fails_at_the_sync_loses_nothing_acknowledged() {

@@ -80,7 +80,11 @@ impl Log {
             (writer.active.clone(), writer.ends.durable)
         };
         let disk = self.disk();
-        // Nothing of the tail whose sync failed is kept: the file ends where it is known to be on the device.
+        // Nothing of the tail whose sync failed is kept: the file ends where it is known to be on the device. The page in which that is holds
+        // durable bytes, too. They have been on the device since their own sync; the cut zeroes what lies behind them and writes the page
+        // once more from the cache, whose copy of them is right. Should this very sync fail, the next attempt's may succeed without writing
+        // that page again. That is no lie about anything that counts: the length is metadata, which a failed write of data does not
+        // drop, and what the page may still hold of the tail lies behind the file's end for good, because it is never written again.
         disk.set_length(old.file(), durable.position).await.map_err(io("cutting the sealed segment"))?;
         disk.sync_all(old.file()).await.map_err(io("syncing the cut segment"))?;
         let old_is_empty = durable.offset == old.base_offset();

@@ -18,6 +18,7 @@ mod appending;
 mod crashes;
 mod damage;
 mod indexes;
+mod no_space;
 mod reading;
 mod recovery;
 mod retention;
