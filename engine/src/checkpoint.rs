@@ -15,6 +15,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::BytesMut;
 use ringmill_batch::Offset;
 
 use crate::data_dir::durable_file::{self, Format};
@@ -71,20 +72,40 @@ pub async fn write(disk: &dyn Disk, dir: &Path, core: usize, entries: &[Checkpoi
 pub async fn read_all(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<CheckpointEntry>> {
     let mut all = Vec::new();
     for entry in disk.list_dir(dir).await? {
-        let is_checkpoint = entry.name.strip_prefix(NAME_PREFIX).is_some_and(|core| core.parse::<usize>().is_ok());
-        if !is_checkpoint || entry.is_dir {
+        if !is_checkpoint(&entry.name) || entry.is_dir {
             continue;
         }
         let path = dir.join(&entry.name);
-        match durable_file::read(disk, &path, &FORMAT).await.map(|payload| decode(&payload.bytes)) {
-            Ok(Some(entries)) => all.extend(entries),
-            Ok(None) => tracing::warn!(path = %path.display(), "damaged checkpoint: its partitions are scanned"),
+        match read(disk, &path).await {
+            Ok(entries) => all.extend(entries),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "unreadable checkpoint: its partitions are scanned")
             }
         }
     }
     Ok(merge(all))
+}
+
+/// Whether a file of this name is some core's checkpoint.
+pub(crate) fn is_checkpoint(name: &str) -> bool {
+    name.strip_prefix(NAME_PREFIX).is_some_and(|core| core.parse::<usize>().is_ok())
+}
+
+/// Reads one checkpoint.
+///
+/// # Errors
+/// See [`durable_file::ReadError`].
+pub(crate) async fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<CheckpointEntry>, durable_file::ReadError> {
+    let payload = durable_file::read(disk, path, &FORMAT).await?;
+    decode(&payload.bytes).ok_or_else(|| durable_file::ReadError::Damaged {
+        path: path.to_owned(),
+        why: "its fields do not make a checkpoint".to_owned(),
+    })
+}
+
+/// The whole file with these entries.
+pub(crate) fn to_file(entries: &[CheckpointEntry]) -> BytesMut {
+    durable_file::encode(&FORMAT, &encode(entries))
 }
 
 /// Where the checkpoint of `core` lies.
@@ -95,7 +116,7 @@ pub fn path(dir: &Path, core: usize) -> PathBuf {
 
 /// One entry per partition. After a change of the number of cores a partition may stand in two files: each lower bound is true,
 /// so the higher one is taken, with the larger window and the times that keep data longer.
-fn merge(mut entries: Vec<CheckpointEntry>) -> Vec<CheckpointEntry> {
+pub(crate) fn merge(mut entries: Vec<CheckpointEntry>) -> Vec<CheckpointEntry> {
     entries.sort_by_key(|entry| (entry.topic_id, entry.partition, entry.recovery_point));
     let mut merged: Vec<CheckpointEntry> = Vec::with_capacity(entries.len());
     for entry in entries {

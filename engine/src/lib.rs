@@ -55,6 +55,7 @@ mod fields;
 pub mod log;
 pub mod partition_meta;
 pub mod producer_state;
+pub mod repair;
 pub mod segment;
 mod turn;
 pub mod verify;

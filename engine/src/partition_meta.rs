@@ -11,6 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::BytesMut;
 use ringmill_batch::{LeaderEpoch, Offset};
 
 use crate::data_dir::durable_file::{self, Format};
@@ -78,6 +79,11 @@ impl PartitionMeta {
         let payload = durable_file::read(disk, &path, &FORMAT).await?;
         let why = "its fields do not make a partition";
         PartitionMeta::decode(&payload.bytes).ok_or(durable_file::ReadError::Damaged { path, why: why.to_owned() })
+    }
+
+    /// The whole file.
+    pub(crate) fn to_file(&self) -> BytesMut {
+        durable_file::encode(&FORMAT, &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -8,6 +8,7 @@
 //! Knows nothing of directories and logs.
 
 mod image;
+pub mod inspect;
 mod name;
 mod settings;
 mod simulated;

@@ -4,7 +4,7 @@
 //! refuses (no space, read-only) is rolled back by opening the database again at its last commit, at once or, where even that is
 //! impossible, before the next write; a failed sync leaves open what is durable, so it ends the store and, through `failure`, the broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -147,8 +147,8 @@ impl PreparedTopic {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicRow {
-    id: Uuid,
-    partitions: i32,
+    pub(super) id: Uuid,
+    pub(super) partitions: i32,
     placement: u64,
     created_ms: i64,
     settings: BTreeMap<String, String>,
@@ -243,9 +243,7 @@ impl Store {
             image.names.insert(topic.id, Arc::clone(&topic.name));
             image.topics.insert(Arc::clone(&topic.name), topic);
         }
-        let deletions = content.deletions.iter().map(|id| Uuid::parse_str(id).map(Uuid::into_bytes));
-        let deletions: Result<_, _> = deletions.collect();
-        image.deletions = Arc::new(deletions.map_err(|error| damaged(format!("a deletion's row: {error}")))?);
+        image.deletions = Arc::new(deleted_topics(&content.deletions).map_err(damaged)?);
         let (image, image_watch) = watch::channel(Arc::new(image));
         let (failure, failure_watch) = watch::channel(None);
         let (next_placement, database) = (content.next_placement, Some(database));
@@ -464,18 +462,24 @@ impl TopicRow {
 }
 
 /// All that the database holds and the image needs.
-struct Content {
-    format: u64,
-    cluster_id: String,
+pub(super) struct Content {
+    pub(super) format: u64,
+    pub(super) cluster_id: String,
     next_placement: u64,
     next_producer_id: u64,
-    topics: Vec<(String, String)>,
-    deletions: Vec<String>,
+    pub(super) topics: Vec<(String, String)>,
+    pub(super) deletions: Vec<String>,
     brokers: BTreeMap<String, String>,
 }
 
+/// The rows of [`DELETIONS`] as topics.
+pub(super) fn deleted_topics(rows: &[String]) -> Result<BTreeSet<TopicId>, String> {
+    let ids = rows.iter().map(|id| Uuid::parse_str(id).map(Uuid::into_bytes));
+    ids.collect::<Result<_, _>>().map_err(|error| format!("a deletion's row: {error}"))
+}
+
 /// `None` from a database in which nothing was ever committed.
-fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
+pub(super) fn read(database: &Database) -> Result<Option<Content>, redb::Error> {
     let transaction = database.begin_read()?;
     let words = match transaction.open_table(WORDS) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),

@@ -10,6 +10,7 @@ mod consume;
 mod examples;
 mod follow;
 mod harness;
+mod log;
 mod produce;
 mod topic;
 

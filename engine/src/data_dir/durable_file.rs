@@ -126,7 +126,8 @@ async fn write_temporary(disk: &dyn Disk, temporary: &Path, bytes: BytesMut) -> 
     disk.sync_all(&file).await
 }
 
-fn encode(format: &Format, payload: &[u8]) -> BytesMut {
+/// The whole file with this payload.
+pub(crate) fn encode(format: &Format, payload: &[u8]) -> BytesMut {
     let length = u32::try_from(payload.len()).ok().filter(|length| *length <= format.payload_bytes_max);
     let length = length.unwrap_or_else(|| panic!("{} bytes of payload for {format:?}", payload.len()));
     let mut bytes = BytesMut::with_capacity(HEADER_BYTES + payload.len() + CHECKSUM_BYTES);

@@ -5,9 +5,9 @@
 //! at start, before there is a runtime, and may therefore sleep.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,10 @@ pub const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A process id and a newline are shorter; more is not read.
-const HOLDER_BYTES_MAX: u64 = 32;
+const HOLDER_BYTES_MAX: usize = 32;
+
+/// How long a look at the lock waits for that of a process that has ended.
+const ENDED_HOLDER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Held as long as this, or a ring it was registered in, lives.
 #[derive(Debug)]
@@ -85,16 +88,36 @@ impl DirLock {
     }
 }
 
+/// Who holds the lock of `directory` at the moment, if anybody does. Changes nothing; a broker that starts at this very moment waits for
+/// it. The lock of a process that has ended is waited for a little.
+#[must_use]
+pub fn lock_holder(directory: &Path) -> Option<String> {
+    let file = File::open(directory.join(LOCK_FILE)).ok()?;
+    let begun = Instant::now();
+    while let Err(rustix::io::Errno::WOULDBLOCK) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        let has_ended = holder_id(&file).is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists());
+        if !has_ended || begun.elapsed() > ENDED_HOLDER_PATIENCE {
+            return Some(holder(&file));
+        }
+        std::thread::sleep(RETRY_DELAY);
+    }
+    None
+}
+
 /// Names the process that wrote its id into the lock file, as far as it can be told.
 fn holder(file: &File) -> String {
-    let mut text = String::new();
-    let _ = Read::take(file, HOLDER_BYTES_MAX).read_to_string(&mut text);
-    let Ok(id) = text.trim().parse::<u32>() else { return "another process".to_owned() };
+    let Some(id) = holder_id(file) else { return "another process".to_owned() };
     match std::fs::read_to_string(format!("/proc/{id}/comm")) {
         Ok(name) => format!("process {id} ({})", name.trim()),
         // Killed, yet its last writes have not landed; or it lives in another container.
         Err(_) => format!("process {id}"),
     }
+}
+
+fn holder_id(file: &File) -> Option<u32> {
+    let mut bytes = [0; HOLDER_BYTES_MAX];
+    let count = file.read_at(&mut bytes, 0).ok()?;
+    std::str::from_utf8(&bytes[..count]).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -107,7 +130,9 @@ mod tests {
         let held = DirLock::take(dir.path(), Duration::ZERO).unwrap();
         let error = DirLock::take(dir.path(), Duration::from_millis(30)).unwrap_err().to_string();
         assert!(error.contains(&format!("in use by process {} (", std::process::id())), "{error}");
+        assert!(lock_holder(dir.path()).is_some_and(|holder| error.contains(&holder)));
         drop(held);
+        assert_eq!(lock_holder(dir.path()), None);
         DirLock::take(dir.path(), Duration::ZERO).unwrap();
     }
 

@@ -15,7 +15,7 @@ mod lock;
 mod space;
 mod superblock;
 
-pub use lock::{DirLock, LOCK_FILE, LOCK_PATIENCE, LockError};
+pub use lock::{DirLock, LOCK_FILE, LOCK_PATIENCE, LockError, lock_holder};
 pub use space::{DiskSpace, Outlook, RESERVE_FILE, SpaceLimits};
 pub use superblock::{SUPERBLOCK_FILE, Superblock};
 

@@ -1,6 +1,6 @@
 //! Who a data directory belongs to, what it needs to be understood, and whether its last stop was clean.
 //!
-//! Pure bytes in and out; [`DataDir`](super::DataDir) reads and writes the file. The payload, big-endian:
+//! Pure bytes in and out, and a reader for tools; [`DataDir`](super::DataDir) reads and writes the file. The payload, big-endian:
 //!
 //! | offset | bytes | |
 //! |---|---|---|
@@ -11,9 +11,12 @@
 //! | 44 | 8 | feature bits a reader must know |
 //! | 52 | 1 | 1 after a clean stop, else 0 |
 
-use bytes::{Buf, BufMut};
+use std::path::Path;
 
-use super::durable_file::Format;
+use bytes::{Buf, BufMut, BytesMut};
+
+use super::durable_file::{self, Format, ReadError};
+use crate::disk::Disk;
 
 /// The superblock's file name inside the data directory.
 pub const SUPERBLOCK_FILE: &str = "superblock";
@@ -43,6 +46,21 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// Reads the superblock of the data directory `dir` and changes nothing.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(disk: &dyn Disk, dir: &Path) -> Result<Superblock, ReadError> {
+        let path = dir.join(SUPERBLOCK_FILE);
+        let payload = durable_file::read(disk, &path, &FORMAT).await?;
+        Superblock::decode(&payload.bytes).map_err(|why| ReadError::Damaged { path, why })
+    }
+
+    /// The whole file.
+    pub(crate) fn to_file(&self) -> BytesMut {
+        durable_file::encode(&FORMAT, &self.encode())
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(PAYLOAD_BYTES);
         bytes.put_slice(&self.cluster_id);

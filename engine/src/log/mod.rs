@@ -22,7 +22,7 @@ use crate::partition_meta::PartitionMeta;
 
 mod append;
 mod config;
-mod producers;
+pub(crate) mod producers;
 mod read;
 mod recover;
 mod recover_segment;

@@ -10,9 +10,9 @@ use ringmill_batch::Offset;
 
 use super::read::{LogReader, visible_end};
 use super::{Log, LogEnv};
-use crate::data_dir::durable_file::{self, Format};
+use crate::data_dir::durable_file::{self, Format, ReadError};
 use crate::disk::Disk;
-use crate::producer_state::{ActiveProducer, ProducerState, SnapshotError};
+use crate::producer_state::{ActiveProducer, ProducerState};
 use crate::segment::Segment;
 use crate::segment::damage::{self, BatchEnd};
 use crate::segment::file::{self, FileKind};
@@ -39,17 +39,12 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
             continue;
         }
         let path = file::path(dir, offset, FileKind::Producers);
-        let payload = durable_file::read(&*env.disk, &path, &FORMAT).await;
-        let decode = |payload: durable_file::Payload| match payload.version {
-            version if version < FORMAT.version => Err(SnapshotError),
-            _ => ProducerState::decode(&payload.bytes),
-        };
-        match payload.map(decode) {
-            Ok(Ok(found)) => {
+        match read_snapshot(&*env.disk, &path).await {
+            Ok(Some(found)) => {
                 (state, from) = (found, offset);
                 break;
             }
-            Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "producer snapshot passed over"),
+            Ok(None) => tracing::warn!(path = %path.display(), "producer snapshot of an older version passed over"),
             Err(error) => tracing::warn!(path = %path.display(), %error, "producer snapshot passed over"),
         }
     }
@@ -101,6 +96,19 @@ async fn first_behind(
         }
     }
     None
+}
+
+/// Reads one snapshot; `None` for one of a version that is not read any more.
+///
+/// # Errors
+/// See [`ReadError`].
+pub(crate) async fn read_snapshot(disk: &dyn Disk, path: &Path) -> Result<Option<ProducerState>, ReadError> {
+    let payload = durable_file::read(disk, path, &FORMAT).await?;
+    if payload.version < FORMAT.version {
+        return Ok(None);
+    }
+    let state = ProducerState::decode(&payload.bytes);
+    state.map(Some).map_err(|error| ReadError::Damaged { path: path.to_owned(), why: error.to_string() })
 }
 
 /// Removes, durably, snapshots ahead of the log's `end`: once it had grown past them, they would be taken for its own.

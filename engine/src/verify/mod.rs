@@ -1,8 +1,8 @@
-//! Offline checks of what lies on disk, for `ringmill log verify` and `ringmill log dump`.
+//! Offline checks of every file of a data directory, for `ringmill log verify`, `ringmill log repair` and `ringmill log dump`.
 //!
 //! Files are opened for reading only and no byte is changed; the broker should be stopped, or the newest batches may look cut
-//! off. It reads with ordinary calls and not through a `Disk`: nobody else waits on this thread. What damage means for serving is
-//! recovery's to decide; here it is found and named.
+//! off. Segments are read with ordinary calls: nobody else waits on this thread. What damage means for serving is recovery's to decide;
+//! here it is found, named, and said what the next start will make of it. The metadata database is the broker's and not known here.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,16 @@ use std::path::{Path, PathBuf};
 
 use ringmill_batch::{DecompressLimit, Offset};
 
-use crate::data_dir::SUPERBLOCK_FILE;
+use crate::checkpoint::CheckpointEntry;
+use crate::data_dir::{SUPERBLOCK_FILE, Superblock};
+use crate::disk::{Disk, PosixDisk};
+use crate::log::Identity;
+use crate::partition_meta::{FILE_NAME as META_FILE, PartitionMeta};
 
+pub(crate) mod files;
 pub(crate) mod index;
-mod segment;
+mod meaning;
+pub(crate) mod segment;
 
 pub use segment::{SegmentBatches, StoredBatch};
 
@@ -29,12 +35,27 @@ pub struct VerifyOptions {
 pub struct Report {
     /// One per partition directory, by name.
     pub partitions: Vec<PartitionReport>,
+    /// What is wrong with the data directory's own files; nothing when a partition alone was asked for.
+    pub problems: Vec<Problem>,
+    /// Small files that were read and are well.
+    pub files_checked: u64,
+    /// What lies about and is no problem: temporaries of a stop in the middle, copies that recovery or repair set aside.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// A file or directory that no start needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leftover {
+    /// Where it lies.
+    pub file: PathBuf,
+    /// What it is and who may remove it.
+    pub what: &'static str,
 }
 
 impl Report {
     /// Everything that is not as it should be, in the order of the files.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.partitions.iter().flat_map(|partition| &partition.problems)
+        self.problems.iter().chain(self.partitions.iter().flat_map(|partition| &partition.problems))
     }
 
     /// Every segment looked at.
@@ -48,6 +69,8 @@ impl Report {
 pub struct PartitionReport {
     /// Its directory.
     pub path: PathBuf,
+    /// Whose it is by its `partition.meta`; `None` when that was not looked at, or not readable.
+    pub identity: Option<Identity>,
     /// Its segments by base offset; only one when a single file was asked for.
     pub segments: Vec<SegmentReport>,
     /// What is wrong with them.
@@ -77,6 +100,8 @@ pub struct SegmentReport {
     pub offset_entries: Option<u64>,
     /// Entries of the time index; `None` without the file.
     pub time_entries: Option<u64>,
+    /// Leader epochs that begin in it, with the offset where they do.
+    pub epochs: Vec<(i32, Offset)>,
 }
 
 /// What kind of thing is wrong.
@@ -88,8 +113,20 @@ pub enum ProblemKind {
     Gap,
     /// Bytes of the log are not what was written.
     Damage,
+    /// A segment that must be there is not.
+    Missing,
     /// A file could not be read at all.
     Unreadable,
+    /// The superblock is damaged or missing.
+    Superblock,
+    /// A `partition.meta` is damaged, missing or another partition's.
+    Meta,
+    /// A recovery checkpoint is damaged.
+    Checkpoint,
+    /// A producer snapshot is damaged.
+    Snapshot,
+    /// The metadata database is damaged. Not found here: the broker knows its format.
+    Metadata,
 }
 
 /// One thing that is wrong, and where.
@@ -104,6 +141,16 @@ pub struct Problem {
     pub position: u64,
     /// What was expected and what is there.
     pub what: String,
+    /// What the next start, or the first fetch, will make of it.
+    pub meaning: &'static str,
+}
+
+impl Problem {
+    /// A problem of a whole file, with what its kind means in general.
+    #[must_use]
+    pub fn new(kind: ProblemKind, file: PathBuf, what: impl Into<String>) -> Problem {
+        Problem { kind, file, position: 0, what: what.into(), meaning: meaning::in_general(kind) }
+    }
 }
 
 /// Problems kept per file; more of them say nothing new.
@@ -128,30 +175,103 @@ impl<'a> Problems<'a> {
             PROBLEMS_PER_FILE_MAX => "more problems follow, they are not listed".to_owned(),
             _ => return,
         };
-        self.into.push(Problem { kind, file: self.file.to_owned(), position, what });
+        self.into.push(Problem {
+            kind,
+            file: self.file.to_owned(),
+            position,
+            what,
+            meaning: meaning::in_general(kind),
+        });
     }
 }
 
-/// Checks a segment (a `.log` file), a partition's directory or a data directory, whichever `path` is.
+/// What is known about a partition from outside its directory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// `None` outside a data directory, or when it cannot be read.
+    pub(crate) superblock: Option<Superblock>,
+    /// Whether the directory above is a data directory.
+    pub(crate) in_data_dir: bool,
+    /// The checkpoints of all cores, merged.
+    pub(crate) checkpoints: Vec<CheckpointEntry>,
+}
+
+impl Surroundings {
+    /// Reads what lies in `root`, the directory above the partitions.
+    pub(crate) fn read(disk: &dyn Disk, root: &Path, into: &mut Report) -> io::Result<Surroundings> {
+        let superblock = files::superblock(disk, root, into);
+        let checkpoints = files::checkpoints(disk, root, into)?;
+        let in_data_dir = root.join(SUPERBLOCK_FILE).exists() || !checkpoints.is_empty();
+        Ok(Surroundings { superblock, in_data_dir, checkpoints })
+    }
+
+    /// Whether the last stop was clean.
+    pub(crate) fn clean(&self) -> bool {
+        self.superblock.as_ref().is_some_and(|superblock| superblock.clean)
+    }
+
+    /// The checkpoint's word on the partition of `meta`.
+    pub(crate) fn checkpoint_of(&self, meta: Option<&PartitionMeta>) -> Option<&CheckpointEntry> {
+        let id = meta?.identity;
+        self.checkpoints.iter().find(|entry| (entry.topic_id, entry.partition) == (id.topic_id, id.partition))
+    }
+}
+
+/// Checks a segment (a `.log` file), a partition's directory or a data directory with every file in it, whichever `path` is.
 ///
 /// # Errors
 /// When `path` cannot be listed, or is neither of the three. What is wrong inside is in the report.
 pub fn verify(path: &Path, options: VerifyOptions) -> io::Result<Report> {
+    let disk = PosixDisk::new(1)?;
     let mut report = Report::default();
-    for (path, segments) in partitions(path)? {
-        let mut partition = PartitionReport { path, segments: Vec::new(), problems: Vec::new() };
-        let last = segments.len() - 1;
-        for (number, (base_offset, log)) in segments.into_iter().enumerate() {
-            let found = segment::verify(&log, base_offset, number == last, options, &mut partition.problems);
-            if let Some(before) = partition.segments.last() {
-                let mut problems = Problems::of(&log, &mut partition.problems);
-                join(before, base_offset, &mut problems);
-            }
-            partition.segments.push(found);
+    let partitions = partitions(path)?;
+    let is_one = partitions.iter().any(|(directory, _)| directory == path) || !fs::metadata(path)?.is_dir();
+    let surroundings = if is_one {
+        let directory = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        // Only for what it says about this partition: its own damage is not this question.
+        Surroundings::read(&disk, &directory.join(".."), &mut Report::default())?
+    } else {
+        report.leftovers = files::leftovers_of_data_dir(path)?;
+        Surroundings::read(&disk, path, &mut report)?
+    };
+    let whole = fs::metadata(path)?.is_dir();
+    for (path, segments) in partitions {
+        let mut partition = PartitionReport { path, identity: None, segments: Vec::new(), problems: Vec::new() };
+        verify_segments(segments, options, &mut partition);
+        if whole {
+            report.files_checked += verify_partition(&disk, &surroundings, &mut partition)?;
+            report.leftovers.extend(files::leftovers_of_partition(&partition.path)?);
         }
         report.partitions.push(partition);
     }
     Ok(report)
+}
+
+fn verify_segments(segments: Segments, options: VerifyOptions, partition: &mut PartitionReport) {
+    let count = segments.len();
+    for (number, (base_offset, log)) in segments.into_iter().enumerate() {
+        let found = segment::verify(&log, base_offset, number + 1 == count, options, &mut partition.problems);
+        if let Some(before) = partition.segments.last() {
+            let mut problems = Problems::of(&log, &mut partition.problems);
+            join(before, base_offset, &mut problems);
+        }
+        partition.segments.push(found);
+    }
+}
+
+/// Checks the small files of a partition, and its segments against what they say. Gives how many small files are well.
+fn verify_partition(disk: &dyn Disk, surroundings: &Surroundings, partition: &mut PartitionReport) -> io::Result<u64> {
+    let (directory, problems) = (partition.path.clone(), &mut partition.problems);
+    let mut checked = files::snapshots(disk, &directory, problems)?;
+    let meta = files::meta(disk, &directory, surroundings.in_data_dir, problems);
+    checked += u64::from(meta.is_some());
+    partition.identity = meta.as_ref().map(|meta| meta.identity);
+    let checkpoint = surroundings.checkpoint_of(meta.as_ref());
+    if let Some(meta) = &meta {
+        files::presence(&directory, &partition.segments, meta, checkpoint, problems);
+    }
+    meaning::fill_in(partition, surroundings.clean(), checkpoint);
+    Ok(checked)
 }
 
 /// Each segment must begin where the one before it ends.
@@ -171,14 +291,14 @@ fn join(before: &SegmentReport, base_offset: Offset, problems: &mut Problems<'_>
 /// # Errors
 /// As [`verify`].
 pub fn segment_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let partitions = partitions(path)?;
-    Ok(partitions.into_iter().flat_map(|(_, segments)| segments).map(|(_, log)| log).collect())
+    Ok(partitions(path)?.into_iter().flat_map(|(_, segments)| segments).map(|(_, log)| log).collect())
 }
 
-type Segments = Vec<(Offset, PathBuf)>;
+/// The segments of a partition by base offset, with their `.log` files.
+pub(crate) type Segments = Vec<(Offset, PathBuf)>;
 
-/// Partition directories with their segments, each with some.
-fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
+/// Partition directories with their segments.
+pub(crate) fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {what}", path.display()));
     if !fs::metadata(path)?.is_dir() {
         let base_offset = base_offset(path).ok_or_else(|| invalid("no segment: they are called <20 digits>.log"))?;
@@ -186,7 +306,7 @@ fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
         return Ok(vec![(directory, vec![(base_offset, path.to_owned())])]);
     }
     let own = segments(path)?;
-    if !own.is_empty() {
+    if !own.is_empty() || path.join(META_FILE).exists() {
         return Ok(vec![(path.to_owned(), own)]);
     }
     let mut partitions = Vec::new();
@@ -197,7 +317,7 @@ fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
             partitions.push((directory, segments));
         }
     }
-    partitions.retain(|(_, segments)| !segments.is_empty());
+    partitions.retain(|(directory, segments)| !segments.is_empty() || directory.join(META_FILE).exists());
     partitions.sort();
     // A broker's directory may have no topic yet; any other path without a segment is mistyped.
     if partitions.is_empty() && !path.join(SUPERBLOCK_FILE).exists() {

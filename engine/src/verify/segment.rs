@@ -12,6 +12,7 @@ use ringmill_batch::{
 };
 
 use super::index::{OffsetIndexCheck, TimeIndexCheck};
+use super::meaning::in_general;
 use super::{Problem, ProblemKind, Problems, SegmentReport, VerifyOptions};
 
 /// Bytes read at once while looking at what lies behind the last batch.
@@ -87,7 +88,7 @@ impl SegmentBatches {
     }
 
     fn problem(&self, kind: ProblemKind, what: String) -> Problem {
-        Problem { kind, file: self.path.clone(), position: self.position, what }
+        Problem { kind, file: self.path.clone(), position: self.position, what, meaning: in_general(kind) }
     }
 
     fn unreadable(&self, error: &io::Error) -> Problem {
@@ -159,7 +160,7 @@ impl Iterator for SegmentBatches {
 }
 
 /// Checks a segment and its indexes.
-pub(super) fn verify(
+pub(crate) fn verify(
     log: &Path,
     base_offset: Offset,
     is_newest: bool,
@@ -177,6 +178,7 @@ pub(super) fn verify(
         max_timestamp_ms: None,
         offset_entries: None,
         time_entries: None,
+        epochs: Vec::new(),
     };
     let mut batches = match SegmentBatches::open(log) {
         Ok(batches) => batches,
@@ -251,6 +253,9 @@ fn check_batch(
 
 fn note(report: &mut SegmentReport, header: &BatchHeader) {
     report.next_offset = report.next_offset.max(header.next_offset());
+    if report.epochs.last().is_none_or(|&(epoch, _)| header.leader_epoch > epoch) {
+        report.epochs.push((header.leader_epoch, header.base_offset));
+    }
     report.batches += 1;
     report.records += u64::from(header.record_count.unsigned_abs());
     report.bytes += header.total_bytes() as u64;

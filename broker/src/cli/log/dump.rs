@@ -1,50 +1,20 @@
-//! `ringmill log`: offline looks into segment files; nothing is ever changed.
-//!
-//! The checks are the engine's; here they are shown.
+//! `ringmill log dump`: every batch of a segment, one per line, and its records below it.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use ringmill_batch::DecompressLimit;
-use ringmill_engine::verify::{self, ProblemKind, Report, SegmentBatches, StoredBatch, VerifyOptions};
+use ringmill_engine::verify::{self, SegmentBatches, StoredBatch};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::output::{self, Rows};
-use super::record_json::JsonRecord;
-use super::{OutputFormat, OutputOption};
-
-/// Look into a partition's files while no broker uses them.
-#[derive(Debug, Subcommand)]
-#[command(after_help = "\
-Examples:
-  ringmill log verify ./data                         # every partition of a data directory
-  ringmill log verify ./data/logs-0 --records
-  ringmill log dump ./data/logs-0/00000000000000000000.log --records
-
-PATH is a segment (.log file), a partition's directory or a data directory. Nothing is changed.
-A running broker's newest segment may end inside a batch: stop it first, or look at closed segments.")]
-pub(super) enum Log {
-    /// Check every batch and index; exit code 6 when something is wrong
-    Verify(Verify),
-    /// Print every batch, one per line
-    Dump(Dump),
-}
+use super::cannot_read;
+use crate::cli::failure::Failure;
+use crate::cli::record_json::JsonRecord;
+use crate::cli::{OutputFormat, OutputOption};
 
 #[derive(Debug, Args)]
-pub(super) struct Verify {
-    /// What to check
-    path: PathBuf,
-    /// Decompress and check the records too
-    #[arg(long)]
-    records: bool,
-    #[command(flatten)]
-    output: OutputOption,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Dump {
+pub(in crate::cli) struct Dump {
     /// What to print
     path: PathBuf,
     /// Print the records too, below their batch
@@ -54,85 +24,8 @@ pub(super) struct Dump {
     output: OutputOption,
 }
 
-impl Log {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        match self {
-            Log::Verify(verify) => verify.run(),
-            Log::Dump(dump) => dump.run(),
-        }
-    }
-}
-
-impl Verify {
-    fn run(self) -> Result<(), Failure> {
-        let options = VerifyOptions { records: self.records.then(DecompressLimit::default) };
-        let report = verify::verify(&self.path, options).map_err(|error| cannot_read(&self.path, &error))?;
-        let segments = segment_rows(&report);
-        match self.output.output {
-            OutputFormat::Table => {
-                output::print(&segments.to_table())?;
-                for problem in report.problems() {
-                    output::print(&format!("{}: {problem}\n", kind_name(problem.kind)))?;
-                }
-            }
-            OutputFormat::Json => {
-                let problem = |problem: &verify::Problem| {
-                    json!({
-                        "kind": kind_name(problem.kind),
-                        "file": problem.file.display().to_string(),
-                        "position": problem.position,
-                        "what": problem.what,
-                    })
-                };
-                let problems: Vec<_> = report.problems().map(problem).collect();
-                output::print(&format!("{:#}\n", json!({"segments": segments.to_json(), "problems": problems})))?;
-            }
-        }
-        match report.problems().count() {
-            0 => Ok(()),
-            count => Err(Failure::damage(format!("{count} problems were found; nothing was changed"))),
-        }
-    }
-}
-
-fn kind_name(kind: ProblemKind) -> &'static str {
-    match kind {
-        ProblemKind::Index => "index",
-        ProblemKind::Gap => "gap",
-        ProblemKind::Damage => "damage",
-        ProblemKind::Unreadable => "unreadable",
-    }
-}
-
-fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    match error.raw_os_error() {
-        Some(_) => Failure::other(format!("cannot read {}: {error}", path.display())),
-        // The engine's own words, which name the path.
-        None => Failure::other(error.to_string()),
-    }
-}
-
-fn segment_rows(report: &Report) -> Rows {
-    let row = |segment: &verify::SegmentReport| {
-        vec![
-            json!(segment.path.display().to_string()),
-            json!(segment.base_offset.get()),
-            json!(segment.next_offset.get()),
-            json!(segment.batches),
-            json!(segment.records),
-            json!(segment.bytes),
-            json!(segment.offset_entries),
-            json!(segment.time_entries),
-        ]
-    };
-    Rows {
-        columns: &["segment", "base_offset", "next_offset", "batches", "records", "bytes", "index", "timeindex"],
-        rows: report.segments().map(row).collect(),
-    }
-}
-
 impl Dump {
-    fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let files = verify::segment_files(&self.path).map_err(|error| cannot_read(&self.path, &error))?;
         let mut out = BufWriter::new(io::stdout().lock());
         let mut damaged = 0;
