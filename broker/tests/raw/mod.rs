@@ -182,6 +182,11 @@ impl Raw {
     }
 
     pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> i16 {
+        self.try_create_topic(name, partitions, configs).0
+    }
+
+    /// With what is told beside the code.
+    pub fn try_create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> (i16, String) {
         let configs = configs.iter().map(|&(name, value)| CreatableTopicConfig { name, value: Some(value) }).collect();
         let topic = CreatableTopic {
             name,
@@ -193,7 +198,8 @@ impl Raw {
         let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
         let frame = self.call(&request, 7);
         let response: CreateTopicsResponse<'_> = frame.decode(7);
-        response.topics[0].error_code
+        let topic = &response.topics[0];
+        (topic.error_code, topic.error_message.unwrap_or_default().to_owned())
     }
 
     pub fn delete_topic(&mut self, name: &str) -> i16 {

@@ -152,7 +152,7 @@ pub enum LogError {
     #[error("offset {0} lies past the end of the log")]
     OffsetOutOfRange(Offset),
     /// The disk's word.
-    #[error("{what}")]
+    #[error("{what}: {error}")]
     Io {
         /// What was being done.
         what: &'static str,

@@ -73,7 +73,7 @@ pub enum OpenError {
     #[error(transparent)]
     Quarantined(#[from] Quarantine),
     /// The disk's word.
-    #[error("{what} {}", path.display())]
+    #[error("{what} {}: {error}", path.display())]
     Io {
         /// What was being done.
         what: &'static str,
