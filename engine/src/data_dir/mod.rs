@@ -54,8 +54,14 @@ pub enum DataDirError {
     )]
     Foreign { path: PathBuf, found: String },
     /// The superblock cannot be read.
-    #[error("the data directory's superblock is unusable, and nothing was changed: {0}")]
-    Superblock(#[from] ReadError),
+    #[error(
+        "the data directory's superblock is unusable, so the broker does not start, and nothing was changed: {0}; \
+         restore this file from a backup"
+    )]
+    Superblock(ReadError),
+    /// A newer program wrote the superblock.
+    #[error(transparent)]
+    Newer(ReadError),
     /// It was made by a program that knows more.
     #[error(
         "{} uses features {unknown:#x} that this program does not know: run the newer program again",
@@ -71,6 +77,15 @@ pub enum DataDirError {
     /// The disk failed.
     #[error("the data directory {} cannot be used: {source}; let this user write there, or choose another one", path.display())]
     Io { path: PathBuf, source: io::Error },
+}
+
+impl From<ReadError> for DataDirError {
+    fn from(error: ReadError) -> DataDirError {
+        match error {
+            ReadError::Newer { .. } => DataDirError::Newer(error),
+            _ => DataDirError::Superblock(error),
+        }
+    }
 }
 
 impl DataDir {

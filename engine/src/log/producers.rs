@@ -66,7 +66,7 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
                     here = BatchEnd { position, offset: header.next_offset() };
                 }
                 // Damage does not keep the partition from opening: its fetch says so. What lies behind it counts.
-                Err(fault) => here = damage::mark(&*env.disk, segment, fault, here.offset, visible).await?,
+                Err(fault) => here = damage::mark(&*env.disk, segment, fault, None, here.offset, visible).await?,
             }
             headers += 1;
             if headers.is_multiple_of(HEADERS_PER_TURN) {

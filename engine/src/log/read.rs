@@ -220,6 +220,7 @@ impl LogReader {
             let start = BatchEnd { position: 0, offset: segment.base_offset() };
             let known = [indexed, segment.damage_end_before(wanted)].into_iter().flatten();
             let mut here = known.fold(start, |best, other| if other.position > best.position { other } else { best });
+            let mut before = None;
             let fault = loop {
                 let header = match walk.header(here.position, here.offset).await {
                     Ok(header) => header,
@@ -231,9 +232,10 @@ impl LogReader {
                 if header.last_offset() >= wanted {
                     return Ok((here.position, header));
                 }
+                before = Some(here);
                 here = BatchEnd { position: here.position + header.total_bytes() as u64, offset: header.next_offset() };
             };
-            damage::mark(disk, segment, fault, here.offset, visible).await?;
+            damage::mark(disk, segment, fault, before, here.offset, visible).await?;
         }
         Err(ReadError::Damaged { segment: segment.base_offset(), position: 0 })
     }
@@ -276,10 +278,11 @@ impl LogReader {
             Err(error) => Some(HeaderFault::Io { position, error }),
         };
         let Some(fault) = fault else {
-            segment.clear_damage(position..position + header.total_bytes() as u64, header.base_offset);
+            let positions = position..position + header.total_bytes() as u64;
+            segment.clear_damage(positions, header.base_offset..header.next_offset());
             return Ok(());
         };
-        damage::mark(disk, segment, fault, header.base_offset, visible).await?;
+        damage::mark(disk, segment, fault, None, header.base_offset, visible).await?;
         Err(ReadError::Damaged { segment: segment.base_offset(), position })
     }
 

@@ -119,14 +119,14 @@ impl Log {
             match look(&mut scan, &self.reader, &segment, at.here, at.end).await {
                 Ok(header) => {
                     let position = at.here.position + header.total_bytes() as u64;
-                    segment.clear_damage(at.here.position..position, header.base_offset);
+                    segment.clear_damage(at.here.position..position, header.base_offset..header.next_offset());
                     at.offsets.see(at.here.position, &header);
                     at.times.see(&header);
                     at.here = BatchEnd { position, offset: header.next_offset() };
                 }
                 Err(fault) => {
                     at.is_whole = false;
-                    at.here = damage::mark(self.disk(), &segment, fault, at.here.offset, at.end).await?;
+                    at.here = damage::mark(self.disk(), &segment, fault, None, at.here.offset, at.end).await?;
                 }
             }
             crate::turn::yield_now().await;

@@ -167,7 +167,7 @@ impl LogReader {
 /// Marks what a lookup met.
 async fn damaged(disk: &dyn Disk, segment: &Segment, fault: HeaderFault, next: Offset, visible: BatchEnd) -> ReadError {
     let (HeaderFault::Damaged { position, .. } | HeaderFault::Io { position, .. }) = fault;
-    match damage::mark(disk, segment, fault, next, visible).await {
+    match damage::mark(disk, segment, fault, None, next, visible).await {
         Ok(_) => ReadError::Damaged { segment: segment.base_offset(), position },
         Err(error) => error.into(),
     }

@@ -88,11 +88,27 @@ impl Damage {
         true
     }
 
-    /// Forgets the range that begins at `position` with `offset`: there is a good batch. True if there was one.
-    pub(super) fn remove_at(&mut self, position: u64, offset: Offset) -> bool {
+    /// There is a good batch: what was known about its bytes and offsets is forgotten. True if something was.
+    pub(super) fn clear(&mut self, positions: &Range<u64>, offsets: &Range<Offset>) -> bool {
         let before = self.ranges.len();
-        self.ranges.retain(|known| (known.positions.start, known.offsets.start) != (position, offset));
-        self.ranges.len() < before
+        let mut was_known = false;
+        let mut kept = Vec::with_capacity(before);
+        for known in self.ranges.drain(..) {
+            let shares_offsets = known.offsets.start < offsets.end && offsets.start < known.offsets.end;
+            let shares_bytes = known.positions.start < positions.end && positions.start < known.positions.end;
+            if !shares_offsets && !shares_bytes {
+                kept.push(known);
+                continue;
+            }
+            was_known = true;
+            let (first, last) = (known.positions.start, known.positions.end);
+            let front = (first..positions.start.clamp(first, last), known.offsets.start..offsets.start);
+            let back = (positions.end.clamp(first, last)..last, offsets.end..known.offsets.end);
+            let parts = [front, back].into_iter().filter(|(_, offsets)| offsets.start < offsets.end);
+            kept.extend(parts.map(|(positions, offsets)| DamagedRange { positions, offsets, ..known.clone() }));
+        }
+        self.ranges = kept;
+        was_known
     }
 
     pub(super) fn holding(&self, offset: Offset) -> Option<&DamagedRange> {
@@ -144,7 +160,8 @@ pub(crate) struct BatchEnd {
 }
 
 /// Marks what is damaged from the fault on, which stands where the batch of offset `next` should begin, up to the next good batch
-/// before `end`. Gives that batch's place.
+/// before `end`. Gives that batch's place. Where it stands inside the batch `before`, whose header was believed, that one's length is
+/// what is wrong, and it is marked instead.
 ///
 /// # Errors
 /// The fault's, when it is no damage (too many open files, …).
@@ -152,6 +169,7 @@ pub(crate) async fn mark(
     disk: &dyn Disk,
     segment: &Segment,
     fault: HeaderFault,
+    before: Option<BatchEnd>,
     next: Offset,
     end: BatchEnd,
 ) -> io::Result<BatchEnd> {
@@ -160,6 +178,13 @@ pub(crate) async fn mark(
         HeaderFault::Io { position, error } => (position, format!("it cannot be read: {error}")),
         HeaderFault::Damaged { position, why } => (position, why),
     };
+    if let Some(before) = before.filter(|before| before.offset < next && before.position < position)
+        && let Some(resumed) = inside(disk, segment, before, BatchEnd { position, offset: next }, end).await
+    {
+        let why = format!("its length is wrong: the batch behind it begins at byte {}", resumed.position);
+        segment.mark_damaged(before.position..resumed.position, before.offset..next, why);
+        return Ok(resumed);
+    }
     let resumed = next_good(disk, segment, position, next, end).await;
     assert!(resumed.offset >= next && resumed.position >= position, "{resumed:?} behind {position} and {next}");
     assert!(resumed != BatchEnd { position, offset: next }, "nothing is passed over at {position}");
@@ -167,19 +192,59 @@ pub(crate) async fn mark(
     Ok(resumed)
 }
 
-/// The first good batch behind the bad byte at `bad`, or `end`. An index entry that the batch at its place bears out anchors the search;
-/// between `bad` and it, batches count that lead to it without a gap, so that what a record holds is never taken for a batch of the log.
+/// The first good batch behind the bad byte at `bad`, or `end`. Where the bad header's own length and count lead to a batch, it is that.
+/// Else an index entry that the batch at its place bears out anchors the search; between `bad` and it, batches count that lead to it
+/// without a gap. So nothing that a record holds is ever taken for a batch of the log.
 async fn next_good(disk: &dyn Disk, segment: &Segment, bad: u64, next: Offset, end: BatchEnd) -> BatchEnd {
+    if let Some(behind) = behind_itself(disk, segment, bad, next, end).await {
+        return behind;
+    }
     let anchor = anchor_behind(disk, segment, bad, next, end).await;
-    // The batch there may be good, and only offsets before it missing.
-    let from = bad;
+    // The batch there may be good, and only offsets before it missing; but it counts only if it is not what is bad.
+    let least = |at: u64| if at == bad { next.checked_add(1).unwrap_or(next) } else { next };
+    search(disk, segment, bad, anchor, least, end.offset).await.unwrap_or(anchor)
+}
+
+/// Where the batch begins that is missed at `missed`, if that is inside the batch `before`.
+async fn inside(
+    disk: &dyn Disk,
+    segment: &Segment,
+    before: BatchEnd,
+    missed: BatchEnd,
+    end: BatchEnd,
+) -> Option<BatchEnd> {
+    let anchor = anchor_behind(disk, segment, before.position, missed.offset, end).await;
+    let from = before.position + BatchHeader::BYTES as u64;
+    let found = search(disk, segment, from, anchor, |_| missed.offset, end.offset).await.unwrap_or(anchor);
+    (found.offset == missed.offset && found.position != missed.position).then_some(found)
+}
+
+/// The first batch from `from` on that leads to `anchor` and begins with the offset that is `least` at its place, or a later one.
+async fn search(
+    disk: &dyn Disk,
+    segment: &Segment,
+    from: u64,
+    anchor: BatchEnd,
+    least: impl Fn(u64) -> Offset,
+    end: Offset,
+) -> Option<BatchEnd> {
     let is_anchored = anchor.position <= from.saturating_add(SEARCH_BYTES_MAX);
     let to = if is_anchored { anchor.position } else { from + SEARCH_BYTES_MAX };
-    let Some((start, bytes)) = readable_before(disk, segment, from, to).await else { return anchor };
-    // What stands at `bad` itself counts only if it is not what is bad.
-    let least = |at: usize| if start + at as u64 == bad { next.checked_add(1).unwrap_or(next) } else { next };
-    let found = chain_start(&bytes, least, end.offset, is_anchored.then_some(anchor.offset));
-    found.map_or(anchor, |(at, offset)| BatchEnd { position: start + at as u64, offset })
+    let (start, bytes) = readable_before(disk, segment, from, to).await?;
+    let found = chain_start(&bytes, |at| least(start + at as u64), end, is_anchored.then_some(anchor.offset));
+    found.map(|(at, offset)| BatchEnd { position: start + at as u64, offset })
+}
+
+/// Behind the batch at `bad`, if only its offset, its reign or its records are wrong.
+async fn behind_itself(disk: &dyn Disk, segment: &Segment, bad: u64, next: Offset, end: BatchEnd) -> Option<BatchEnd> {
+    let mut walk = HeaderWalk::new(disk, segment, end.position);
+    let header = walk.header_at(bad).await.ok()?;
+    let behind = BatchEnd {
+        position: bad + header.total_bytes() as u64,
+        offset: next.checked_add(u64::from(header.last_offset_delta.unsigned_abs()) + 1)?,
+    };
+    let is_borne_out = behind == end || walk.header(behind.position, behind.offset).await.is_ok();
+    (is_borne_out && behind.offset <= end.offset).then_some(behind)
 }
 
 async fn anchor_behind(disk: &dyn Disk, segment: &Segment, bad: u64, next: Offset, end: BatchEnd) -> BatchEnd {
@@ -325,7 +390,10 @@ mod tests {
         assert!(damage.add(range(40..50, 400..500)));
         assert!(damage.add(range(15..41, 150..410)));
         assert_eq!(damage.ranges(), [range(10..50, 100..500)]);
-        assert!(damage.remove_at(100, offset(10)) && damage.is_empty());
+        assert!(damage.clear(&(200..300), &(offset(20)..offset(30))));
+        assert_eq!(damage.ranges(), [range(10..20, 100..200), range(30..50, 300..500)]);
+        assert!(!damage.clear(&(200..300), &(offset(20)..offset(30))), "it is known by now");
+        assert!(damage.clear(&(90..600), &(offset(0)..offset(60))) && damage.is_empty());
     }
 
     #[test]

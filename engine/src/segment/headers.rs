@@ -78,6 +78,11 @@ impl<'a> HeaderWalk<'a> {
         if header.total_bytes() as u64 > self.end - position {
             return Err(damaged(format!("a batch of {} bytes passes the end at {}", header.total_bytes(), self.end)));
         }
+        // Every batch was taken with a record for every offset, and nothing is compacted.
+        if i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1 {
+            let BatchHeader { record_count, last_offset_delta, .. } = header;
+            return Err(damaged(format!("{record_count} records for a last offset delta of {last_offset_delta}")));
+        }
         if !lies_in_segment(self.base, header.last_offset()) {
             return Err(damaged(format!("offset {} is too far from the segment's first", header.last_offset())));
         }

@@ -165,15 +165,15 @@ impl Segment {
         }
     }
 
-    /// The batch at `positions` that begins with `offset` was looked at and is good, whatever was found there before.
-    pub(crate) fn clear_damage(&self, positions: Range<u64>, offset: Offset) {
+    /// The batch at `positions` with these offsets was looked at and is good, whatever was found there before.
+    pub(crate) fn clear_damage(&self, positions: Range<u64>, offsets: Range<Offset>) {
         if self.is_damaged() {
             let was_refused = self.with_damage(|damage| {
                 damage.clear_suspects(positions.clone());
-                damage.remove_at(positions.start, offset)
+                damage.clear(&positions, &offsets)
             });
             if was_refused {
-                tracing::warn!(file = %self.path().display(), position = positions.start, "what was a damaged range can be read again");
+                tracing::warn!(file = %self.path().display(), position = positions.start, from = %offsets.start, to = %offsets.end, "what was a damaged range can be read again");
             }
         }
     }

@@ -28,7 +28,7 @@ pub(crate) async fn rebuild(
     let mut cursor = IndexCursor::new();
     let mut walk = HeaderWalk::new(disk, segment, end.position);
     let mut here = BatchEnd { position: 0, offset: segment.base_offset() };
-    let mut headers = 0_usize;
+    let (mut before, mut headers) = (None, 0_usize);
     while here.offset < end.offset {
         if let Some(known) = segment.damage_holding(here.offset) {
             here = BatchEnd { position: known.positions.end, offset: known.offsets.end };
@@ -37,9 +37,10 @@ pub(crate) async fn rebuild(
         match walk.header(here.position, here.offset).await {
             Ok(header) => {
                 cursor.advance(segment, &header, here.position, interval_bytes);
+                before = Some(here);
                 here = BatchEnd { position: here.position + header.total_bytes() as u64, offset: header.next_offset() };
             }
-            Err(fault) => here = damage::mark(disk, segment, fault, here.offset, end).await?,
+            Err(fault) => here = damage::mark(disk, segment, fault, before.take(), here.offset, end).await?,
         }
         if segment.offset_index.must_spill() || segment.time_index.must_spill() {
             segment.offset_index.spill(disk).await;
