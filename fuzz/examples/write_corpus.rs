@@ -147,7 +147,8 @@ fn responses() -> io::Result<()> {
     let partitions = vec![PartitionData { partition_index: 1, records, ..Default::default() }];
     let topic = FetchableTopicResponse { topic: "logs", topic_id: [7; 16], partitions };
     let message = FetchResponse { responses: vec![topic], ..Default::default() };
-    for version in [4_u8, 18] {
+    put("client_answers", "zeros", &[&[0, 0, 3][..], &[&[0, 60][..], &[0; 60]].concat().repeat(6)].concat())?;
+    for version in [4_u8, 11, 18] {
         // Length, correlation id and, where flexible, an empty tagged section stand before the body.
         let header_bytes = if version < 12 { 8 } else { 9 };
         let response =
@@ -161,6 +162,10 @@ fn responses() -> io::Result<()> {
             })
             .collect();
         put("wire_responses", &format!("fetch-{version}"), &[&[1, version - 4], &frame[header_bytes..]].concat())?;
+        // To a consumer at offset 5 that checks checksums, with versions narrowed to this one or not.
+        let narrowed = if version == 18 { 0 } else { 7 };
+        let told = [&[narrowed, 1, 0][..], &piece(&frame[header_bytes..])].concat();
+        put("client_answers", &format!("fetch-{version}"), &told)?;
     }
     Ok(())
 }
@@ -212,6 +217,14 @@ fn recovery(log: &[u8]) -> io::Result<()> {
     put("engine_recovery", "crashed", &[&[0, 0][..], &both].concat())?;
     put("engine_recovery", "clean-with-checkpoint", &[&[CLEAN | CHECKPOINT, 21][..], &both].concat())?;
     put("engine_recovery", "crashed-with-checkpoint", &[&[CHECKPOINT, 18][..], &both].concat())?;
+    let mut producers = ProducerState::new();
+    producers.advance(&check_stored(log).expect("it is sound"), 1_700_000_000_000);
+    let snapshot = producers.encode(Offset::new(15).expect("it is positive"));
+    let meta = [&[7; 16][..], &[0; 4], &[0; 8], &[0, 0, 0, 1], &[0; 12]].concat();
+    const SOUND: u8 = 130;
+    let sound =
+        [file(SOUND, 0, log), file(SOUND, 15, &second), file(SOUND + 3, 15, &snapshot), file(SOUND + 4, 0, &meta)];
+    put("engine_recovery", "sound-by-construction", &[&[0, 0][..], &sound.concat()].concat())?;
     let zeros = [log, &[0; 300]].concat();
     put("engine_recovery", "secured-space", &[&[CHECKPOINT, 6][..], &file(0, 0, &zeros)].concat())?;
     let mut torn = log.to_vec();
@@ -246,14 +259,14 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
 
 /// Inputs that are read step by step: any bytes are a sequence, so a few that look random are a good beginning.
 fn scripts() -> io::Result<()> {
-    for target in ["fetch_sessions", "engine_producers_model", "config_alterations"] {
+    for target in ["fetch_sessions", "engine_producers_model", "config_alterations", "engine_disk", "engine_log"] {
         let mut state: u32 = 1;
         for name in ["one", "two", "three"] {
             let bytes = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 state.to_be_bytes()[0]
             });
-            put(target, name, &bytes.take(200).collect::<Vec<_>>())?;
+            put(target, name, &bytes.take(600).collect::<Vec<_>>())?;
         }
     }
     let topic = br#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","partitions":3,"placement":2,"created_ms":1,"settings":{"retention.ms":"5"}}"#;
@@ -267,8 +280,23 @@ fn scripts() -> io::Result<()> {
         &piece(br#"{"num.partitions":"4"}"#),
     ];
     put("metadata_rows", "topic", &rows.concat())?;
-    let deletion = [&[1][..], &piece(b"67e55044-10b1-426f-9247-bb680e5fe0c8"), &piece(b"gone"), &[4, 1, 210]];
+    let deletion = [&[1][..], &piece(b"67e55044-10b1-426f-9247-bb680e5fe0c8"), &piece(b"gone"), &[4, 0, 0, 1, 202]];
     put("metadata_rows", "deletion", &deletion.concat())?;
+    // These were taken as they stood.
+    let row = |partitions: &str| {
+        let id = r#""id":"67e55044-10b1-426f-9247-bb680e5fe0c8""#;
+        format!(r#"{{{id},"partitions":{partitions},"placement":2,"created_ms":1,"settings":{{}}}}"#)
+    };
+    for (name, topic, partitions) in [
+        ("a-name-that-leads-elsewhere", "../elsewhere", "1"),
+        ("no-partitions", "logs", "0"),
+        ("two-billion-partitions", "logs", "2147483647"),
+    ] {
+        put("metadata_rows", name, &[&[0][..], &piece(topic.as_bytes()), &piece(row(partitions).as_bytes())].concat())?;
+    }
+    let two = [&[0][..], &piece(b"one"), &piece(topic), &[0], &piece(b"other"), &piece(topic)];
+    put("metadata_rows", "an-id-twice", &two.concat())?;
+    put("metadata_rows", "the-last-producer-id", &[4, 0, 0, 0, 208])?;
     put("metadata_database", "untouched", &[])?;
     let flipped = [&[0, 0, 9][..], &piece(&[255]), &[0, 16, 8], &piece(&[1, 2, 3, 4]), &[1, 0, 64], &piece(&[0; 16])];
     put("metadata_database", "flipped", &flipped.concat())

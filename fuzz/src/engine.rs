@@ -60,7 +60,7 @@ pub fn small_files(data: &[u8]) {
         1 => (PartitionMeta::path(root), b"RMpartmt"),
         _ => (checkpoint::path(root, 0), b"RMchkpnt"),
     };
-    let bytes = if framed & 1 == 1 { in_frame(magic, payload) } else { payload.to_vec() };
+    let bytes = if framed & 1 == 1 { in_frame(magic, 1, payload) } else { payload.to_vec() };
     let disk = Simulation::new(0, SimOptions::default()).disk();
     block_on(&disk, async {
         let disk: &dyn Disk = &disk;
@@ -93,10 +93,10 @@ async fn superblock(disk: &dyn Disk, root: &Path) {
     assert_eq!(again.superblock().cluster_id, before.cluster_id);
 }
 
-/// Magic, version 1, length, payload, checksum.
-fn in_frame(magic: &[u8; 8], payload: &[u8]) -> Vec<u8> {
+/// Magic, version, length, payload, checksum: how every small file is written.
+pub(crate) fn in_frame(magic: &[u8; 8], version: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("inputs are short");
-    let mut bytes = [&magic[..], &1_u32.to_be_bytes(), &length.to_be_bytes(), payload].concat();
+    let mut bytes = [&magic[..], &version.to_be_bytes(), &length.to_be_bytes(), payload].concat();
     bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
     bytes
 }

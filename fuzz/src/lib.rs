@@ -4,10 +4,14 @@
 //! them. The libFuzzer targets (`fuzz_targets/`, behind the feature `libfuzzer`) and the tests are a few lines each; the list
 //! of all drivers is [`TARGETS`]. `scripts/fuzz` runs the targets.
 
+pub mod allocation;
 pub mod batch;
+pub mod client;
 pub mod command_line;
 pub mod config;
+pub mod disk;
 pub mod engine;
+pub mod log;
 pub mod metadata;
 pub mod producers;
 pub mod recovery;
@@ -34,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wire_frames", driver: wire::frames },
     Target { name: "wire_requests", driver: wire::requests },
     Target { name: "wire_responses", driver: wire::responses },
+    Target { name: "client_answers", driver: client::answers },
     Target { name: "config_file", driver: config::file },
     Target { name: "config_alterations", driver: config::alterations },
     Target { name: "cli_record", driver: command_line::record },
@@ -41,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "metadata_rows", driver: metadata::rows },
     Target { name: "metadata_database", driver: metadata::database },
     Target { name: "fetch_sessions", driver: sessions::sessions },
+    Target { name: "engine_disk", driver: disk::disk },
+    Target { name: "engine_log", driver: log::log },
     Target { name: "engine_producers", driver: engine::producers },
     Target { name: "engine_producers_model", driver: producers::producers },
     Target { name: "engine_small_files", driver: engine::small_files },

@@ -4,6 +4,7 @@
 //! log that serves takes appends and opens again.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,11 @@ use ringmill_engine::disk::sim::{SimOptions, Simulation};
 use ringmill_engine::disk::{Disk, OpenHow, block_on};
 use ringmill_engine::log::{Identity, Log, LogConfig, LogEnv, OpenError, ReadError, StartInfo};
 use ringmill_engine::partition_meta::PartitionMeta;
+use ringmill_engine::verify::{ProblemKind, VerifyOptions, verify};
+
+use crate::batch::mend_checksums;
+use crate::engine::in_frame;
+use crate::scratch;
 
 const DIR: &str = "/t-0";
 
@@ -27,29 +33,35 @@ const SUFFIXES: [&str; 4] = ["log", "index", "timeindex", "producers"];
 /// Stands for `partition.meta`; without such a file a new partition's is written.
 const META: usize = SUFFIXES.len();
 
+/// From this kind on a file has sound checksums, so that what lies behind them is reached.
+const SOUND: u8 = 128;
+
 /// What may be unsynced by the checkpoint's word: less than inputs are long, so that tails are cut and refused.
 const UNSYNCED_BYTES_MAX: u64 = 600;
 
 /// An input taken apart.
-struct Input<'a> {
+struct Input {
     clean: bool,
     recovery_point: Option<Offset>,
-    files: BTreeMap<PathBuf, &'a [u8]>,
+    files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
-impl<'a> Input<'a> {
+impl Input {
     /// A byte of flags (1: clean stop, 2: a checkpoint is there), the recovery point, then files: kind, base offset, two bytes of
-    /// length (the last takes what is left), contents.
-    fn parse(data: &'a [u8]) -> Option<Input<'a>> {
+    /// length (the last takes what is left), contents. A kind from [`SOUND`] on is given sound checksums.
+    fn parse(data: &[u8]) -> Option<Input> {
         let (&[flags, recovery_point], mut rest) = data.split_first_chunk()?;
         let mut files = BTreeMap::new();
         while let Some((&[kind, base, high, low], behind)) = rest.split_first_chunk() {
             let length = usize::from(u16::from_be_bytes([high, low])).min(behind.len());
             let (contents, behind) = behind.split_at(length);
-            let name = match usize::from(kind) % (META + 1) {
+            let sound = kind >= SOUND;
+            let kind = usize::from(kind) % (META + 1);
+            let name = match kind {
                 META => "partition.meta".to_owned(),
                 kind => format!("{base:020}.{}", SUFFIXES[kind]),
             };
+            let contents = if sound { with_checksums(kind, contents) } else { contents.to_vec() };
             files.insert(Path::new(DIR).join(name), contents);
             rest = behind;
         }
@@ -67,6 +79,19 @@ impl<'a> Input<'a> {
             segments: vec![SegmentTimes { base_offset: Offset::ZERO, first_append_ms: None, last_append_ms: None }],
         });
         StartInfo { clean: self.clean, checkpoint }
+    }
+}
+
+fn with_checksums(kind: usize, contents: &[u8]) -> Vec<u8> {
+    match kind {
+        0 => {
+            let mut log = contents.to_vec();
+            mend_checksums(&mut log);
+            log
+        }
+        3 => in_frame(b"RMprodcr", 2, contents),
+        META => in_frame(b"RMpartmt", 1, contents),
+        _ => contents.to_vec(),
     }
 }
 
@@ -95,6 +120,9 @@ pub fn recovery(data: &[u8]) {
             read_all(&*disk, &log).await;
         }
         append_and_reopen(&disk, log).await;
+        if input.recovery_point.is_none() {
+            agree(&*disk).await;
+        }
     });
 }
 
@@ -110,13 +138,13 @@ async fn open(disk: &Rc<dyn Disk>, start: StartInfo) -> Result<Rc<Log>, OpenErro
     Log::open(env, DIR.into(), ID, config, start).await
 }
 
-async fn lay_out(disk: &dyn Disk, input: &Input<'_>) {
+async fn lay_out(disk: &dyn Disk, input: &Input) {
     let healthy = "a healthy disk takes it";
     disk.create_dir(Path::new(DIR)).await.expect(healthy);
     PartitionMeta::new(ID).write(disk, Path::new(DIR)).await.expect(healthy);
     for (path, contents) in &input.files {
         let file = disk.open(path, OpenHow::CreateEmpty).await.expect(healthy);
-        disk.write_all_at(&file, 0, vec![BytesMut::from(*contents)]).await.expect(healthy);
+        disk.write_all_at(&file, 0, vec![BytesMut::from(&contents[..])]).await.expect(healthy);
         disk.sync_all(&file).await.expect(healthy);
     }
     disk.sync_dir(Path::new(DIR)).await.expect(healthy);
@@ -140,7 +168,7 @@ fn without_indexes(mut files: BTreeMap<String, BytesMut>) -> BTreeMap<String, By
 }
 
 /// Segments may only lose zeros or what lies aside, and nothing at all after a clean stop.
-fn check_cuts(input: &Input<'_>, before: &BTreeMap<String, BytesMut>, after: &BTreeMap<String, BytesMut>) {
+fn check_cuts(input: &Input, before: &BTreeMap<String, BytesMut>, after: &BTreeMap<String, BytesMut>) {
     for (name, old) in before.iter().filter(|(name, _)| name.ends_with(".log")) {
         // Segments wholly below the log start go; that it stands above them is `partition.meta`'s word.
         let Some(new) = after.get(name) else { continue };
@@ -177,6 +205,19 @@ async fn read_all(disk: &dyn Disk, log: &Log) {
         }
     }
     assert_eq!(next, watermarks.high_watermark);
+}
+
+/// Whatever recovery has looked at and accepted, the offline check accepts too.
+async fn agree(disk: &dyn Disk) {
+    let directory = scratch::directory();
+    let partition = directory.path().join("t-0");
+    fs::create_dir(&partition).expect("a directory can be made");
+    for (name, bytes) in contents(disk).await {
+        fs::write(partition.join(name), bytes).expect("a small file can be written");
+    }
+    let report = verify(&partition, VerifyOptions::default()).expect("it can be looked at");
+    let damage: Vec<_> = report.problems().filter(|problem| problem.kind == ProblemKind::Damage).collect();
+    assert!(damage.is_empty(), "recovery has accepted {damage:#?}");
 }
 
 async fn append_and_reopen(disk: &Rc<dyn Disk>, log: Rc<Log>) {

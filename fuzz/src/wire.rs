@@ -40,6 +40,14 @@ use ringmill_net::wire::writer::Writer;
 use ringmill_net::wire::{ApiKey, Message, Reader, Records, RequestHeader};
 use ringmill_net::{Answer, Budget, Connections, Handler, Limits, Outcome, Piece, Request, serve};
 
+use crate::allocation::peak_of;
+
+/// A decoder may take this much memory at first, whatever a frame claims.
+const DECODED_BYTES_BASE: usize = 1 << 20;
+
+/// And so many times the frame's own size: an array's entry may be a byte in the frame, and a struct with lists of its own in memory.
+const DECODED_BYTES_FACTOR: usize = 200;
+
 /// The largest frame of these connections: small, so that inputs reach it.
 const FRAME_BYTES_MAX: usize = 4096;
 
@@ -116,6 +124,17 @@ pub fn responses(data: &[u8]) {
     twice(canonical, body, api.version_min + i16::from(version) % versions);
 }
 
+/// An answer of the broker's: it is what this program writes, to the byte.
+///
+/// # Panics
+/// When it is not.
+pub fn is_ours(key: ApiKey, version: i16, body: &[u8]) {
+    let canonical =
+        RESPONSES.iter().find(|(response, _)| *response == key).expect("every API that is served is listed").1;
+    let written = canonical(body, version).unwrap_or_else(|| panic!("{key:?} {version}: an answer cannot be read"));
+    assert_eq!(written, body, "{key:?} {version}: there is more in the answer than its message");
+}
+
 /// Decodes a body and writes it as we write it; `None` when it is no message of this version.
 type Canonical = fn(&[u8], i16) -> Option<Vec<u8>>;
 
@@ -186,7 +205,16 @@ fn canonical<'a, M: Message<'a>>(
     version: i16,
     places: impl Fn(&M) -> Vec<Range<usize>>,
 ) -> Option<Vec<u8>> {
-    let message = M::decode(&mut Reader::new(body), version).ok()?;
+    // What the broker gives to the arrays of one request.
+    const ARRAY_BYTES_MAX: usize = 16 << 20;
+    let decode = || M::decode(&mut Reader::bounded(body, ARRAY_BYTES_MAX), version);
+    let (message, peak_bytes) = peak_of(decode);
+    assert!(
+        peak_bytes <= DECODED_BYTES_BASE + DECODED_BYTES_FACTOR * body.len(),
+        "{peak_bytes} bytes for {}",
+        body.len()
+    );
+    let message = message.ok()?;
     let places = places(&message);
     assert!(places.iter().all(|place| place.start <= place.end && place.end <= body.len()), "records lie in the body");
     let size = message.size(version);

@@ -40,6 +40,21 @@ fn every_response_decoder_holds_on_any_bytes() {
 }
 
 #[test]
+fn a_log_is_what_its_history_has_made_of_it() {
+    run("engine_log", 300);
+}
+
+#[test]
+fn the_client_survives_any_answer() {
+    run("client_answers", 500);
+}
+
+#[test]
+fn real_disks_give_back_what_was_written_whoever_stops_waiting() {
+    run("engine_disk", 300);
+}
+
+#[test]
 fn configuration_files_are_read_or_refused() {
     run("config_file", 500);
 }

@@ -1,0 +1,343 @@
+//! The driver for a whole log: a script appends, changes settings, deletes, lets time pass, takes derived files away, stops and crashes, on
+//! the simulated disk and against a model that is a map.
+//!
+//! Offsets are dense; what was acknowledged is there with the same content until somebody deletes it; nothing that was deleted comes back;
+//! a look-up by time finds what a walk over all records finds; and every stop in order is clean.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use ringmill_batch::{BatchBuilder, BatchHeader, Codec, DecompressLimit, Offset, check_stored, read_records};
+use ringmill_engine::checkpoint::CheckpointEntry;
+use ringmill_engine::clock::{Clock, ManualClock};
+use ringmill_engine::disk::sim::{SimOptions, Simulation};
+use ringmill_engine::disk::{Disk, block_on};
+use ringmill_engine::log::{AppendError, Appended, Identity, Log, LogConfig, LogEnv, LogError, ReadError, StartInfo};
+use tokio::sync::oneshot;
+
+use crate::script::Script;
+
+const DIR: &str = "/t-0";
+
+const ID: Identity = Identity { topic_id: [7; 16], partition: 0 };
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// Steps of one input.
+const STEPS_MAX: usize = 150;
+
+/// What a record should be: its timestamp and its value.
+type Kept = (i64, Vec<u8>);
+
+/// What outlives a life of the log, as clients know it.
+struct World {
+    simulation: Simulation,
+    clock: Arc<ManualClock>,
+    config: LogConfig,
+    kept: BTreeMap<i64, Kept>,
+    /// Where the log started when it was last asked, and the highest that anybody asked it to start at.
+    log_start: i64,
+    deleted_to: i64,
+    /// Retention was on at some time: then segments may go by themselves.
+    retained: bool,
+    checkpoint: Option<CheckpointEntry>,
+    values: u64,
+    /// Idempotent producers: id and next sequence. One whose sequence has a gap is given up for a new one.
+    producers: [(i64, i32); 2],
+    steps: usize,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Closed,
+    Killed,
+    PowerCut,
+    Over,
+}
+
+/// A batch under way: what it holds, and the answer to come.
+struct Sent {
+    records: Vec<Kept>,
+    answer: oneshot::Receiver<Result<Appended, AppendError>>,
+}
+
+/// See the file's page.
+pub fn log(data: &[u8]) {
+    let mut script = Script::new(data);
+    let flags = script.byte();
+    let options = if flags & 1 == 1 { SimOptions::busy() } else { SimOptions::default() };
+    let simulation = Simulation::new(u64::from(flags), options);
+    simulation.set_now_ms(NOW_MS);
+    let mut world = World {
+        simulation,
+        clock: Arc::new(ManualClock::new(NOW_MS)),
+        config: LogConfig {
+            segment_bytes: 2_000,
+            index_interval_bytes: 200,
+            unsynced_bytes_max: 1_500,
+            retention_ms: None,
+            ..LogConfig::default()
+        },
+        kept: BTreeMap::new(),
+        log_start: 0,
+        deleted_to: 0,
+        retained: false,
+        checkpoint: None,
+        values: 0,
+        producers: [(0, 0), (1, 0)],
+        steps: 0,
+    };
+    let (mut is_created, mut clean) = (false, false);
+    loop {
+        let end = world.live(&mut script, &mut is_created, clean);
+        clean = matches!(end, End::Closed);
+        match end {
+            End::Closed | End::Killed => world.simulation.crash_process(),
+            End::PowerCut => world.simulation.crash_power(),
+            End::Over => return,
+        }
+    }
+}
+
+impl World {
+    fn live(&mut self, script: &mut Script<'_>, is_created: &mut bool, clean: bool) -> End {
+        let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
+        let env = LogEnv::new(Rc::clone(&disk), Arc::<ManualClock>::clone(&self.clock));
+        let config = self.config.clone();
+        block_on(&*disk, async {
+            let log = if *is_created {
+                self.lose_derived_files(&*disk, script).await;
+                // Any older checkpoint is a lower bound too, and so is none; after a clean stop there is always one.
+                let checkpoint = self.checkpoint.clone().filter(|_| clean || !script.byte().is_multiple_of(4));
+                Log::open(env, DIR.into(), ID, config, StartInfo { clean, checkpoint }).await
+            } else {
+                Log::create(env, DIR.into(), ID, config).await
+            };
+            *is_created = true;
+            let log = log.expect("the disk is well, and nobody has touched the records");
+            let world = &mut *self;
+            let work = async {
+                world.check(&*disk, &log).await;
+                let end = world.work(&disk, &log, script).await;
+                if matches!(end, End::Closed | End::Over) {
+                    world.checkpoint = Some(log.close().await.expect("no write and no sync has failed"));
+                }
+                end
+            };
+            // It ends with the close, which has an answer to give first.
+            let driven = async {
+                Rc::clone(&log).drive().await;
+                std::future::pending().await
+            };
+            tokio::select! { biased; end = work => end, end = driven => end }
+        })
+    }
+
+    /// Indexes and snapshots may go, whoever takes them: they are built anew.
+    async fn lose_derived_files(&self, disk: &dyn Disk, script: &mut Script<'_>) {
+        if script.byte() < 200 {
+            return;
+        }
+        for entry in disk.list_dir(Path::new(DIR)).await.expect("it can be listed") {
+            let derived = [".index", ".timeindex", ".producers"].iter().any(|suffix| entry.name.ends_with(suffix));
+            if derived && script.flag() {
+                disk.remove_file(&Path::new(DIR).join(entry.name)).await.expect("the disk is well");
+            }
+        }
+    }
+
+    async fn work(&mut self, disk: &Rc<dyn Disk>, log: &Rc<Log>, script: &mut Script<'_>) -> End {
+        let mut under_way: Vec<Sent> = Vec::new();
+        loop {
+            self.steps += 1;
+            let Some(step) = script.step().filter(|_| self.steps <= STEPS_MAX) else {
+                self.settle(&mut under_way).await;
+                self.check(&**disk, log).await;
+                return End::Over;
+            };
+            match step % 16 {
+                0..=6 => under_way.push(self.send(log, script)),
+                7 | 8 => self.settle(&mut under_way).await,
+                9 => turns(script.byte()).await,
+                10 => self.delete(log, script).await,
+                11 => {
+                    self.settle(&mut under_way).await;
+                    self.check(&**disk, log).await;
+                }
+                12 => self.configure(log, script),
+                13 => {
+                    self.clock.advance(1 << (script.byte() % 30));
+                    log.on_deadline(self.clock.now_ms());
+                }
+                14 => self.checkpoint = Some(log.checkpoint_entry()),
+                _ => match script.byte() % 3 {
+                    0 => return End::Killed,
+                    1 => return End::PowerCut,
+                    _ => {
+                        self.settle(&mut under_way).await;
+                        return End::Closed;
+                    }
+                },
+            }
+        }
+    }
+
+    fn send(&mut self, log: &Log, script: &mut Script<'_>) -> Sent {
+        let mut builder = BatchBuilder::new(script.choose(&[Codec::None, Codec::None, Codec::None, Codec::Lz4]), None);
+        let count = 1 + script.below(4);
+        if script.byte().is_multiple_of(4) {
+            let (id, sequence) = &mut self.producers[script.below(2)];
+            builder.producer(*id, 0, *sequence);
+            *sequence += i32::try_from(count).expect("it is small");
+        }
+        let mut records = Vec::new();
+        for _ in 0..count {
+            self.values += 1;
+            let padding = usize::from(script.byte()) * 2;
+            let timestamp_ms = NOW_MS + script.number().clamp(-100_000, 1 << 32);
+            let value = [&self.values.to_be_bytes()[..], &vec![b'.'; padding]].concat();
+            builder.push(timestamp_ms, None, Some(&value), &[]);
+            records.push((timestamp_ms, value));
+        }
+        let batch = builder.finish();
+        let header = BatchHeader::parse(&batch).expect("what is built is sound");
+        Sent { records, answer: log.append(batch, header) }
+    }
+
+    async fn settle(&mut self, under_way: &mut Vec<Sent>) {
+        for Sent { records, answer } in under_way.drain(..) {
+            match answer.await.expect("every append is answered") {
+                Ok(appended) => {
+                    assert!(!appended.duplicate, "no batch is sent twice here");
+                    for (offset, record) in (appended.base_offset.get()..).zip(records) {
+                        let before = self.kept.insert(offset, record);
+                        assert!(before.is_none(), "offset {offset} is given twice");
+                    }
+                }
+                Err(AppendError::OutOfOrderSequence) => self.producers = self.producers.map(|(id, _)| (id + 2, 0)),
+                Err(AppendError::TooLargeForSegment) => {}
+                Err(error) => panic!("the disk is well, and still: {error}"),
+            }
+        }
+    }
+
+    async fn delete(&mut self, log: &Log, script: &mut Script<'_>) {
+        let watermarks = log.reader().watermarks();
+        let before = match script.byte() {
+            0..=99 => watermarks.log_start.get() + i64::from(script.byte() % 16),
+            100..=199 => watermarks.high_watermark.get(),
+            _ => script.number().max(0),
+        };
+        let offset = Offset::new(before).expect("it is not negative");
+        match log.delete_records_before(offset).await {
+            Ok(log_start) => {
+                assert!(log_start >= offset, "it answered {log_start} for {offset}");
+                self.deleted_to = self.deleted_to.max(before);
+                self.log_start = self.log_start.max(log_start.get());
+            }
+            Err(LogError::OffsetOutOfRange(_)) => assert!(offset > watermarks.high_watermark),
+            Err(error) => panic!("the disk is well, and still: {error}"),
+        }
+    }
+
+    fn configure(&mut self, log: &Log, script: &mut Script<'_>) {
+        let retention_bytes = script.choose(&[None, None, Some(0), Some(3_000)]);
+        let retention_ms = script.choose(&[None, None, Some(0), Some(1_000_000)]);
+        self.retained |= retention_bytes.is_some() || retention_ms.is_some();
+        self.config = LogConfig {
+            segment_bytes: script.choose(&[2_000, 1_000, 20_000, 1]),
+            segment_ms: script.choose(&[i64::MAX, 1_000, 1]),
+            index_interval_bytes: script.choose(&[200, 0, 1, 4096]),
+            unsynced_bytes_max: script.choose(&[1_500, 3_000, 1 << 20]),
+            retention_bytes,
+            retention_ms,
+            ..self.config.clone()
+        };
+        // Recovery must know every bound that ever held: the broker checkpoints before one shrinks.
+        self.checkpoint = Some(log.checkpoint_entry());
+        log.set_config(self.config.clone());
+    }
+
+    /// Reads everything.
+    async fn check(&mut self, disk: &dyn Disk, log: &Log) {
+        let reader = log.reader();
+        let watermarks = reader.watermarks();
+        let (start, end) = (watermarks.log_start.get(), watermarks.high_watermark.get());
+        assert!(start >= self.log_start, "deleted records are back: the log starts at {start}, not {}", self.log_start);
+        assert!(self.retained || start <= self.deleted_to, "nobody deleted up to {start}");
+        assert!(self.kept.last_key_value().is_none_or(|(&last, _)| last < end), "acknowledged records are gone: {end}");
+        self.log_start = start;
+        let mut next = start;
+        let mut seen: Vec<(i64, i64)> = Vec::new();
+        while next < end {
+            let offset = Offset::new(next).expect("it is not negative");
+            let plan = match reader.plan(disk, offset, 1 + (next.unsigned_abs() * 97) % 3_000, true).await {
+                Ok(plan) => plan,
+                // Retention runs beside this.
+                Err(ReadError::OffsetOutOfRange { .. }) if self.retained => {
+                    let raised = log.reader().watermarks().log_start.get();
+                    assert!(raised > next, "offset {next} lies inside the log");
+                    (next, self.log_start) = (raised, raised);
+                    seen.clear();
+                    continue;
+                }
+                Err(error) => panic!("{error} at {next} of {watermarks:?}"),
+            };
+            let length = usize::try_from(plan.length).expect("plans are small here");
+            let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.expect("the disk is well");
+            let mut rest = &bytes[..];
+            // The last batch may be cut at the limit, the first is whole.
+            while let Ok(header) = check_stored(rest) {
+                for record in read_records(rest, DecompressLimit::default()).expect("it was checked").iter() {
+                    let record = record.expect("it was checked");
+                    if record.offset.get() < next {
+                        continue;
+                    }
+                    assert_eq!(record.offset.get(), next, "offsets are dense");
+                    let found = (record.timestamp_ms, record.value.unwrap_or_default().to_vec());
+                    seen.push((next, record.timestamp_ms));
+                    let known = self.kept.entry(next).or_insert_with(|| found.clone());
+                    assert_eq!(*known, found, "offset {next} has changed");
+                    next += 1;
+                }
+                rest = &rest[header.total_bytes()..];
+            }
+        }
+        if !self.retained {
+            check_times(disk, log, &seen).await;
+        }
+    }
+}
+
+/// What a look-up by time finds is what a walk finds.
+async fn check_times(disk: &dyn Disk, log: &Log, seen: &[(i64, i64)]) {
+    let reader = log.reader();
+    let middle = seen.get(seen.len() / 2).map_or(NOW_MS, |(_, timestamp_ms)| *timestamp_ms);
+    for wanted in [middle, middle + 1, i64::MAX, 0] {
+        let expected = seen.iter().find(|(_, timestamp_ms)| *timestamp_ms >= wanted).copied();
+        let found = reader.find_timestamp(disk, wanted).await.expect("the disk is well");
+        assert_eq!(found.map(|found| (found.offset.get(), found.timestamp_ms)), expected, "the first at {wanted}");
+    }
+    // The first of the largest.
+    let largest = seen.iter().rev().max_by_key(|(_, timestamp_ms)| *timestamp_ms).copied();
+    let found = reader.max_timestamp(disk).await.expect("the disk is well");
+    assert_eq!(found.map(|found| (found.offset.get(), found.timestamp_ms)), largest, "the largest timestamp");
+}
+
+/// Lets the log and the disk go on for so many turns.
+async fn turns(count: u8) {
+    let mut left = count;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
