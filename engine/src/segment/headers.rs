@@ -78,8 +78,9 @@ impl<'a> HeaderWalk<'a> {
         if header.total_bytes() as u64 > self.end - position {
             return Err(damaged(format!("a batch of {} bytes passes the end at {}", header.total_bytes(), self.end)));
         }
-        // Every batch was taken with a record for every offset, and nothing is compacted.
-        if i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1 {
+        // Every batch was taken with a record for every offset, and nothing is compacted; where a repair has put a batch in place of a lost
+        // one, it is empty.
+        if header.record_count != 0 && i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1 {
             let BatchHeader { record_count, last_offset_delta, .. } = header;
             return Err(damaged(format!("{record_count} records for a last offset delta of {last_offset_delta}")));
         }
