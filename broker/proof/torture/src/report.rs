@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result as Formatted};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What `scripts/lib/steps.sh` takes for skipped.
 const SKIPPED: u8 = 77;
@@ -47,6 +51,35 @@ pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
             ExitCode::from(SKIPPED)
         }
     }
+}
+
+/// Becomes true at the first SIGINT or SIGTERM: whoever runs brokers ends them and says what was reached. The second signal ends the process.
+pub(crate) fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::not_possible("the runtime for signals"))?;
+    let flag = Arc::new(AtomicBool::new(false));
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        let watch = |kind| signal(kind).map_err(Failure::not_possible("signals cannot be watched"));
+        (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?)
+    };
+    let told = Arc::clone(&flag);
+    let watched = async move {
+        for attempt in 1..=2 {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if attempt == 2 {
+                std::process::exit(130);
+            }
+            eprintln!("ending; a second signal ends at once and leaves brokers behind");
+            told.store(true, Ordering::Relaxed);
+        }
+    };
+    std::thread::spawn(move || runtime.block_on(watched));
+    Ok(flag)
 }
 
 /// How often each thing was reached; printed as `12 kills, 3 torn tails cut`, in the order of first mention.

@@ -1,11 +1,13 @@
 //! The history of one data directory, shared by all clients of a lane, and how often each thing was reached.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 use ringmill_checker::{Event, History, Line, Place};
+
+use tokio::sync::Notify;
 
 use crate::report::{Counts, Failure};
 
@@ -19,6 +21,10 @@ struct Inner {
     counts: RefCell<Counts>,
     begun: Instant,
     path: PathBuf,
+    /// Woken whenever a large request has been handed to the system.
+    large_sent: Notify,
+    /// How long such a request takes to be answered, about, in microseconds.
+    large_us: Cell<u64>,
 }
 
 impl Ledger {
@@ -30,6 +36,8 @@ impl Ledger {
             counts: RefCell::default(),
             begun: Instant::now(),
             path: path.to_owned(),
+            large_sent: Notify::new(),
+            large_us: Cell::new(1_500),
         };
         let ledger = Ledger(Rc::new(inner));
         ledger.put(Event::Begin { words });
@@ -74,6 +82,23 @@ impl Ledger {
             words.join("\n"),
             self.0.path.display()
         )))
+    }
+
+    /// Says that a large request has been handed to the system.
+    pub(super) fn large_is_sent(&self) {
+        self.0.large_sent.notify_waiters();
+    }
+
+    /// Says how long a large request took to be answered.
+    pub(super) fn large_took(&self, us: u64) {
+        self.0.large_us.set((self.0.large_us.get() * 7 + us) / 8);
+    }
+
+    /// Waits for the next large request, and gives how long its answer will take, about, in microseconds: somewhere within that time the
+    /// broker is in the middle of a long write.
+    pub(crate) async fn large_sent(&self) -> u64 {
+        self.0.large_sent.notified().await;
+        self.0.large_us.get()
     }
 
     /// Writes everything out.

@@ -67,7 +67,7 @@ const PLANS: [Plan; 3] = [
         caching: false,
         retained_records_min: None,
         trimmed: true,
-        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 300 },
+        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 300, large_once_in: 500 },
         configs: &[("segment.bytes", "1048576"), ("retention.ms", "-1")],
     },
     Plan {
@@ -77,7 +77,7 @@ const PLANS: [Plan; 3] = [
         // 2 MiB of records of up to 24 kB are 87 at least; half of it, for the end that is known may lag.
         retained_records_min: Some(40),
         trimmed: false,
-        sizes: Sizes { records_per_batch_max: 3, value_bytes_max: 24_000 },
+        sizes: Sizes { records_per_batch_max: 3, value_bytes_max: 24_000, large_once_in: 8 },
         configs: &[("segment.bytes", "1048576"), ("retention.bytes", "2097152")],
     },
     Plan {
@@ -86,7 +86,7 @@ const PLANS: [Plan; 3] = [
         caching: true,
         retained_records_min: None,
         trimmed: true,
-        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 2_000 },
+        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 2_000, large_once_in: 500 },
         configs: &[("segment.bytes", "1048576"), ("write.caching", "true"), ("flush.ms", "100")],
     },
 ];

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use ringmill_batch::{BatchBuilder, Codec};
@@ -27,6 +27,12 @@ const REQUESTS_IN_FLIGHT_MAX: u64 = 6;
 /// Batches in one request, of different partitions.
 const BATCHES_PER_REQUEST_MAX: usize = 3;
 
+/// The largest batches: below the default of `max.message.bytes`.
+const LARGE_BATCH_BYTES_MAX: u64 = 900_000;
+
+/// A request from this size on takes more than one system call to write.
+const LARGE_BYTES: usize = 200_000;
+
 /// How long a refused batch waits before it is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
@@ -41,6 +47,8 @@ const DUPLICATE_SEQUENCE: i16 = 46;
 pub(super) struct Sizes {
     pub(super) records_per_batch_max: u64,
     pub(super) value_bytes_max: u64,
+    /// One batch in so many has up to [`LARGE_BATCH_BYTES_MAX`]: its write takes long enough to be killed in the middle.
+    pub(super) large_once_in: u64,
 }
 
 /// One producer.
@@ -122,8 +130,12 @@ impl Producer {
     /// The next batch, made if none waits.
     fn next_batch(&mut self, random: &mut Random) -> Batch {
         if self.sent == self.waiting.len() {
-            let count = 1 + random.below(self.sizes.records_per_batch_max);
-            let value_bytes = usize::try_from(random.below(self.sizes.value_bytes_max)).expect("a size");
+            let value_bytes = random.below(self.sizes.value_bytes_max);
+            let count = match random.once_in(self.sizes.large_once_in) {
+                true => 1 + random.below(LARGE_BATCH_BYTES_MAX / value_bytes.max(100)),
+                false => 1 + random.below(self.sizes.records_per_batch_max),
+            };
+            let value_bytes = usize::try_from(value_bytes).expect("a size");
             let made_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
             let made_ms = i64::try_from(made_ms).expect("it is before the end of time");
             self.waiting.push_back(Batch { first: self.next_number, count, value_bytes, made_ms });
@@ -182,6 +194,8 @@ impl Producer {
 struct Request {
     in_flight: InFlight,
     parts: Vec<(usize, u64)>,
+    /// When it was sent, if it is a large one.
+    large_since: Option<Instant>,
 }
 
 /// Some producers on one connection, for one life of the broker.
@@ -256,12 +270,19 @@ impl Writer<'_> {
         }
         let named: Vec<_> = batches.iter().map(|(topic, index, bytes)| ((&**topic, *index), bytes.clone())).collect();
         let in_flight = client::send_produce(connection, self.acks, &named).await?;
-        Ok(Request { in_flight, parts })
+        let large = named.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() >= LARGE_BYTES;
+        if large {
+            self.ledger.large_is_sent();
+        }
+        Ok(Request { in_flight, parts, large_since: large.then(Instant::now) })
     }
 
     /// True if nothing was refused.
-    async fn receive(&mut self, Request { in_flight, parts }: Request) -> Result<bool, ClientError> {
+    async fn receive(&mut self, Request { in_flight, parts, large_since }: Request) -> Result<bool, ClientError> {
         let answers = client::produced(in_flight).await?;
+        if let Some(since) = large_since {
+            self.ledger.large_took(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+        }
         let mut all_well = true;
         for ((index, first), answer) in parts.iter().zip(answers) {
             all_well &= self.producers[*index].answered(self.ledger, *first, answer);
