@@ -66,7 +66,13 @@ fn delete_records(client: &mut Raw, topic: &str, offset: i64) -> (i16, i64) {
     (partition.error_code, partition.low_watermark)
 }
 
-/// Takes every byte of a volume, and every byte that is freed later, until it is dropped.
+/// What a [`Filler`] tries to write at a time, in blocks of 4 KiB: less than a slice of the reserve, which would be of no use otherwise.
+const FILLER_BLOCKS: usize = 8;
+
+/// Every refusal makes ext4 commit its journal: not all the time.
+const FILLER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Takes every byte of a volume, and goes on taking what is freed, until it is dropped.
 struct Filler {
     path: PathBuf,
     stop: Arc<AtomicBool>,
@@ -78,18 +84,17 @@ impl Filler {
         let path = volume.path().join("filler");
         let mut file = File::create(&path).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let mut fill = move || {
-            for length in [1 << 20, 4096, 1] {
-                while file.write_all(&vec![7; length]).is_ok() {}
-            }
-        };
-        fill();
+        for length in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![7; length]).is_ok() {}
+        }
         let thread = std::thread::spawn({
             let stop = Arc::clone(&stop);
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    fill();
-                    std::thread::sleep(Duration::from_millis(5));
+                    for _ in 0..FILLER_BLOCKS {
+                        let _ = file.write_all(&[7; 4096]);
+                    }
+                    std::thread::sleep(FILLER_PAUSE);
                 }
             }
         });

@@ -24,8 +24,11 @@ const MARK_PART_MAX: u64 = 32;
 /// The reserve is at most this part of the volume.
 const RESERVE_PART_MAX: u64 = 64;
 
-/// The reserve is given up in so many slices, so that whoever else fills the disk does not get all of it at once.
-const RESERVE_SLICES: u64 = 8;
+/// So great a part of what is left of the reserve is given up at a time, so that whoever else fills the disk does not get all of it at once.
+const SLICE_PART: u64 = 4;
+
+/// But no less: it should last longer than the other process's next write.
+const SLICE_BYTES_MIN: u64 = 64 << 10;
 
 /// A block of most file systems: less cannot be held back.
 const BLOCK_BYTES: u64 = 4096;
@@ -173,7 +176,7 @@ impl DiskSpace {
         let mut reserve = self.reserve.lock().await;
         let Some(file) = reserve.file.clone() else { return false };
         let held_bytes = reserve.held_bytes;
-        let slice_bytes = whole_blocks(held_bytes / RESERVE_SLICES).max(BLOCK_BYTES * RESERVE_SLICES).min(held_bytes);
+        let slice_bytes = whole_blocks(held_bytes / SLICE_PART).max(SLICE_BYTES_MIN).min(held_bytes);
         if slice_bytes == 0 || disk.set_length(&file, held_bytes - slice_bytes).await.is_err() {
             return false;
         }
@@ -280,7 +283,7 @@ mod tests {
             assert!(disk.allocate(&file, 0, 4096).await.is_err(), "not a byte is left");
             space.with_reserve(&*disk, async || disk.allocate(&file, 0, 4096).await).await.unwrap();
             let outlook = space.look(&*disk).await.unwrap();
-            assert!(outlook.is_low && outlook.usable_bytes == MIB / 8 - 4096);
+            assert!(outlook.is_low && outlook.usable_bytes == MIB / 4 - 4096);
             // All of it can be used, and then there is an end.
             let all = space.with_reserve(&*disk, async || disk.allocate(&file, 0, MIB).await).await;
             all.unwrap();
