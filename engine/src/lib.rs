@@ -52,6 +52,8 @@ pub mod data_dir;
 pub mod disk;
 pub mod epochs;
 mod fields;
+#[cfg(test)]
+mod format_page;
 pub mod log;
 pub mod partition_meta;
 pub mod producer_state;

@@ -98,6 +98,12 @@ async fn first_behind(
     None
 }
 
+/// The whole file with what concerns offsets before `durable_end`.
+#[cfg(test)]
+pub(crate) fn to_file(state: &ProducerState, durable_end: Offset) -> bytes::BytesMut {
+    durable_file::encode(&FORMAT, &state.encode(durable_end))
+}
+
 /// Reads one snapshot; `None` for one of a version that is not read any more.
 ///
 /// # Errors

@@ -73,7 +73,7 @@ impl SegmentRecovery<'_> {
             segment.close(progress.end.position);
         }
         segment.set_largest_timestamp_ms(progress.cursor.largest());
-        self.set_times(&segment, &info, progress.end.position);
+        self.set_times(&segment, &info, progress.end);
         Ok(Recovered { segment, end: progress.end, cursor: progress.cursor, last_epoch: progress.last_epoch })
     }
 
@@ -417,8 +417,8 @@ impl SegmentRecovery<'_> {
     }
 
     /// The checkpoint's append times; where they are lost, or older than the file, its modification time errs towards keeping.
-    fn set_times(&self, segment: &Segment, info: &FileInfo, length: u64) {
-        if length == 0 {
+    fn set_times(&self, segment: &Segment, info: &FileInfo, end: End) {
+        if end.position == 0 {
             return;
         }
         let known = self.times.and_then(|times| Some((times.first_append_ms?, times.last_append_ms?)));
@@ -426,7 +426,10 @@ impl SegmentRecovery<'_> {
             (Some((first, last)), Some(next)) if next <= self.recovery_point => {
                 segment.set_append_times_ms(first, last)
             }
-            (Some((first, last)), None) if self.clean => segment.set_append_times_ms(first, last),
+            // The checkpoint of a clean stop may have failed: then an older one does not know of the last appends.
+            (Some((first, last)), None) if self.clean && end.offset <= self.recovery_point => {
+                segment.set_append_times_ms(first, last)
+            }
             (Some((first, last)), _) => segment.set_append_times_ms(first, last.max(info.modified_ms)),
             (None, _) => segment.set_append_times_ms(info.modified_ms, info.modified_ms),
         }

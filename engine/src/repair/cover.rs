@@ -12,7 +12,7 @@ pub(super) const COVERED_OFFSETS_MAX: u64 = i32::MAX as u64;
 const CRC_COVERS_FROM: usize = 21;
 
 /// A batch over the offsets from `first` up to `end`, exclusive, at least one and at most [`COVERED_OFFSETS_MAX`] of them.
-pub(super) fn cover(first: Offset, end: Offset, leader_epoch: i32) -> Vec<u8> {
+pub(crate) fn cover(first: Offset, end: Offset, leader_epoch: i32) -> Vec<u8> {
     assert!(end > first && end.since(first) <= COVERED_OFFSETS_MAX, "{first} to {end}");
     let mut header = BatchHeader {
         base_offset: first,

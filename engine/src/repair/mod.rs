@@ -27,6 +27,9 @@ mod salvage;
 mod window;
 
 #[cfg(test)]
+pub(crate) use cover::cover;
+
+#[cfg(test)]
 mod tests;
 
 /// What the caller knows that the files to be mended may have lost.

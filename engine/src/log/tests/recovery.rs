@@ -241,9 +241,14 @@ fn append_times_come_from_the_checkpoint_and_else_from_the_file() {
         let log = place.open(LogConfig::default(), StartInfo { clean: true, checkpoint }).unwrap();
         log.reader().snapshot()[0].append_times_ms().unwrap()
     };
-    assert_eq!(times(Some(entry)), (NOW_MS, NOW_MS + 500));
+    assert_eq!(times(Some(entry.clone())), (NOW_MS, NOW_MS + 500));
     let (first, last) = times(None);
     assert!(first == last && first > NOW_MS + 500, "the file was written today, not at {NOW_MS}");
+    // The checkpoint of a clean stop may fail, on a full disk say. The one before it knows nothing of the last appends, and its word
+    // made retention come too early.
+    let older = CheckpointEntry { recovery_point: offset(1), ..entry };
+    let (first, last) = times(Some(older));
+    assert!(first == NOW_MS && last > NOW_MS + 500, "the file was written today, not at {NOW_MS}");
 }
 
 #[test]
