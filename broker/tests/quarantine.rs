@@ -37,3 +37,37 @@ fn a_quarantined_partition_is_not_cut_by_the_starts_that_follow() {
         assert!(std::fs::read(&log).unwrap() == bytes, "life {life}: a byte of the quarantined partition was changed");
     }
 }
+
+/// A clean stop proves that everything is durable. When the checkpoint was lost besides, only the first start knew: it quarantined, and the
+/// next one, which was no clean one any more, cut at the damage and took the good batches behind it along.
+#[test]
+fn what_a_clean_stop_has_proved_is_known_to_the_starts_that_follow_without_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "posix");
+    let mut client = Raw::connect(broker.address());
+    assert_eq!(client.create_topic("logs", 1, &[]), OK);
+    for _ in 0..10 {
+        assert_eq!(client.produce("logs", 0, batch(3, 100)).error, OK);
+    }
+    drop(client);
+    assert!(broker.stop(), "a clean stop");
+    for entry in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_str().unwrap().starts_with("recovery-checkpoint-") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let log = dir.path().join("logs-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let fifth = bytes.len() / 10 * 4;
+    // The magic byte.
+    bytes[fifth + 16] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    for life in 0..3 {
+        let broker = start(dir.path(), "posix");
+        let mut client = Raw::connect(broker.address());
+        assert_eq!(client.produce("logs", 0, batch(1, 1)).error, KAFKA_STORAGE_ERROR, "life {life}");
+        drop(client);
+        assert!(!broker.stop(), "nobody calls this stop clean");
+        assert!(std::fs::read(&log).unwrap() == bytes, "life {life}: durable bytes were cut");
+    }
+}

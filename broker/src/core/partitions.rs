@@ -9,7 +9,9 @@ use std::rc::Rc;
 
 use ringmill_batch::Offset;
 use ringmill_engine::checkpoint::CheckpointEntry;
-use ringmill_engine::log::{Identity, Log, LogConfig, LogError, LogState, OpenError, RecoveryReport, StartInfo};
+use ringmill_engine::log::{
+    Identity, Log, LogConfig, LogError, LogState, OpenError, RecoveryReport, StartInfo, UNSYNCED_BYTES_BOUND_MAX,
+};
 use ringmill_engine::producer_state::ActiveProducer;
 use ringmill_net::Charge;
 use tokio::sync::oneshot;
@@ -128,7 +130,7 @@ impl Core {
             }
             Err(error) => {
                 self.clean.set(false);
-                self.quarantined.borrow_mut().extend(known);
+                self.quarantined.borrow_mut().extend(known.or_else(|| proven(new.partition, &error)));
                 tracing::error!(partition = %name, %error, "quarantined: the partition is not served and no byte of it is changed");
                 None
             }
@@ -350,6 +352,18 @@ impl Core {
         }
         entries
     }
+}
+
+/// What later starts must know of a partition whose checkpoint was lost before its damage was found.
+fn proven(partition: PartitionId, error: &OpenError) -> Option<CheckpointEntry> {
+    let OpenError::Quarantined(quarantine) = error else { return None };
+    Some(CheckpointEntry {
+        topic_id: partition.topic,
+        partition: partition.index,
+        recovery_point: quarantine.durable_to?,
+        unsynced_bytes_max: UNSYNCED_BYTES_BOUND_MAX,
+        segments: Vec::new(),
+    })
 }
 
 /// Nothing is cut or rebuilt without a word.

@@ -161,7 +161,7 @@ struct Opened {
 
 async fn read_meta(env: &LogEnv, dir: &Path, id: Identity) -> Result<PartitionMeta, OpenError> {
     let file = PartitionMeta::path(dir);
-    let quarantine = |why: String| Quarantine { file: file.clone(), position: 0, why };
+    let quarantine = |why: String| Quarantine { file: file.clone(), position: 0, why, durable_to: None };
     let meta = match PartitionMeta::read(&*env.disk, dir).await {
         Ok(meta) => meta,
         Err(ReadError::Io { path, source }) => return Err(OpenError::io("reading", &path)(source)),
@@ -240,7 +240,8 @@ async fn recover(
 /// Every segment from the log start on must be there: the first by the meta's word, the others by the checkpoint's.
 fn check_presence(dir: &Path, bases: &[Offset], meta: &PartitionMeta, start: &StartInfo) -> Result<(), Quarantine> {
     let missing = |base: Offset, why: String| {
-        Err(Quarantine { file: file::path(dir, base, FileKind::Log), position: 0, why: format!("missing: {why}") })
+        let (file, why) = (file::path(dir, base, FileKind::Log), format!("missing: {why}"));
+        Err(Quarantine { file, position: 0, why, durable_to: None })
     };
     match bases.first() {
         Some(&first) if first > meta.log_start => {

@@ -78,7 +78,7 @@ impl SegmentRecovery<'_> {
     }
 
     fn quarantine(&self, position: u64, why: String) -> Quarantine {
-        Quarantine { file: file::path(self.dir, self.base, FileKind::Log), position, why }
+        Quarantine { file: file::path(self.dir, self.base, FileKind::Log), position, why, durable_to: None }
     }
 
     /// Takes a closed segment below the recovery point as it is. Nothing of it is scanned; its indexes get a glance.
@@ -348,7 +348,7 @@ impl SegmentRecovery<'_> {
         }
         let epochs = progress.last_epoch..=*self.epochs.end();
         let valid_end = scan.last_valid_end(bad, data_end, progress.end.offset, &epochs).await;
-        let valid_end = valid_end.map_err(unreadable(bad))?;
+        let (valid_end, valid_to) = valid_end.map_err(unreadable(bad))?;
         let verdict = if self.clean {
             Some("the last stop was clean".to_owned())
         } else if self.next_base.is_some() {
@@ -366,7 +366,10 @@ impl SegmentRecovery<'_> {
             None
         };
         if let Some(reason) = verdict {
-            return Err(OpenError::from(self.quarantine(bad, format!("{why}; {reason}"))).into());
+            // A later start, which is no clean one any more, must not take it for a torn tail.
+            let durable_to = self.clean.then_some(valid_to).map(|to| to.unwrap_or(progress.end.offset));
+            let quarantine = Quarantine { durable_to, ..self.quarantine(bad, format!("{why}; {reason}")) };
+            return Err(OpenError::from(quarantine).into());
         }
         let set_aside =
             self.set_aside(scan, bad, data_end).await.map_err(OpenError::io("setting aside the torn tail of", path))?;

@@ -82,34 +82,36 @@ impl<'a> Scan<'a> {
         Ok(end)
     }
 
-    /// Where the last valid batch between the bad byte at `from` and `data_end` ends; `from` if there is none.
+    /// Where the last valid batch between the bad byte at `from` and `data_end` ends; `from` if there is none. And the offset behind it,
+    /// if one was seen.
     pub(super) async fn last_valid_end(
         &mut self,
         from: u64,
         data_end: u64,
         at_least: Offset,
         epochs: &RangeInclusive<i32>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<(u64, Option<Offset>)> {
         let mut effort_left = (data_end - from).saturating_mul(SEARCH_EFFORT);
-        let (mut position, mut end) = (from + 1, from);
+        let (mut position, mut end, mut next) = (from + 1, from, None);
         while position + BatchHeader::BYTES as u64 <= data_end {
             let Some((candidate, size)) = self.next_candidate(position, data_end, at_least, epochs).await? else {
                 break;
             };
             if size > effort_left {
                 // Not searched to its end: the whole rest counts as written, which errs towards touching nothing.
-                return Ok(data_end);
+                return Ok((data_end, next));
             }
             effort_left -= size;
             match self.batch(candidate, at_least, epochs).await? {
                 Ok(header) => {
                     position = candidate + header.total_bytes() as u64;
                     end = position;
+                    next = next.max(Some(header.next_offset()));
                 }
                 Err(_) => position = candidate + 1,
             }
         }
-        Ok(end)
+        Ok((end, next))
     }
 
     /// The next place that looks like the header of a batch that fits there, and the size it claims.

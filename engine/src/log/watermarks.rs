@@ -37,6 +37,8 @@ pub struct Quarantine {
     pub position: u64,
     /// What was found there, and what was expected.
     pub why: String,
+    /// Everything before this offset was durable, where the finding proves it: a recovery point for later starts that know none.
+    pub durable_to: Option<Offset>,
 }
 
 /// A place in the log: behind the record before `offset`, at `position` of the active segment.
