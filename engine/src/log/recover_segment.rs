@@ -384,6 +384,16 @@ impl SegmentRecovery<'_> {
     /// Copies the bytes from `from` to `to` into a file of their own, durable before anything is cut.
     async fn set_aside(&self, scan: &mut Scan<'_>, from: u64, to: u64) -> io::Result<PathBuf> {
         let (path, copy) = self.create_torn_file(from).await?;
+        if let Err(error) = self.copy_bytes(scan, &copy, from, to).await {
+            // On a full disk each start would leave another part of a copy, and hold the space that is short.
+            let _ = self.disk.remove_file(&path).await;
+            return Err(error);
+        }
+        self.disk.sync_dir(self.dir).await?;
+        Ok(path)
+    }
+
+    async fn copy_bytes(&self, scan: &mut Scan<'_>, copy: &DiskFile, from: u64, to: u64) -> io::Result<()> {
         let mut position = from;
         while position < to {
             let length = usize::try_from(to - position).unwrap_or(usize::MAX).min(COPY_BYTES);
@@ -392,12 +402,10 @@ impl SegmentRecovery<'_> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let count = bytes.len() as u64;
-            self.disk.write_all_at(&copy, position - from, vec![bytes]).await?;
+            self.disk.write_all_at(copy, position - from, vec![bytes]).await?;
             position += count;
         }
-        self.disk.sync_all(&copy).await?;
-        self.disk.sync_dir(self.dir).await?;
-        Ok(path)
+        self.disk.sync_all(copy).await
     }
 
     async fn create_torn_file(&self, position: u64) -> io::Result<(PathBuf, DiskFile)> {

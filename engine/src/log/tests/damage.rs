@@ -335,3 +335,30 @@ fn on_disk(disk: &Rc<dyn Disk>, config: LogConfig, work: impl AsyncFnOnce(&Rc<Lo
         tokio::join!(Rc::clone(&log).drive(), work);
     });
 }
+
+#[test]
+fn a_copy_of_a_torn_tail_that_finds_no_space_leaves_nothing_behind() {
+    let simulation = on_quiet_disk(config(), async |_, disk, log| {
+        fill(log).await;
+        // Half a batch more, as a crash leaves it.
+        let end = log.reader().bytes();
+        let segment = Arc::clone(&log.reader().snapshot()[0]);
+        let torn = batch(NOW_MS, 2, 100).split_to(150);
+        disk.write_all_at(segment.file(), end, vec![torn]).await.unwrap();
+    });
+    simulation.crash_process();
+    let copy = segment_path(0).with_extension(format!("at-{}.torn", BATCHES * 279));
+    simulation.inject(&copy, Fault::WriteFindsNoSpace);
+    for expected in [Err(()), Ok(Some(150))] {
+        let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+        let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
+        block_on(&*disk, async {
+            let opened = Log::open(env, DIR.into(), ID, config(), StartInfo::default()).await;
+            let torn = opened.map(|log| log.recovery_report().torn_tail.as_ref().map(|torn| torn.bytes)).map_err(drop);
+            assert_eq!(torn, expected);
+            let entries = disk.list_dir(Path::new(DIR)).await.unwrap();
+            let copies = entries.iter().filter(|entry| entry.name.ends_with(".torn")).count();
+            assert_eq!(copies, usize::from(expected.is_ok()));
+        });
+    }
+}
