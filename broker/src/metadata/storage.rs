@@ -6,13 +6,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
-use ringmill_engine::disk::is_full;
+use ringmill_engine::disk::{believe_sync, is_full};
 use rustix::fs::{FallocateFlags, fallocate};
 
 /// A database that passes its checks is small: redb's cache need not be larger than this.
@@ -78,7 +79,8 @@ impl StorageBackend for FileStorage {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.backend.sync_data()
+        self.backend.sync_data()?;
+        believe_sync(self.file.as_fd())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -41,8 +41,8 @@ pub(super) fn perform(op: Op) -> io::Result<Done> {
             Ok(Done::Written { count, buffers })
         }
         // Not even after EINTR: a sync that failed in any way is never tried again.
-        Op::SyncData { file } => rustix::fs::fdatasync(&file).map(nothing),
-        Op::SyncAll { file } => rustix::fs::fsync(&file).map(nothing),
+        Op::SyncData { file } => rustix::fs::fdatasync(&file).and_then(|()| believe_sync(file.as_fd())).map(nothing),
+        Op::SyncAll { file } => rustix::fs::fsync(&file).and_then(|()| believe_sync(file.as_fd())).map(nothing),
         Op::StartWriteback { file, position, length } => {
             return syscalls::start_writeback(file.as_fd(), position, length).map(nothing);
         }
@@ -67,6 +67,20 @@ pub(super) fn perform(op: Op) -> io::Result<Done> {
         Op::RemoveDir { path } => rustix::fs::rmdir(&path).map(nothing),
     }
     .map_err(io::Error::from)
+}
+
+/// Whether a sync that said 0 may be believed: not if the file system has given up on its device meanwhile.
+///
+/// When ext4 aborts its journal, or xfs shuts down, a sync that is under way can still return 0 while its data is gone: the change that
+/// would have made the new blocks part of the file is dropped without a word to the waiting sync (seen on kernel 6.18, with failing
+/// disks and with `FS_IOC_SHUTDOWN`). From that moment on both refuse to open any file, and did so in every such case that was seen.
+/// So the file is opened once more. What is no sign of a dead file system, as no `/proc` or no free descriptor, is let pass.
+pub(super) fn believe_sync(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let own_path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match retry_on_intr(|| rustix::fs::open(own_path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
+        Err(error @ (Errno::IO | Errno::ROFS | Errno::SHUTDOWN)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn nothing((): ()) -> Done {
@@ -259,6 +273,15 @@ mod tests {
         assert_eq!(piece_lengths(&[max]), vec![vec![max]]);
         assert_eq!(piece_lengths(&[max - 1, 2, 7]), vec![vec![max - 1, 1], vec![1, 7]]);
         assert_eq!(piece_lengths(&[2 * max + 3]), vec![vec![max], vec![max], vec![3]]);
+    }
+
+    #[test]
+    fn a_sync_of_a_sound_file_system_is_believed_even_of_a_removed_file() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"x").unwrap();
+        let file = file.into_file();
+        believe_sync(file.as_fd()).unwrap();
+        assert_eq!(believe_sync(std::fs::File::open("/tmp").unwrap().as_fd()), Ok(()));
     }
 
     #[test]

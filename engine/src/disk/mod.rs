@@ -367,6 +367,14 @@ pub fn residency_of(file: &DiskFile, position: u64, length: u64) -> Residency {
     calls::residency(file, position, length)
 }
 
+/// Whether a sync that was made elsewhere and said 0 may be believed; every [`Disk`] asks this after its own syncs.
+///
+/// # Errors
+/// What the file system says that has given up on its device: the sync has then failed.
+pub fn believe_sync(file: BorrowedFd<'_>) -> io::Result<()> {
+    calls::believe_sync(file).map_err(io::Error::from)
+}
+
 /// Whether an error says that there is no space left, on the device or for this user: what a moment ago could be written may be
 /// possible again when something was deleted.
 #[must_use]

@@ -197,6 +197,11 @@ impl Request {
                 buffer.truncate(check(results[0])?);
                 Ok(Done::Bytes(buffer))
             }
+            Request::Sync { file, .. } => {
+                check(results[0])?;
+                calls::believe_sync(file.as_fd())?;
+                Ok(Done::Nothing)
+            }
             _ => check(results[0]).map(|_| Done::Nothing),
         }
     }
