@@ -76,6 +76,7 @@ pub(crate) struct Said {
     pub(crate) messages: BTreeMap<String, u64>,
     /// Lines of panics and of errors, the first few.
     pub(crate) alarms: Vec<String>,
+    pub(crate) panics: u64,
     /// The last lines that are no log lines: why it could not start, or what panicked.
     pub(crate) last_words: VecDeque<String>,
 }
@@ -220,12 +221,19 @@ async fn read_lines(
 }
 
 impl Said {
+    /// What is to be shown when something went wrong.
+    pub(crate) fn complaints(&self) -> String {
+        let lines: Vec<String> = self.alarms.iter().chain(&self.last_words).map(|line| format!("  {line}")).collect();
+        lines.join("\n")
+    }
+
     /// Counts a line; gives the address of the one that says that the broker is ready.
     fn take(&mut self, line: &str) -> Option<SocketAddr> {
         let Ok(parsed) = serde_json::from_str::<serde_json::Value>(line) else {
             // Panics are not logged as JSON.
             if line.contains("panicked at") {
                 self.alarm(line);
+                self.panics += 1;
             }
             if self.last_words.len() == LAST_WORDS_MAX {
                 self.last_words.pop_front();

@@ -378,9 +378,7 @@ async fn end(broker: &mut Broker, stop: Option<Duration>) -> Result<End, String>
 }
 
 fn broken(words: &str, broker: &Broker) -> Failure {
-    let said = broker.said();
-    let lines: Vec<String> = said.alarms.iter().chain(&said.last_words).map(|line| format!("  {line}")).collect();
-    Failure::Broken(format!("{words}\n{}", lines.join("\n")))
+    Failure::Broken(format!("{words}\n{}", broker.said().complaints()))
 }
 
 fn elapsed_ms(since: Instant) -> u64 {

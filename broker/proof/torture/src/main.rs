@@ -33,6 +33,7 @@ enum Command {
     Kills(kills::Kills),
     Check(check::Check),
     Power(power::Power),
+    Disk(disk::Disk),
     #[command(hide = true)]
     DiskServer(disk::DiskServer),
 }
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
         Command::Kills(kills) => kills.run(),
         Command::Check(check) => check.run(),
         Command::Power(power) => power.run(),
-        Command::DiskServer(disk) => disk.run(),
+        Command::Disk(disk) => disk.run(),
+        Command::DiskServer(server) => server.run(),
     };
     report::exit_code(outcome)
 }

@@ -1,16 +1,57 @@
-//! The failing disk: it tears what was not flushed, fails calls by order and lies about flushes (`server`), in a process of its own that
-//! the rig (`../power/rig.rs`) steers (`control`).
+//! `disk`: the broker on a disk that tears what was not flushed, fails and lies.
+//!
+//! The disk (`server`, over `sectors`) lives in a process of its own that the rig (`../power/rig.rs`) steers (`control`, `faults`);
+//! `regime` says what it does wrong in a life and what may then be expected.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::power::campaign::{Campaign, Options};
 use crate::report::Failure;
 
 pub(crate) mod control;
 pub(crate) mod faults;
+pub(crate) mod regime;
 mod sectors;
 mod server;
+
+/// What a run of some hundred cycles must have reached, or the torture is not what it says.
+const MUST_REACH: [&str; 12] = [
+    "power cuts",
+    "cuts of a lying disk",
+    "cuts during the start",
+    "clean stops",
+    "records acknowledged",
+    "torn tails recovered",
+    "blocks torn",
+    "sectors lost",
+    "writes failed",
+    "flushes failed",
+    "flushes lied about",
+    "partitions sealed",
+];
+
+/// Put the broker on a disk that tears, fails and lies, and cut its power (needs root)
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringmill-torture disk target/checked --cycles 1000
+  ringmill-torture disk target/checked --cycles 200 --fs ext4 --seed 7
+
+The disk keeps in memory what was not flushed. A cut persists any part of it, out of order, by sectors of 512 bytes on ext4 and by
+blocks on xfs. In some lives writes, flushes or reads fail with EIO, or writes with ENOSPC for a while; one disk in four lies about
+flushes: there nothing can be promised but that what is served was written, and that damage is named.")]
+pub(crate) struct Disk {
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Disk {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        Campaign { name: "disk", options: &self.options, is_torn: true, must_reach: &MUST_REACH }.run()
+    }
+}
 
 /// The failing disk's own process.
 #[derive(Debug, Args)]

@@ -92,6 +92,11 @@ impl Rig {
         Ok(answer)
     }
 
+    /// Whether it lies on the failing disk.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.disk.is_some()
+    }
+
     /// Where it is mounted.
     pub(crate) fn path(&self) -> &Path {
         self.file_system.mount_point()
