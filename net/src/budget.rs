@@ -64,6 +64,12 @@ impl Budget {
         self.0.general_bytes.min(u32::MAX as usize)
     }
 
+    /// Whether a frame of `bytes` would leave less than half of the budget: then who only announces one has to wait.
+    #[must_use]
+    pub fn would_be_scarce(&self, bytes: usize) -> bool {
+        self.0.general.available_permits() < bytes.saturating_add(self.0.general_bytes / 2)
+    }
+
     /// How much is reserved now, in bytes.
     #[must_use]
     pub fn reserved_bytes(&self) -> usize {

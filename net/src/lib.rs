@@ -12,6 +12,7 @@
 mod budget;
 pub mod client;
 mod connection;
+mod line_limit;
 mod piece;
 pub mod transport;
 pub mod wire;

@@ -18,7 +18,9 @@ use tokio::sync::Notify;
 
 use self::frames::FramePool;
 use self::patience::Patience;
+use self::unread::Unread;
 use self::write::{AnswerQueue, Written};
+use crate::line_limit::{Line, LineLimit};
 use crate::transport::Stream;
 use crate::wire::RequestHeader;
 use crate::{Budget, Charge, Response};
@@ -28,6 +30,7 @@ mod patience;
 mod read;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod write;
 
 /// What one connection may take. All are the process's configuration.
@@ -41,6 +44,9 @@ pub struct Limits {
     pub idle: Duration,
     /// Requests of one connection that were started and are not yet answered; reading stops there.
     pub answers_waiting_max: usize,
+    /// Answers of one core that stand in memory because their peers do not read them, in bytes; beyond it the connection that has
+    /// been sending the longest is closed.
+    pub unread_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -50,6 +56,7 @@ impl Default for Limits {
             frame_arrival: Duration::from_secs(30),
             idle: Duration::from_secs(600),
             answers_waiting_max: 128,
+            unread_bytes_max: 64 * 1024 * 1024,
         }
     }
 }
@@ -134,6 +141,8 @@ pub struct Connections {
     limits: Limits,
     budget: Budget,
     frames: Rc<FramePool>,
+    unread: Unread,
+    lines: LineLimit,
     counters: Cell<Counters>,
     // No `watch`: it wakes its receivers in an order of chance, and the simulation wants the same one each time.
     stop: Cell<Stop>,
@@ -156,9 +165,11 @@ impl Connections {
     #[must_use]
     pub fn new(limits: Limits, budget: Budget) -> Rc<Connections> {
         Rc::new(Connections {
+            unread: Unread::new(limits.unread_bytes_max),
             limits,
             budget,
             frames: Rc::default(),
+            lines: LineLimit::new(),
             counters: Cell::default(),
             stop: Cell::new(Stop::No),
             told_to_stop: Notify::new(),
@@ -308,6 +319,7 @@ async fn write_and_watch<S: Stream>(
                 Written::All => reader_end.clone().expect("the answers end after the reader"),
                 Written::Close(reason) => End::Handler(reason),
                 Written::Failed(error) => End::PeerGone(error.to_string()),
+                Written::GivenUp => End::Time("others need the memory of an answer that the peer does not read"),
             },
             limit = &mut limit_passed => return End::Time(limit),
         }
@@ -333,18 +345,25 @@ impl<S: Stream> Link<S> {
         let (id, peer, client) = (self.info.id, self.info.peer, self.info.client_id());
         let client = client.as_deref().map_or("", shortened);
         self.shared.count(|counters| counters.sent_bytes += self.stream.sent_bytes());
+        // What peers can bring about as often as they like must not fill the log.
         match end {
             End::Violation(reason) => {
                 self.shared.count(|counters| counters.closed_for_violation += 1);
-                tracing::warn!(id, %peer, client, reason, "closed: the peer breaks the protocol");
+                if let Some(Line { left_out }) = self.shared.lines.line() {
+                    tracing::warn!(id, %peer, client, reason, left_out, "closed: the peer breaks the protocol");
+                }
             }
             End::Handler(reason) => {
                 self.shared.count(|counters| counters.closed_by_handler += 1);
-                tracing::warn!(id, %peer, client, reason, "closed: the request cannot be answered");
+                if let Some(Line { left_out }) = self.shared.lines.line() {
+                    tracing::warn!(id, %peer, client, reason, left_out, "closed: the request cannot be answered");
+                }
             }
             End::Time(limit) => {
                 self.shared.count(|counters| counters.closed_for_time += 1);
-                tracing::info!(id, %peer, client, limit, "closed: a limit of time has passed");
+                if let Some(Line { left_out }) = self.shared.lines.line() {
+                    tracing::info!(id, %peer, client, limit, left_out, "closed: a limit of time has passed");
+                }
             }
             End::PeerGone(how) => tracing::debug!(id, %peer, client, how, "closed by the peer"),
             End::Stopped => tracing::debug!(id, %peer, client, "closed: the broker stops"),

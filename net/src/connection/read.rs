@@ -19,6 +19,10 @@ const IDLE_READ_BYTES: usize = 512;
 /// The most that one read takes: the other connections of the core wait for its copying, some 25 µs.
 const READ_BYTES_MAX: usize = 256 * 1024;
 
+/// While memory is scarce, so much of a frame must be there before the rest is reserved: announcing one costs its peer nothing. A small
+/// frame (see [`Budget`](crate::Budget)) is there as a whole then, so the part that is kept for small ones is never held by who dribbles.
+const EARNEST_BYTES: usize = 16 * 1024;
+
 /// How much one connection takes before the others get a turn, while its bytes come faster than they are read.
 const TURN_BYTES: usize = 1024 * 1024;
 
@@ -66,6 +70,7 @@ impl<S: Stream> FrameReader<'_, S> {
     /// The next whole frame, without its length.
     async fn next(&mut self) -> Result<(BytesMut, Charge), End> {
         let length = self.length().await?;
+        self.begin(length).await?;
         let charge = self.reserve(length).await?;
         if self.arrived.len() >= length {
             self.link.patience.touch();
@@ -96,6 +101,25 @@ impl<S: Stream> FrameReader<'_, S> {
             buffer.reserve(IDLE_READ_BYTES);
             self.arrived = self.read(buffer, IDLE_READ_BYTES).await?;
         }
+    }
+
+    /// Reads the beginning of a frame, as far as its peer has to show that it is in earnest.
+    async fn begin(&mut self, length: usize) -> Result<(), End> {
+        let earnest = length.min(EARNEST_BYTES);
+        let budget = self.link.shared.budget.clone();
+        if self.arrived.len() < earnest && budget.would_be_scarce(length) {
+            self.link.patience.expect_frame(self.link.shared.limits.frame_arrival);
+            while self.arrived.len() < earnest && budget.would_be_scarce(length) {
+                let mut buffer = std::mem::take(&mut self.arrived);
+                // Twice as much as came, so that what is announced costs nothing.
+                let room = buffer.len().max(IDLE_READ_BYTES).min(earnest - buffer.len());
+                buffer.reserve(room);
+                self.arrived = self.read(buffer, room).await?;
+            }
+            // Whether it gets its memory soon is not the peer's doing.
+            self.link.patience.touch();
+        }
+        Ok(())
     }
 
     async fn reserve(&self, length: usize) -> Result<Charge, End> {

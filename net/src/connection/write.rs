@@ -25,6 +25,8 @@ pub(super) enum Written {
     Close(String),
     /// The peer cannot be reached, or a range of a file could not be read.
     Failed(io::Error),
+    /// The peer does not read, and the memory of its answer is needed.
+    GivenUp,
 }
 
 /// Requests that were started and are not yet answered.
@@ -163,7 +165,7 @@ pub(super) async fn write_answers<S: Stream>(link: &Link<S>) -> Written {
         }
         if !pieces.is_empty() {
             link.patience.sending(true);
-            let sent = link.stream.send(&mut pieces).await;
+            let Some(sent) = send_or_give_up(link, &mut pieces).await else { return Written::GivenUp };
             link.patience.sending(false);
             if let Err(error) = sent {
                 return Written::Failed(error);
@@ -175,4 +177,20 @@ pub(super) async fn write_answers<S: Stream>(link: &Link<S>) -> Written {
         link.answers.sent(answers, alone);
     }
     Written::All
+}
+
+/// Sends, unless others need the memory first; a send that is dropped has left nothing in the kernel.
+async fn send_or_give_up<S: Stream>(link: &Link<S>, pieces: &mut Vec<Piece>) -> Option<io::Result<()>> {
+    let in_memory = |piece: &Piece| match piece {
+        Piece::Bytes(bytes) => bytes.len(),
+        Piece::File { .. } => 0,
+    };
+    let Some(held) = link.shared.unread.hold(pieces.iter().map(in_memory).sum()) else {
+        return Some(link.stream.send(pieces).await);
+    };
+    tokio::select! {
+        biased;
+        sent = link.stream.send(pieces) => Some(sent),
+        () = held.given_up() => None,
+    }
 }
