@@ -18,7 +18,7 @@ use ringmill_engine::clock::SystemClock;
 use ringmill_engine::data_dir::{DataDir, DataDirError, DirLock, DiskSpace, Fresh};
 use ringmill_engine::disk::{self, Disk, DiskChoice, NoDisk, PosixDisk, UringOptions, block_on, is_full};
 use ringmill_engine::log::StartInfo;
-use ringmill_net::transport::{self, Accepted, ColdSends, IoKind, Listener, SocketStream};
+use ringmill_net::transport::{self, AcceptLimits, Accepted, ColdSends, IoKind, Listener, SocketStream};
 use ringmill_net::{Budget, Connections, Limits};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -43,8 +43,15 @@ const PORT_RETRY: Duration = Duration::from_millis(50);
 /// Threads of a plain-call disk; each core has its own.
 const POSIX_THREADS: usize = 4;
 
-/// Connections that may be open at once; more are closed as they come.
-const CONNECTIONS_MAX: usize = 100_000;
+/// Answers of all cores that stand in memory because nobody reads them: what requests may take, a second time, would be too much.
+const UNREAD_BYTES_MAX: usize = 128 << 20;
+
+/// Of all descriptors that the process may have, connections leave one in so many for files: a log that cannot roll is worse than a
+/// client that has to wait.
+const DESCRIPTORS_KEPT_SHARE: u64 = 4;
+
+/// With fewer descriptors than this a broker of some hundred partitions and clients does not get far.
+const DESCRIPTORS_ENOUGH: u64 = 4096;
 
 /// Where the metadata lies inside the data directory.
 pub const METADATA_FILE: &str = "metadata.redb";
@@ -133,6 +140,19 @@ fn raise_open_files_limit() {
         let current = limit.current.unwrap_or(u64::MAX);
         tracing::warn!(%error, current, "the limit for open files cannot be raised; raise it outside (systemd: LimitNOFILE)");
     }
+    let open_files = open_files_limit();
+    if open_files < DESCRIPTORS_ENOUGH {
+        let enough = DESCRIPTORS_ENOUGH;
+        tracing::warn!(
+            open_files,
+            enough,
+            "few open files are allowed: each partition takes three and each connection one (systemd: LimitNOFILE)"
+        );
+    }
+}
+
+fn open_files_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// A running broker.
@@ -157,7 +177,7 @@ impl Broker {
         let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let waiting = waiting.map_err(io_error("the main thread's runtime cannot be made"))?;
         let lock = ringmill_engine::data_dir::prepare(&config.data_dir)?;
-        let listener = listen(config.listen)?;
+        let listener = listen(&config)?;
         if let Some(name) = &config.congestion_control {
             set_congestion_control(&listener, name)?;
         }
@@ -181,7 +201,12 @@ impl Broker {
             kind,
             choice,
             budget: Budget::new(config.request_memory_bytes),
-            limits: Limits { request_bytes_max: config.request_bytes_max, ..Limits::default() },
+            limits: Limits {
+                request_bytes_max: config.request_bytes_max,
+                idle: config.idle,
+                unread_bytes_max: UNREAD_BYTES_MAX.div_ceil(config.cores),
+                ..Limits::default()
+            },
             cold_sends: ColdSends::start(ColdSends::THREADS_DEFAULT)
                 .map_err(io_error("the threads of cold sends cannot be started"))?,
         };
@@ -396,11 +421,18 @@ fn mark_clean(data_dir: DataDir, shared: &Shared) -> bool {
     marked.is_ok()
 }
 
-fn listen(address: SocketAddr) -> Result<Listener, ServeError> {
+fn listen(config: &BrokerConfig) -> Result<Listener, ServeError> {
+    let address = config.listen;
+    let open_files = open_files_limit();
+    let limits = AcceptLimits {
+        connections_max: config.connections_max,
+        per_address_max: config.connections_per_address_max,
+        descriptors_max: open_files - open_files / DESCRIPTORS_KEPT_SHARE,
+    };
     let deadline = Instant::now() + PORT_PATIENCE;
     let mut told = false;
     loop {
-        match Listener::bind(address, CONNECTIONS_MAX) {
+        match Listener::bind(address, limits) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 if !told {

@@ -19,4 +19,5 @@ pub mod wire;
 
 pub use budget::{Budget, Charge};
 pub use connection::{Answer, ConnectionInfo, Connections, Counters, Handler, Limits, Outcome, Request, serve};
+pub use line_limit::{Line, LineLimit};
 pub use piece::{FileRange, Piece, Response};

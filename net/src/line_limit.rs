@@ -16,7 +16,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A place that logs.
 #[derive(Debug)]
-pub(crate) struct LineLimit {
+pub struct LineLimit {
     allowed: Cell<u32>,
     refilled: Cell<Instant>,
     left_out: Cell<u64>,
@@ -24,18 +24,22 @@ pub(crate) struct LineLimit {
 
 /// A line that may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub struct Line {
     /// How many were left out since the last; none where it is the next.
-    pub(crate) left_out: Option<u64>,
+    pub left_out: Option<u64>,
 }
 
 impl LineLimit {
-    pub(crate) fn new() -> LineLimit {
+    /// A burst may come at once.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it reads the clock")]
+    pub fn new() -> LineLimit {
         LineLimit { allowed: Cell::new(BURST_LINES), refilled: Cell::new(Instant::now()), left_out: Cell::new(0) }
     }
 
     /// Whether a line may be written now.
-    pub(crate) fn line(&self) -> Option<Line> {
+    #[must_use]
+    pub fn line(&self) -> Option<Line> {
         let now = Instant::now();
         let intervals = (now - self.refilled.get()).as_millis() / LINE_INTERVAL.as_millis();
         if intervals > 0 {

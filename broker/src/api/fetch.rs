@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::{check_epoch, check_readable, decode, read_error_code, respond, respond_with, too_many_partitions};
 use crate::core::Core;
+use crate::core::turns::{LONG_PARTITIONS, LONG_REQUEST_BYTES};
 use crate::fetch_sessions::{Begun, Member, Session};
 use crate::park::{Watched, Woken, park};
 
@@ -36,8 +37,12 @@ const PARKED_AS_IT_IS_BYTES: usize = 16 * 1024;
 /// The largest request that parks, some thirty thousand partitions; a larger one is answered at once with what there is.
 const PARKED_BYTES_MAX: usize = 1024 * 1024;
 
-/// The same for a session, whose request may be small.
-const PARKED_PARTITIONS_MAX: usize = 30_000;
+/// A fetch that was woken in vain, for it wants more than has come, rests so long for each of its partitions before it looks again: every
+/// append to any of them wakes it, and to look costs some microseconds for each.
+const REST_PER_PARTITION: Duration = Duration::from_micros(20);
+
+/// Below this it does not rest.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// From this version on topics come by id.
 const TOPIC_IDS_FROM: i16 = 13;
@@ -47,6 +52,8 @@ const READ_COMMITTED: i8 = 1;
 
 /// Answers at once or after parking.
 pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome, DecodeError> {
+    // Before anything is decoded: what a request is in memory may be many times its size.
+    let turn = core.turns().to_read(request.body.len() > LONG_REQUEST_BYTES).await;
     let asked: FetchRequest<'_> = decode(&request)?;
     let named = asked.topics.iter().map(|topic| topic.partitions.len());
     let forgotten = asked.forgotten_topics_data.iter().map(|topic| topic.partitions.len());
@@ -58,7 +65,7 @@ pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome,
     let wants_session = match begun {
         Ok(Begun::Full { wants_session }) => wants_session,
         Ok(Begun::Incremental(session)) => {
-            drop(asked);
+            drop((asked, turn));
             return Ok(incremental(core, request, wish, session).await);
         }
         Err(error) => {
@@ -74,6 +81,7 @@ pub(super) async fn answer(core: &Core, mut request: Request) -> Result<Outcome,
     request.charge.shrink_to(request.body.len());
     let asked: FetchRequest<'_> = decode(&request)?;
     let mut fetch = Fetch::of_request(core, wish, &asked);
+    drop(turn);
     fetch.wait(core).await;
     Ok(fetch.respond_in_full(core, &request, wants_session))
 }
@@ -106,9 +114,11 @@ async fn full(
 async fn incremental(core: &Core, mut request: Request, wish: Wish, session: Session) -> Outcome {
     request.body = BytesMut::new();
     request.charge.shrink_to(0);
+    let turn = core.turns().to_read(session.partitions() > LONG_PARTITIONS).await;
     let mut fetch = Fetch::of_session(core, wish, &session);
     fetch.plan(core).await;
-    if !fetch.is_enough() && session.partitions() <= PARKED_PARTITIONS_MAX {
+    drop(turn);
+    if !fetch.is_enough() {
         fetch.wait(core).await;
     }
     let outcome = fetch.respond(&request, session.id(), |topic, data| {
@@ -271,10 +281,17 @@ impl<'a> Fetch<'a> {
             || self.partitions.iter().any(|partition| partition.planned.is_err())
     }
 
-    /// Parks until there is enough, the deadline comes, or the broker stops.
+    /// Parks until there is enough, the deadline comes, or the broker stops. Where too much is parked already, it does not.
     async fn wait(&mut self, core: &Core) {
+        let partitions = self.partitions.len();
+        let Some(_parked) = core.turns().park(partitions) else { return };
+        let rest = REST_PER_PARTITION * u32::try_from(partitions).unwrap_or(u32::MAX);
         let draining = core.watch_draining();
-        loop {
+        for woken in 0_u64.. {
+            if woken > 1 && rest >= REST_MIN {
+                tokio::time::sleep_until(self.wish.deadline.min(Instant::now() + rest)).await;
+            }
+            let turn = core.turns().to_read(partitions > LONG_PARTITIONS).await;
             // Anew each time: a topic that was made again under its name has other readers, and those that are gone wake for ever.
             let mut watched = self.watch(core);
             watched.push(Box::new(draining.clone()));
@@ -283,6 +300,7 @@ impl<'a> Fetch<'a> {
             }
             self.look_up(core);
             self.plan(core).await;
+            drop(turn);
             let answered = self.is_enough() || *draining.borrow();
             if answered || park(&mut watched, self.wish.deadline).await == Woken::Deadline {
                 return;

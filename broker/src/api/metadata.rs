@@ -15,6 +15,7 @@ use super::{
     respond, topic_refusal,
 };
 use crate::core::Core;
+use crate::core::turns::LONG_PARTITIONS;
 use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
 use crate::topics::{self, TopicError};
 
@@ -33,6 +34,15 @@ const KAFKAS_OWN: [&str; 4] =
 enum Found {
     Topic(Arc<Topic>),
     Not { name: Option<String>, id: Uuid, error: ErrorCode },
+}
+
+impl Found {
+    fn partitions(&self) -> usize {
+        match self {
+            Found::Topic(topic) => usize::try_from(topic.partition_count).unwrap_or(0),
+            Found::Not { .. } => 1,
+        }
+    }
 }
 
 /// Answers for the topics that were named, or for all.
@@ -70,11 +80,22 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let broker = MetadataResponseBroker { node_id, host: &host, port: i32::from(port), rack: None };
     let image = core.metadata();
     let topic_operations = operations(asked.include_topic_authorized_operations, TOPIC_OPERATIONS);
+    let _turn = core.turns().to_read(found.iter().map(Found::partitions).sum::<usize>() > LONG_PARTITIONS).await;
+    let mut topics = Vec::with_capacity(found.len());
+    let mut since_turn = 0;
+    for found in &found {
+        since_turn += found.partitions();
+        if since_turn > LONG_PARTITIONS {
+            since_turn = 0;
+            tokio::task::yield_now().await;
+        }
+        topics.push(describe(core, node_id, found, topic_operations));
+    }
     let response = MetadataResponse {
         brokers: vec![broker],
         cluster_id: Some(image.cluster_id()),
         controller_id: node_id,
-        topics: found.iter().map(|found| describe(core, node_id, found, topic_operations)).collect(),
+        topics,
         cluster_authorized_operations: operations(asked.include_cluster_authorized_operations, CLUSTER_OPERATIONS),
         ..MetadataResponse::default()
     };
@@ -121,6 +142,8 @@ async fn create(core: &Rc<Core>, name: &str, partition_count: i32) -> Result<Fou
         Err(TopicError::Metadata(MetadataError::Exists(_))) => {
             core.metadata().topic(name).cloned().map(Found::Topic).ok_or(ErrorCode::UnknownTopicOrPartition)
         }
+        // Nothing is wrong here, and a client may ask as often as it likes.
+        Err(error @ TopicError::Metadata(MetadataError::TooManyPartitions { .. })) => Err(topic_refusal(&error).code),
         Err(error) => {
             tracing::warn!(topic = name, %error, "the topic that was asked for cannot be created");
             Err(topic_refusal(&error).code)

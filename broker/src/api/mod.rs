@@ -15,6 +15,7 @@ use ringmill_net::{Answer, Handler, Outcome, Piece, Request};
 
 use crate::config::alter::AlterError;
 use crate::core::Core;
+use crate::core::turns::LONG_REQUEST_BYTES;
 use crate::metadata::MetadataError;
 use crate::topics::TopicError;
 
@@ -71,6 +72,20 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
             _ => not_served(&core, &request),
         };
     }
+    // Before anything is decoded: what a request is in memory may be many times its size.
+    let is_long = request.body.len() > LONG_REQUEST_BYTES;
+    let _turn = match key {
+        // It gives its turn away while it is parked.
+        Some(ApiKey::Fetch) => None,
+        // Small requests with large answers.
+        Some(ApiKey::DescribeConfigs | ApiKey::DescribeLogDirs | ApiKey::DescribeTopicPartitions) => {
+            core.turns().to_read(true).await
+        }
+        Some(ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch | ApiKey::DescribeProducers) => {
+            core.turns().to_read(is_long).await
+        }
+        _ => core.turns().to_change(is_long).await,
+    };
     let outcome = match key {
         Some(ApiKey::ApiVersions) => api_versions::answer(&core, &request),
         Some(ApiKey::Metadata) => metadata::answer(&core, &request).await,
@@ -308,6 +323,7 @@ fn metadata_refusal(error: &MetadataError) -> Refusal {
         MetadataError::Exists(_) => ErrorCode::TopicAlreadyExists,
         MetadataError::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
         MetadataError::PartitionCount(_) | MetadataError::NoIncrease { .. } => ErrorCode::InvalidPartitions,
+        MetadataError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
         MetadataError::Alter(AlterError::Malformed(_) | AlterError::ReadOnly(_)) => ErrorCode::InvalidRequest,
         MetadataError::Config(_)
         | MetadataError::Alter(AlterError::Refused(_))

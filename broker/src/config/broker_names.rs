@@ -114,6 +114,7 @@ static RINGMILL_NAMES: &[(&str, &str)] = &[
     ("cores", "ringmill.cores"),
     ("io", "ringmill.io"),
     ("request.memory.bytes", "ringmill.request.memory.bytes"),
+    ("partitions.max", "ringmill.partitions.max"),
     ("unsynced.bytes.max", "ringmill.unsynced.bytes.max"),
     ("disk.free.bytes.min", "ringmill.disk.free.bytes.min"),
     ("disk.reserve.bytes", "ringmill.disk.reserve.bytes"),

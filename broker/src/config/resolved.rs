@@ -69,6 +69,12 @@ pub struct BrokerConfig {
     pub auto_create_topics: bool,
     /// `socket.request.max.bytes`: a frame's largest length.
     pub request_bytes_max: usize,
+    /// `max.connections`.
+    pub connections_max: usize,
+    /// `max.connections.per.ip`.
+    pub connections_per_address_max: usize,
+    /// `connections.max.idle.ms`.
+    pub idle: Duration,
     /// `fetch.max.bytes`: the most bytes of records in one answer.
     pub fetch_bytes_max: u64,
     /// `max.incremental.fetch.session.cache.slots`, over all cores.
@@ -79,6 +85,8 @@ pub struct BrokerConfig {
     pub io: IoKind,
     /// `request.memory.bytes`, for the whole process.
     pub request_memory_bytes: usize,
+    /// `partitions.max`, of all topics.
+    pub partitions_max: i64,
     /// `unsynced.bytes.max`, per partition.
     pub unsynced_bytes_max: u64,
     /// `disk.free.bytes.min` and `disk.reserve.bytes`.
@@ -157,18 +165,15 @@ impl BrokerConfig {
             num_partitions: read.int(Section::Broker, "num.partitions"),
             auto_create_topics: read.value(Section::Broker, "auto.create.topics.enable").boolean(),
             request_bytes_max: read.bytes(Section::Broker, "socket.request.max.bytes"),
+            connections_max: read.bytes(Section::Broker, "max.connections"),
+            connections_per_address_max: read.bytes(Section::Broker, "max.connections.per.ip"),
+            idle: Duration::from_millis(read.bytes(Section::Broker, "connections.max.idle.ms") as u64),
             fetch_bytes_max: read.bytes(Section::Broker, "fetch.max.bytes") as u64,
             fetch_sessions_max: read.bytes(Section::Broker, "max.incremental.fetch.session.cache.slots"),
-            cores: match read.bytes(Section::Ringmill, "cores") {
-                0 => std::thread::available_parallelism().map_or(1, usize::from),
-                cores => cores,
-            },
-            io: match read.text(Section::Ringmill, "io") {
-                "uring" => IoKind::Uring,
-                "posix" => IoKind::Posix,
-                _ => IoKind::Auto,
-            },
+            cores: cores(read.bytes(Section::Ringmill, "cores")),
+            io: io_kind(read.text(Section::Ringmill, "io")),
             request_memory_bytes: read.bytes(Section::Ringmill, "request.memory.bytes"),
+            partitions_max: read.value(Section::Ringmill, "partitions.max").integer(),
             unsynced_bytes_max,
             disk_space: SpaceLimits {
                 free_bytes_min: read.bytes(Section::Ringmill, "disk.free.bytes.min") as u64,
@@ -248,6 +253,21 @@ impl<'a> Read<'a> {
             place: value.place.clone(),
             what: format!("{} = {:?} is refused: {why}", value.setting.full_name(), value.text),
         })
+    }
+}
+
+fn cores(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        cores => cores,
+    }
+}
+
+fn io_kind(text: &str) -> IoKind {
+    match text {
+        "uring" => IoKind::Uring,
+        "posix" => IoKind::Posix,
+        _ => IoKind::Auto,
     }
 }
 

@@ -72,6 +72,19 @@ pub static BROKER: &[Setting] = &[
         "The largest request that is read; a larger one closes its connection.",
     ),
     broker(
+        "max.connections",
+        int(0, INT_MAX),
+        "2147483647",
+        "Connections that may be open; more are closed as they come. A quarter of the open files is kept for the data in any case.",
+    ),
+    broker("max.connections.per.ip", int(0, INT_MAX), "2147483647", "Connections that may be open from one address."),
+    broker(
+        "connections.max.idle.ms",
+        from(1),
+        "600000",
+        "How long a connection may ask nothing, or take nothing of its answer, before it is closed.",
+    ),
+    broker(
         "fetch.max.bytes",
         int(1024, FRAME_PART_MAX),
         "57671680",
@@ -99,6 +112,12 @@ pub static RINGMILL: &[Setting] = &[
         from(4 << 20),
         "268435456",
         "Memory for requests being read or not yet answered, for the whole process.",
+    ),
+    ringmill(
+        "partitions.max",
+        int(1, INT_MAX),
+        "100000",
+        "Partitions of all topics together: no topic is created or grown beyond it.",
     ),
     ringmill(
         "unsynced.bytes.max",

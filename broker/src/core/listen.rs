@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringmill_net::transport::{Accepted, Listener};
+use ringmill_net::{Line, LineLimit};
 
 use super::Shared;
 use super::mailbox::Message;
@@ -39,19 +40,22 @@ impl Drop for Counted {
 
 /// Accepts until its task is dropped.
 pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
-    let accepted = listener.accept(|accepted| hand_over(&shared, accepted)).await;
+    let lines = LineLimit::new();
+    let accepted = listener.accept(|accepted| hand_over(&shared, accepted, &lines)).await;
     if let Err(error) = accepted {
         tracing::error!(%error, "no more connections can be accepted");
     }
 }
 
-fn hand_over(shared: &Arc<Shared>, accepted: Accepted) {
+fn hand_over(shared: &Arc<Shared>, accepted: Accepted, lines: &LineLimit) {
     let fewest = shared.connections.iter().enumerate().min_by_key(|(_, open)| open.load(Ordering::Relaxed));
     let (core, _) = fewest.expect("a broker has at least one core");
     let (peer, counted) = (accepted.peer, Counted::new(shared, core));
     // Waiting would stop all accepting; a core whose mailbox is full has other worries than one more connection.
-    if shared.mailboxes[core].try_send(Message::Connection(Handed { accepted, counted })).is_err() {
-        tracing::warn!(%peer, core, "refused: the core's mailbox is full");
+    if shared.mailboxes[core].try_send(Message::Connection(Handed { accepted, counted })).is_err()
+        && let Some(Line { left_out }) = lines.line()
+    {
+        tracing::warn!(%peer, core, left_out, "refused: the core's mailbox is full");
     }
 }
 
@@ -63,7 +67,7 @@ mod tests {
     use std::time::Duration;
 
     use ringmill_engine::clock::SystemClock;
-    use ringmill_net::transport::{IoKind, run_core};
+    use ringmill_net::transport::{AcceptLimits, IoKind, run_core};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -81,7 +85,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mailbox, mut messages) = mpsc::channel(1);
         let shared = shared(dir.path(), mailbox);
-        let listener = Listener::bind("127.0.0.1:0", 10).unwrap();
+        let listener = Listener::bind("127.0.0.1:0", AcceptLimits::NONE).unwrap();
         let address = listener.local_addr().unwrap();
         let accepting = Arc::clone(&shared);
         let clients = std::thread::spawn(move || {

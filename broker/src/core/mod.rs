@@ -28,10 +28,12 @@ pub mod partitions;
 pub mod run;
 pub mod scrub;
 mod space;
+pub mod turns;
 
 use hosting::{CoreId, Hosting, HostingImage, View};
 use mailbox::{Mailbox, Message};
 use partitions::OwnedLog;
+use turns::Turns;
 
 /// What all cores of the process share. Nothing in it is locked on the way of a produce or a fetch.
 pub struct Shared {
@@ -105,6 +107,7 @@ pub struct Core {
     /// Rotates which partition of a fetch is asked first.
     fetches: Cell<usize>,
     fetch_sessions: RefCell<FetchSessions>,
+    turns: Turns,
 }
 
 impl Core {
@@ -127,6 +130,7 @@ impl Core {
             checkpoint_writing: tokio::sync::Mutex::new(()),
             fetches: Cell::new(0),
             fetch_sessions,
+            turns: Turns::new(),
         })
     }
 
@@ -178,6 +182,12 @@ impl Core {
         let number = self.fetches.get();
         self.fetches.set(number.wrapping_add(1));
         number
+    }
+
+    /// Whose turn it is among requests that cost much.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// The fetch sessions of this core's connections; not to be held over an await.

@@ -64,6 +64,18 @@ pub enum MetadataError {
     /// The number of partitions is out of its range. INVALID_PARTITIONS.
     #[error("{0} partitions were asked for; a topic has from 1 to {max}", max = store::PARTITIONS_PER_TOPIC_MAX)]
     PartitionCount(i32),
+    /// The broker would have more partitions than it may. POLICY_VIOLATION.
+    #[error(
+        "the broker has {now} partitions, and with {more} more it would have more than its ringmill.partitions.max = {max}"
+    )]
+    TooManyPartitions {
+        /// Of all topics.
+        now: i64,
+        /// What was asked for.
+        more: i64,
+        /// The limit.
+        max: i64,
+    },
     /// A topic would not get more partitions than it has. INVALID_PARTITIONS.
     #[error("the topic {topic} has {now} partitions; {asked} would not be more")]
     NoIncrease {

@@ -262,6 +262,7 @@ impl Store {
         if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&partition_count) {
             return Err(MetadataError::PartitionCount(partition_count));
         }
+        self.check_partitions_in_all(partition_count)?;
         let config = self.image.borrow().running.topic_defaults().resolve(&settings)?;
         Ok(PreparedTopic(Topic {
             name: name.into(),
@@ -272,6 +273,13 @@ impl Store {
             settings,
             config: Arc::new(config),
         }))
+    }
+
+    /// Each partition costs files, descriptors and memory for as long as the broker runs.
+    fn check_partitions_in_all(&self, more: i32) -> Result<(), MetadataError> {
+        let now = self.image.borrow().topics().map(|topic| i64::from(topic.partition_count)).sum();
+        let (more, max) = (i64::from(more), self.options.started.partitions_max);
+        if now + more > max { Err(MetadataError::TooManyPartitions { now, more, max }) } else { Ok(()) }
     }
 
     pub(super) fn commit_topic(&mut self, prepared: PreparedTopic) -> Result<Arc<Topic>, MetadataError> {
@@ -302,6 +310,7 @@ impl Store {
         if count > PARTITIONS_PER_TOPIC_MAX {
             return Err(MetadataError::PartitionCount(count));
         }
+        self.check_partitions_in_all(count - topic.partition_count)?;
         Ok(Topic { partition_count: count, ..Topic::clone(topic) })
     }
 

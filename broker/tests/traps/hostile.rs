@@ -1,15 +1,20 @@
 //! Noise behind a sound header, for every API in every version: each ends in an answer or in the end of its connection, and never in a
 //! panic or in harm to others.
 //!
-//! The decoders alone are tried far harder by `fuzz/`; this is about what handlers make of what happens to decode.
+//! And the limits on what strangers may take: connections, time, partitions. The decoders alone are tried far harder by `fuzz/`; this is about what handlers make of what happens to decode.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ringmill_net::wire::ApiKey;
+use ringmill::Broker;
 use ringmill_net::wire::api::SERVED;
+use ringmill_net::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
+use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataResponse};
+use ringmill_net::wire::{ApiKey, ErrorCode};
 
-use crate::raw::{Raw, batch};
-use crate::{OK, with_logs};
+use crate::raw::{Raw, batch, config_with};
+use crate::{OK, named, with_logs};
 
 /// Bytes that follow from a seed (splitmix64), all from `alphabet`.
 fn noise(seed: u64, length: usize, alphabet: &[u8]) -> Vec<u8> {
@@ -83,5 +88,56 @@ fn noise_on_any_api_ends_in_an_answer_or_a_closed_connection() {
     }
     assert!(answered > 100 && closed > 100, "{answered} answered, {closed} closed");
     assert_eq!(PANICS.load(Ordering::Relaxed), 0);
+    broker.stop();
+}
+
+fn with_settings(settings: &[(&str, &str)]) -> (Broker, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(config_with(dir.path(), "auto", settings)).unwrap();
+    (broker, dir)
+}
+
+/// By whatever request; and what is deleted makes room.
+#[test]
+fn a_broker_has_no_more_partitions_than_it_may() {
+    let (broker, _dir) = with_settings(&[("ringmill.partitions.max", "5")]);
+    let mut client = Raw::connect(broker.address());
+    let refused = ErrorCode::PolicyViolation.code();
+    assert_eq!((client.create_topic("a", 3, &[]), client.create_topic("b", 3, &[])), (OK, refused));
+    assert_eq!(client.create_topic("c", 1, &[]), OK);
+    let mut grow = |count| {
+        let topics = vec![CreatePartitionsTopic { name: "c", count, assignments: None }];
+        let frame = client.call(&CreatePartitionsRequest { topics, ..CreatePartitionsRequest::default() }, 3);
+        frame.decode::<CreatePartitionsResponse<'_>>(3).results[0].error_code
+    };
+    assert_eq!((grow(3), grow(2)), (refused, OK));
+    let asked = MetadataRequest { topics: named("d"), allow_auto_topic_creation: true, ..MetadataRequest::default() };
+    let mut ask = || client.call(&asked, 9).decode::<MetadataResponse<'_>>(9).topics[0].error_code;
+    assert_eq!(ask(), refused);
+    let mut other = Raw::connect(broker.address());
+    assert_eq!((other.delete_topic("a"), ask()), (OK, OK));
+    broker.stop();
+}
+
+#[test]
+fn one_address_has_no_more_connections_than_it_may() {
+    let (broker, _dir) = with_settings(&[("broker.max.connections.per.ip", "2")]);
+    let ask = |mut client: Raw| {
+        client.send_bytes(&frame(ApiKey::ApiVersions, 0, false, 8, &[]));
+        client.receive().is_some().then_some(client)
+    };
+    let held = [ask(Raw::connect(broker.address())), ask(Raw::connect(broker.address()))];
+    assert!(held.iter().all(Option::is_some));
+    assert!(ask(Raw::connect(broker.address())).is_none(), "a third");
+    drop(held);
+    // As soon as the broker has seen that they are gone.
+    while ask(Raw::connect(broker.address())).is_none() {}
+    broker.stop();
+}
+
+#[test]
+fn a_connection_that_asks_nothing_is_ended() {
+    let (broker, _dir) = with_settings(&[("broker.connections.max.idle.ms", "50")]);
+    assert!(Raw::connect(broker.address()).receive().is_none());
     broker.stop();
 }

@@ -1,16 +1,41 @@
 //! The listening socket of the process. It accepts and hands descriptors out; which core takes one is the broker's choice.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::line_limit::{Line, LineLimit};
+
 /// How long accepting rests when descriptors or memory have run out: every attempt would fail until some connection ends.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted; the system's own limit may be lower.
+const BACKLOG: i32 = 4096;
+
+/// How many connections are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptLimits {
+    /// All that may be open (`max.connections`).
+    pub connections_max: usize,
+    /// Those of one address that may be open (`max.connections.per.ip`).
+    pub per_address_max: usize,
+    /// Descriptors of the process from which on none is taken for a connection, so that files can still be opened. The system gives the
+    /// lowest free number, so a new socket's own number says how many are taken.
+    pub descriptors_max: u64,
+}
+
+impl AcceptLimits {
+    /// As many as the system gives.
+    pub const NONE: AcceptLimits =
+        AcceptLimits { connections_max: usize::MAX, per_address_max: usize::MAX, descriptors_max: u64::MAX };
+}
 
 /// A bound, listening socket, made before any runtime runs.
 ///
@@ -18,8 +43,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
-    open: Arc<AtomicUsize>,
-    connections_max: usize,
+    open: Arc<Open>,
+    limits: AcceptLimits,
 }
 
 /// An accepted connection.
@@ -33,14 +58,49 @@ pub struct Accepted {
     pub ticket: Ticket,
 }
 
-/// One open connection among `connections_max`.
+/// The open connections.
+#[derive(Debug, Default)]
+struct Open {
+    all: AtomicUsize,
+    /// Kept only where there is a limit for each address. At most as many entries as connections.
+    by_address: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+impl Open {
+    fn by_address(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One open connection among those that may be.
 #[derive(Debug)]
-pub struct Ticket(Arc<AtomicUsize>);
+pub struct Ticket {
+    open: Arc<Open>,
+    /// Where it is counted by address.
+    address: Option<IpAddr>,
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.all.fetch_sub(1, Ordering::Relaxed);
+        let Some(address) = self.address else { return };
+        if let Entry::Occupied(mut count) = self.open.by_address().entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
+}
+
+/// Why a connection is closed as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    TooMany,
+    TooManyOfOneAddress,
+    TooFewDescriptors,
+    /// It has gone already; there is nobody to serve.
+    Gone,
 }
 
 impl Listener {
@@ -48,10 +108,14 @@ impl Listener {
     ///
     /// # Errors
     /// What the system says: the port is busy, the address is not this machine's, no permission.
-    pub fn bind(address: impl ToSocketAddrs, connections_max: usize) -> io::Result<Listener> {
+    pub fn bind(address: impl ToSocketAddrs, limits: AcceptLimits) -> io::Result<Listener> {
         let socket = TcpListener::bind(address)?;
+        // Std's own backlog is so short that a burst of connections makes the next client wait for seconds.
+        rustix::net::listen(&socket, BACKLOG)?;
+        // Accepted sockets inherit it: a peer that has vanished is noticed in the end, even while its request waits.
+        rustix::net::sockopt::set_socket_keepalive(&socket, true)?;
         socket.set_nonblocking(true)?;
-        Ok(Listener { socket, open: Arc::default(), connections_max })
+        Ok(Listener { socket, open: Arc::default(), limits })
     }
 
     /// Sets the congestion control of all connections that will be accepted, by the kernel's name for it.
@@ -73,28 +137,32 @@ impl Listener {
     /// How many accepted connections are open.
     #[must_use]
     pub fn connections_open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.all.load(Ordering::Relaxed)
     }
 
     /// Accepts for ever, on the runtime it is called in, and gives each connection to `hand_over`. Drop the future to stop.
-    /// Connections above the limit are closed at once; exhaustion of descriptors pauses and is logged.
+    /// Connections above a limit are closed at once; exhaustion of descriptors pauses and is logged.
     ///
     /// # Errors
     /// When the socket cannot be registered with the runtime, or is no listening socket any more.
     pub async fn accept(&self, mut hand_over: impl FnMut(Accepted)) -> io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(self.socket.try_clone()?)?;
+        let lines = LineLimit::new();
         loop {
             match socket.accept().await {
                 Ok((accepted, peer)) => {
                     // Away from this runtime: another core will drive it.
-                    if let Some(accepted) = accepted.into_std().ok().and_then(|socket| self.admit(socket, peer)) {
-                        hand_over(accepted);
+                    match accepted.into_std().map_err(|_| Refused::Gone).and_then(|socket| self.admit(socket, peer)) {
+                        Ok(accepted) => hand_over(accepted),
+                        Err(refused) => self.tell(refused, peer, &lines),
                     }
                 }
                 Err(error) => match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                         let (open, pause_ms) = (self.connections_open(), EXHAUSTED_PAUSE.as_millis());
-                        tracing::warn!(%error, open, pause_ms, "no connection can be accepted for now");
+                        if let Some(Line { left_out }) = lines.line() {
+                            tracing::warn!(%error, open, pause_ms, left_out, "no connection can be accepted for now");
+                        }
                         tokio::time::sleep(EXHAUSTED_PAUSE).await;
                     }
                     Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK) => return Err(error),
@@ -105,17 +173,53 @@ impl Listener {
         }
     }
 
-    fn admit(&self, socket: TcpStream, peer: SocketAddr) -> Option<Accepted> {
-        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let ticket = Ticket(Arc::clone(&self.open));
-        if open > self.connections_max {
-            let limit = self.connections_max;
-            tracing::warn!(%peer, limit, "refused: too many connections");
-            return None;
+    fn admit(&self, socket: TcpStream, peer: SocketAddr) -> Result<Accepted, Refused> {
+        let open = self.open.all.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut ticket = Ticket { open: Arc::clone(&self.open), address: None };
+        if open > self.limits.connections_max {
+            return Err(Refused::TooMany);
         }
-        // It fails when the peer has gone already; then there is nobody to serve.
-        socket.set_nodelay(true).ok()?;
-        Some(Accepted { socket: socket.into(), peer, ticket })
+        if u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.limits.descriptors_max) {
+            return Err(Refused::TooFewDescriptors);
+        }
+        if self.limits.per_address_max < self.limits.connections_max {
+            let address = peer.ip().to_canonical();
+            let mut by_address = self.open.by_address();
+            let count = by_address.entry(address).or_default();
+            *count += 1;
+            let too_many = *count > self.limits.per_address_max;
+            drop(by_address);
+            ticket.address = Some(address);
+            if too_many {
+                return Err(Refused::TooManyOfOneAddress);
+            }
+        }
+        socket.set_nodelay(true).map_err(|_| Refused::Gone)?;
+        Ok(Accepted { socket: socket.into(), peer, ticket })
+    }
+
+    fn tell(&self, refused: Refused, peer: SocketAddr, lines: &LineLimit) {
+        if refused == Refused::Gone {
+            return;
+        }
+        let Some(Line { left_out }) = lines.line() else { return };
+        let open = self.connections_open();
+        let AcceptLimits { connections_max, per_address_max, descriptors_max } = self.limits;
+        match refused {
+            Refused::TooMany => {
+                let limit = connections_max;
+                tracing::warn!(%peer, limit, left_out, "refused: too many connections (max.connections)");
+            }
+            Refused::TooManyOfOneAddress => {
+                let limit = per_address_max;
+                tracing::warn!(%peer, limit, left_out, "refused: too many connections of one address (max.connections.per.ip)");
+            }
+            Refused::TooFewDescriptors => {
+                let descriptors = descriptors_max;
+                tracing::warn!(%peer, open, descriptors, left_out, "refused: the other open files are kept for the data; raise the limit (systemd: LimitNOFILE)");
+            }
+            Refused::Gone => {}
+        }
     }
 }
 
@@ -130,7 +234,7 @@ mod tests {
 
     #[test]
     fn accepted_connections_inherit_the_congestion_control() {
-        let listener = Listener::bind("127.0.0.1:0", 2).unwrap();
+        let listener = Listener::bind("127.0.0.1:0", AcceptLimits::NONE).unwrap();
         // Every kernel has it.
         listener.set_congestion_control("reno").unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -141,7 +245,29 @@ mod tests {
 
     #[test]
     fn connections_above_the_limit_are_closed_at_once_and_room_is_used_again() {
-        let listener = Listener::bind("127.0.0.1:0", 2).unwrap();
+        two_are_taken(AcceptLimits { connections_max: 2, ..AcceptLimits::NONE });
+        two_are_taken(AcceptLimits { per_address_max: 2, ..AcceptLimits::NONE });
+    }
+
+    #[test]
+    fn descriptors_that_are_kept_for_files_are_not_given_to_connections() {
+        let taken = |descriptors_max| {
+            let listener =
+                Listener::bind("127.0.0.1:0", AcceptLimits { descriptors_max, ..AcceptLimits::NONE }).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            listener.socket.set_nonblocking(false).unwrap();
+            let (socket, peer) = listener.socket.accept().unwrap();
+            let admitted = listener.admit(socket, peer).map(drop);
+            assert_eq!(listener.connections_open(), 0, "its end is noticed");
+            admitted
+        };
+        // 0 to 2 are never free.
+        assert_eq!(taken(3), Err(Refused::TooFewDescriptors));
+        assert_eq!(taken(1_000_000), Ok(()));
+    }
+
+    fn two_are_taken(limits: AcceptLimits) {
+        let listener = Listener::bind("127.0.0.1:0", limits).unwrap();
         let address = listener.local_addr().unwrap();
         let clients = std::thread::spawn(move || {
             let mut held: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();

@@ -23,7 +23,7 @@ mod tokio;
 mod uring;
 
 pub use cold::ColdSends;
-pub use listen::{Accepted, Listener};
+pub use listen::{AcceptLimits, Accepted, Listener};
 
 /// A connected byte stream. All futures of one stream belong to one thread.
 pub trait Stream: 'static {

@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::transport::conformance::{TestFile, pattern, sockets};
-    use crate::transport::{IoKind, Listener};
+    use crate::transport::{AcceptLimits, IoKind, Listener};
 
     /// False, and said so, where there is no io_uring.
     fn available() -> bool {
@@ -255,9 +255,9 @@ mod tests {
         if !available() {
             return;
         }
-        let listener = Listener::bind("127.0.0.1:0", 10).unwrap();
+        let listener = Listener::bind("127.0.0.1:0", AcceptLimits::NONE).unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(Listener::bind(address, 10).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Listener::bind(address, AcceptLimits::NONE).unwrap_err().kind(), io::ErrorKind::AddrInUse);
 
         let (hand_over, mut handed_over) = tokio::sync::mpsc::unbounded_channel();
         let core = std::thread::spawn(move || {
