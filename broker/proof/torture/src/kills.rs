@@ -84,7 +84,7 @@ pub(crate) struct Kills {
     /// Where the data directories are made
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
-    /// How the broker uses files: uring, posix or auto
+    /// How the broker uses files and sockets: uring, posix, or both (every second lane)
     #[arg(long, default_value = "uring")]
     io: String,
     /// Keep the histories of good runs too, here
@@ -156,7 +156,7 @@ impl Run<'_> {
         let Kills { seed, .. } = self.options;
         let ledger = Ledger::begin(&dir.join("history.jsonl"), format!("kills --seed {seed}, lane {lane}"))?;
         let mut life = Lives {
-            launch: self.launch(dir),
+            launch: self.launch(dir, lane),
             world: World::new(ledger.clone(), random.branch()),
             ledger,
             random,
@@ -183,13 +183,17 @@ impl Run<'_> {
         self.keep(dir, lane)
     }
 
-    fn launch(&self, dir: &Path) -> Launch {
+    fn launch(&self, dir: &Path, lane: u64) -> Launch {
         let settings = ["ringmill.unsynced.bytes.max=2097152"];
         Launch {
             binary: self.options.binaries.join("ringmill"),
             data_dir: dir.join("data"),
             log: dir.join("broker.log"),
-            io: self.options.io.clone(),
+            io: match &*self.options.io {
+                "both" if lane.is_multiple_of(2) => "uring".to_owned(),
+                "both" => "posix".to_owned(),
+                one => one.to_owned(),
+            },
             cores: 2,
             settings: settings.map(str::to_owned).to_vec(),
         }

@@ -23,7 +23,6 @@ const PASSING_PARTITIONS_MAX: u64 = 3;
 pub(super) struct Passing {
     pub(super) topic: u32,
     pub(super) name: Rc<str>,
-    pub(super) partitions: i32,
     pub(super) state: PassingState,
 }
 
@@ -90,7 +89,7 @@ impl Admin<'_> {
         let announced = Event::Topic { topic, name: name.to_string(), caching: false, retained_records_min: None };
         self.ledger.put(announced);
         let new = NewTopic { name: name.to_string(), partitions, replication_factor: 1, configs: Vec::new() };
-        let passing = self.passing.insert(Passing { topic, name, partitions, state: PassingState::Creating });
+        let passing = self.passing.insert(Passing { topic, name, state: PassingState::Creating });
         match connection.create_topic(&new).await {
             Ok(()) => {
                 passing.state = PassingState::There;
