@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-use tokio::sync::watch;
+use ringmill_engine::watch;
 use tokio::time::Instant;
 
 /// Why a wait ended.
@@ -70,7 +70,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_parked_request_is_answered_by_its_deadline() {
-        let (_sender, receiver) = watch::channel(0);
+        let sender = watch::Sender::new(0);
+        let receiver = sender.subscribe();
         let begin = Instant::now();
         let woken = park(&mut watched(receiver), begin + Duration::from_millis(500)).await;
         assert_eq!(woken, Woken::Deadline);
@@ -79,7 +80,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_between_the_mark_and_the_parking_is_not_lost() {
-        let (sender, receiver) = watch::channel(0);
+        let sender = watch::Sender::new(0);
+        let receiver = sender.subscribe();
         let mut watched = watched(receiver);
         watched[0].mark_seen();
         sender.send_replace(1);
@@ -90,7 +92,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_thing_that_goes_away_wakes_its_watchers() {
-        let (sender, receiver) = watch::channel(0);
+        let sender = watch::Sender::new(0);
+        let receiver = sender.subscribe();
         drop(sender);
         let deadline = Instant::now() + Duration::from_secs(9);
         assert_eq!(park(&mut watched(receiver), deadline).await, Woken::Changed);

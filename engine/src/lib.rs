@@ -61,3 +61,4 @@ pub mod repair;
 pub mod segment;
 mod turn;
 pub mod verify;
+pub mod watch;

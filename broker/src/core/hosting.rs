@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringmill_engine::log::LogReader;
-use tokio::sync::watch;
+use ringmill_engine::watch;
 
 use crate::metadata::{Topic, TopicId};
 
@@ -113,8 +113,7 @@ impl<T> View<T> {
     #[must_use]
     pub fn get(&self) -> Arc<T> {
         let mut receiver = self.receiver.borrow_mut();
-        // An error means that nobody replaces the image any more: then the last one stays true.
-        if receiver.has_changed().unwrap_or(false) {
+        if receiver.has_changed() {
             *self.current.borrow_mut() = receiver.borrow_and_update().clone();
         }
         self.current.borrow().clone()

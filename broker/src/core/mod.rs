@@ -15,7 +15,7 @@ use ringmill_engine::clock::Clock;
 use ringmill_engine::data_dir::DiskSpace;
 use ringmill_engine::disk::Disk;
 use ringmill_engine::log::LogEnv;
-use tokio::sync::watch;
+use ringmill_engine::watch;
 
 use crate::config::BrokerConfig;
 use crate::fetch_sessions::FetchSessions;

@@ -22,7 +22,8 @@ use std::thread;
 
 use ringmill_engine::disk::Disk;
 use ringmill_engine::disk::sim::Simulation;
-use tokio::sync::{mpsc, oneshot, watch};
+use ringmill_engine::watch;
+use tokio::sync::{mpsc, oneshot};
 
 pub use image::{MetadataImage, Topic, TopicId};
 pub use name::{TOPIC_NAME_BYTES_MAX, check_topic_name};
@@ -193,7 +194,7 @@ impl Metadata {
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
         match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().expect("waited until there is one"),
+            Ok(()) => failure.borrow().clone().expect("waited until there is one"),
             // The store is gone because everything ends: nobody needs to stop for that.
             Err(_) => std::future::pending().await,
         }

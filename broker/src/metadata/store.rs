@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use ringmill_engine::watch;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::image::{MetadataImage, Topic, TopicId};
@@ -244,8 +244,8 @@ impl Store {
             image.topics.insert(Arc::clone(&topic.name), topic);
         }
         image.deletions = Arc::new(deleted_topics(&content.deletions).map_err(damaged)?);
-        let (image, image_watch) = watch::channel(Arc::new(image));
-        let (failure, failure_watch) = watch::channel(None);
+        let (image, failure) = (watch::Sender::new(Arc::new(image)), watch::Sender::new(None));
+        let (image_watch, failure_watch) = (image.subscribe(), failure.subscribe());
         let (next_placement, database) = (content.next_placement, Some(database));
         let (is_to_reopen, finished_deletions) = (false, Vec::new());
         #[rustfmt::skip]

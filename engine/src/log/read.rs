@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_stored};
-use tokio::sync::watch;
 
 use super::Identity;
 use super::watermarks::{LogState, Watermarks};
@@ -18,6 +17,7 @@ use crate::segment::damage::{self, BatchEnd, is_device_error};
 use crate::segment::headers::{HeaderFault, HeaderWalk};
 use crate::segment::offset_index::OffsetEntry;
 use crate::segment::{DamagedRange, Segment};
+use crate::watch;
 
 /// The segments of a log at one moment, oldest first; never empty.
 pub(crate) type Snapshot = Arc<Vec<Arc<Segment>>>;
