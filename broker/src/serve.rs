@@ -31,7 +31,7 @@ use crate::core::listen::Handed;
 use crate::core::mailbox::{Closed, MAILBOX_MESSAGES_MAX, Message, NewPartition};
 use crate::core::run::{Serving, reap};
 use crate::core::{Core, Shared};
-use crate::metadata::{Metadata, Options};
+use crate::metadata::{Metadata, Options, take_from_device};
 use crate::{data_dir, startup};
 
 /// How long a busy port is waited for: the last process's sockets outlive it by a moment.
@@ -288,6 +288,7 @@ fn open_metadata(disk: &PosixDisk, config: &BrokerConfig, data_dir: &DataDir) ->
     if !path.exists() && holds_partitions().map_err(io_error("the data directory cannot be listed"))? {
         return Err(ServeError::MetadataLost(path));
     }
+    block_on(disk, take_from_device(disk, &path)).map_err(io_error("the metadata database cannot be read"))?;
     Ok(Metadata::open(&path, options)?)
 }
 

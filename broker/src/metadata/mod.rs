@@ -10,6 +10,7 @@
 mod image;
 pub mod inspect;
 mod name;
+mod reread;
 mod settings;
 mod simulated;
 mod storage;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use image::{MetadataImage, Topic, TopicId};
 pub use name::{TOPIC_NAME_BYTES_MAX, check_topic_name};
+pub use reread::take_from_device;
 pub use settings::{PreparedSettings, Reconfigured, Resource};
 pub use store::{OpenError, Options, PRODUCER_ID_BLOCK, PreparedTopic};
 

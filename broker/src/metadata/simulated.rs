@@ -9,6 +9,7 @@ use redb::StorageBackend;
 use ringmill_engine::disk::sim::{SimFile, Simulation};
 use ringmill_engine::disk::{Disk, OpenHow, block_on};
 
+use super::reread::take_from_device;
 use super::storage::OpenStorage;
 use super::store;
 
@@ -48,7 +49,8 @@ pub(super) fn open_storage(machine: &Simulation, path: &Path) -> OpenStorage {
 pub(super) fn make_if_absent(machine: &Simulation, disk: &dyn Disk, path: &Path, cluster_id: &str) -> io::Result<()> {
     match block_on(disk, disk.open(path, OpenHow::Read)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other.map(drop),
+        Err(error) => return Err(error),
+        Ok(_) => return block_on(disk, take_from_device(disk, path)),
     }
     let unfinished = PathBuf::from(format!("{}.new", path.display()));
     // What an earlier start left there is nobody's.
