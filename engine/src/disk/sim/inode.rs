@@ -315,6 +315,22 @@ impl Inode {
         Ok(())
     }
 
+    /// The device's bytes rot: one bit of what it holds turns over, where nothing newer hides it. Says at which byte.
+    pub(super) fn flip_bit(&mut self, prng: &mut Prng) -> Result<Option<u64>, Errno> {
+        let visible = |sector: &&u64| !self.dirty.contains_key(sector) && *sector * SECTOR_BYTES < self.length;
+        let sectors: Vec<u64> = self.durable.keys().filter(visible).copied().collect();
+        if sectors.is_empty() {
+            return Ok(None);
+        }
+        let sector = sectors[prng.below_usize(sectors.len())];
+        let used = (self.length - sector * SECTOR_BYTES).min(SECTOR_BYTES);
+        let place = prng.below(used);
+        let held = self.durable.get_mut(&sector).expect("it has just been listed");
+        held.bytes[usize::try_from(place).expect("below 512")] ^= 1 << prng.below(8);
+        self.show(sector)?;
+        Ok(Some(sector * SECTOR_BYTES + place))
+    }
+
     fn durable_sector(&self, sector: u64) -> Sector {
         self.durable.get(&sector).map_or(ZEROS, |held| held.bytes)
     }

@@ -134,6 +134,39 @@ impl Simulation {
         self.lock().trace.log().to_vec()
     }
 
+    /// The same from event number `first` on.
+    #[must_use]
+    pub fn log_from(&self, first: usize) -> Vec<String> {
+        self.lock().trace.log().get(first..).unwrap_or_default().to_vec()
+    }
+
+    /// The names in a directory as every process sees them, sorted; none where there is no such directory.
+    #[must_use]
+    pub fn names(&self, dir: &Path) -> Vec<String> {
+        let entries = self.lock().tree.list(dir).unwrap_or_default();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+
+    /// How much of the device is taken, in bytes; see [`SimOptions::capacity_bytes`].
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
+    /// Flips one bit of what the device holds of a file, and shows it to readers; false where there is no such file, or nothing on
+    /// the device.
+    pub fn flip_bit(&self, path: &Path) -> bool {
+        self.lock().flip_bit(path).expect("memfds work")
+    }
+
+    /// Lets all writes of a killed process land that have not yet: what waiting for its lock comes to.
+    pub fn finish_late_writes(&self) {
+        let mut world = self.lock();
+        while !world.late.is_empty() {
+            world.land_late_writes();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().expect("the simulation does not panic while it is locked")
     }

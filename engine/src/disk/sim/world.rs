@@ -20,7 +20,7 @@ use crate::disk::{DiskFile, Done, FileInfo, Op, OpenHow, Residency, VolumeInfo};
 /// Files that nothing can reach any more are looked for after so many openings.
 const SWEEP_EVERY_OPENS: u64 = 64;
 
-/// A volume without [`SimOptions::capacity_bytes`].
+/// A volume without a stated capacity, half full.
 const VOLUME: VolumeInfo = VolumeInfo { total_bytes: 1 << 40, usable_bytes: 1 << 39 };
 
 #[derive(Debug)]
@@ -363,18 +363,26 @@ impl World {
     fn has_space(&self, node: u64, position: u64, length: u64) -> bool {
         let Some(capacity_bytes) = self.options.capacity_bytes else { return true };
         let needed = self.files.get(&node).map_or(0, |inode| inode.unallocated_pages(position, length));
-        needed == 0 || (self.used_pages() + needed).saturating_mul(PAGE_BYTES) <= capacity_bytes
+        needed == 0 || self.used_bytes() + needed.saturating_mul(PAGE_BYTES) <= capacity_bytes
     }
 
-    fn used_pages(&self) -> u64 {
+    pub(super) fn used_bytes(&self) -> u64 {
         let named = self.tree.named();
-        self.files.iter().filter(|(node, _)| named.contains(node)).map(|(_, inode)| inode.allocated_pages()).sum()
+        let files = self.files.iter().filter(|(node, _)| named.contains(node));
+        files.map(|(_, inode)| inode.allocated_pages()).sum::<u64>() * PAGE_BYTES
     }
 
     fn volume(&self) -> VolumeInfo {
         let Some(total_bytes) = self.options.capacity_bytes else { return VOLUME };
-        let used_bytes = self.used_pages().saturating_mul(PAGE_BYTES);
-        VolumeInfo { total_bytes, usable_bytes: total_bytes.saturating_sub(used_bytes) }
+        VolumeInfo { total_bytes, usable_bytes: total_bytes.saturating_sub(self.used_bytes()) }
+    }
+
+    pub(super) fn flip_bit(&mut self, path: &Path) -> Result<bool, Errno> {
+        let Ok(node) = self.tree.lookup(path) else { return Ok(false) };
+        let Some(inode) = self.files.get_mut(&node) else { return Ok(false) };
+        let Some(position) = inode.flip_bit(&mut self.prng)? else { return Ok(false) };
+        self.trace.event(format!("a bit flips in {} @{position}", path.display()));
+        Ok(true)
     }
 
     /// Gives back the memory of removed files that are closed and that no crash can bring back.
