@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is a test: a panic is its failure")]
 
-mod simulated;
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,13 +13,14 @@ use bytes::Bytes;
 use ringmill_batch::{BatchBuilder, Codec};
 use ringmill_engine::disk::{SimOptions, Simulation};
 use ringmill_net::wire::ErrorCode;
-use simulated::history::Random;
-use simulated::{Machine, Running};
+use ringmill_sim::client::{TopicRef, Wanted};
+use ringmill_sim::{Client, Machine, Random, Running};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const LOGS: TopicRef<'_> = TopicRef::Name("logs");
 const LIVES: u64 = 4;
 
 fn seeds() -> u64 {
@@ -41,7 +40,7 @@ async fn machine(seed: u64) -> Machine {
 /// nothing.
 async fn life(machine: &Machine, power: bool, work: impl AsyncFnOnce(&Running)) {
     let local = LocalSet::new();
-    let running = local.run_until(machine.boot()).await;
+    let running = local.run_until(machine.boot()).await.unwrap();
     local.run_until(work(&running)).await;
     match power {
         true => machine.simulation.crash_power(),
@@ -72,7 +71,7 @@ fn what_was_answered_holds_in_every_later_life() {
             let machine = machine(seed).await;
             let changes = RefCell::new(Changes::default());
             life(&machine, false, async |running| {
-                assert_eq!(running.connect(seed).create_topic("logs", 2).await.unwrap(), ErrorCode::None);
+                running.connect(seed).create_topic("logs", 2, &[]).await.unwrap().unwrap();
             })
             .await;
             for number in 0..LIVES {
@@ -96,7 +95,7 @@ fn what_was_answered_holds_in_every_later_life() {
 async fn check(running: &Running, changes: &RefCell<Changes>, when: &str) {
     let client = running.connect(1);
     for (name, ..) in CHANGED {
-        let found = client.config("logs", name).await.unwrap();
+        let found = client.config("logs", name).await.unwrap().unwrap();
         let mut changes = changes.borrow_mut();
         let open = changes.open.remove(name).unwrap_or_default();
         let answered = changes.answered.get(name);
@@ -112,8 +111,8 @@ async fn change(running: &Running, random: &Random, changes: &RefCell<Changes>) 
         let (name, resource, its_name, least) = CHANGED[usize::try_from(random.below(4)).unwrap()];
         let value = (least + random.below(1_000_000)).to_string();
         changes.borrow_mut().open.entry(name).or_default().push(value.clone());
-        assert_eq!(client.set_config(resource, its_name, &value).await.unwrap(), ErrorCode::None);
-        assert_eq!(client.config("logs", name).await.unwrap(), value, "it holds at once");
+        client.set_config(resource, its_name, &value).await.unwrap().unwrap();
+        assert_eq!(client.config("logs", name).await.unwrap().unwrap(), value, "it holds at once");
         let mut changes = changes.borrow_mut();
         changes.open.remove(name);
         changes.answered.insert(name, value);
@@ -129,13 +128,9 @@ fn a_bound_that_falls_again_at_once_does_not_quarantine_the_partition() {
             let machine = machine(seed).await;
             life(&machine, true, async |running| {
                 let client = running.connect(seed);
-                assert_eq!(client.create_topic("logs", 1).await.unwrap(), ErrorCode::None);
+                client.create_topic("logs", 1, &[]).await.unwrap().unwrap();
                 let set = async |name: &str, value: &str| {
-                    assert_eq!(
-                        client.set_config((TOPIC, "logs"), name, value).await.unwrap(),
-                        ErrorCode::None,
-                        "{name}"
-                    );
+                    assert_eq!(client.set_config((TOPIC, "logs"), name, value).await.unwrap(), Ok(()), "{name}");
                 };
                 set("segment.bytes", "100000000").await;
                 set("max.message.bytes", "500000").await;
@@ -154,7 +149,8 @@ fn a_bound_that_falls_again_at_once_does_not_quarantine_the_partition() {
             })
             .await;
             life(&machine, false, async |running| {
-                let fetched = running.connect(1).fetch("logs", 0, 0, 0).await.unwrap();
+                let wanted = Wanted { partition: 0, offset: 0, wait_ms: 0, bytes_max: 1 };
+                let fetched = running.connect(1).fetch(TopicRef::Name("logs"), wanted).await.unwrap();
                 assert_eq!(fetched.error, ErrorCode::None, "seed {seed}: the partition is quarantined");
             })
             .await;
@@ -162,10 +158,10 @@ fn a_bound_that_falls_again_at_once_does_not_quarantine_the_partition() {
     }
 }
 
-async fn produce(client: &simulated::client::Client, batches: usize) {
+async fn produce(client: &Client, batches: usize) {
     for _ in 0..batches {
-        client.send_produce("logs", 0, batch(450_000)).await.unwrap();
-        assert!(client.receive_produced().await.unwrap().is_ok());
+        client.send_produce(LOGS, 0, batch(450_000)).await.unwrap();
+        assert!(client.receive_produced(LOGS).await.unwrap().is_ok());
     }
 }
 
