@@ -413,6 +413,29 @@ fn too_many_open_files_refuse_what_needs_one_and_nothing_else() {
     }
 }
 
+/// Bytes are left, but no inode: no mark sees that coming.
+#[test]
+fn a_file_system_without_room_for_another_file_refuses_what_needs_one() {
+    let Some(volume) = Volume::of_few_files(40) else { return };
+    let data = volume.path().join("data");
+    let broker = Process::start_with(&data, "auto", &["--set", "ringmill.cores=1"]);
+    let mut client = Raw::connect(broker.address);
+    for topic in ["ballast", "logs"] {
+        assert_eq!(client.create_topic(topic, 1, &[("segment.bytes", "1048576")]), OK);
+        assert_eq!(client.produce(topic, 0, batch(1, 1000)).error, OK);
+    }
+    let acknowledged = 1 + produce_until_refused(&mut client, "logs", 100_000);
+    assert_eq!(client.fetch_all("logs", 0).len(), usize::try_from(acknowledged).unwrap());
+    let (code, why) = client.try_create_topic("more", 3, &[]);
+    assert!(code == storage_error() && why.contains("No space left on device"), "{code} {why}");
+    assert_eq!(broker.said("partition sealed"), Vec::<String>::new());
+    assert_eq!(broker.said("nearly full"), Vec::<String>::new(), "there are bytes enough");
+    assert_eq!(client.produce("ballast", 0, batch(1, 1000)).error, OK, "the other partition needs no new file");
+    assert_eq!(client.delete_topic("ballast"), OK, "{:#?}", broker.said("WARN"));
+    assert_eq!(produce_patiently(&mut client, "logs", 100_000).base_offset, acknowledged);
+    assert_eq!(broker.stop(), Some(0));
+}
+
 /// `ulimit -f` cuts writes short and then refuses them, with a signal that ends a process which does not expect it.
 #[test]
 fn a_limit_on_the_size_of_files_refuses_what_is_beyond_it() {

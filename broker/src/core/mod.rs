@@ -21,6 +21,8 @@ use crate::config::BrokerConfig;
 use crate::fetch_sessions::FetchSessions;
 use crate::metadata::{Metadata, MetadataImage};
 
+#[cfg(test)]
+mod full_mailbox_tests;
 pub mod hosting;
 pub mod listen;
 pub mod mailbox;

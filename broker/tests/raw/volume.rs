@@ -24,6 +24,13 @@ impl Volume {
         Volume::mount(dir, &["-t", "tmpfs", "-o", &options, "tmpfs"])
     }
 
+    /// Memory that takes so many files and directories, its own root among them.
+    pub fn of_few_files(files: u64) -> Option<Volume> {
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let options = format!("size=64m,nr_inodes={files}");
+        Volume::mount(dir, &["-t", "tmpfs", "-o", &options, "tmpfs"])
+    }
+
     /// An ext4 in a sparse file of this size, which lies in `on` or beside the mount point.
     pub fn ext4(bytes: u64, on: Option<&Volume>, options: &str) -> Option<Volume> {
         let dir = tempfile::tempdir().expect("a directory can be made");

@@ -112,10 +112,13 @@ impl DiskSpace {
         self.usable_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// Not even what a waiting batch needs could be taken: records are refused from now on, until a look finds more room.
-    pub(crate) fn note_low(&self) {
+    /// Not even the `length` bytes that a waiting batch needs were there. If it is the mark that they would have stepped over, records are
+    /// refused from now on, everywhere, until a look finds more room; a quota or a lack of inodes may concern this one partition.
+    pub(crate) fn note_refused(&self, length: u64) {
+        let (usable_bytes, mark_bytes) =
+            (self.usable_bytes.load(Ordering::Relaxed), self.mark_bytes.load(Ordering::Relaxed));
         // Without a mark nobody would look again.
-        if self.limits.free_bytes_min > 0 {
+        if mark_bytes > 0 && usable_bytes.saturating_sub(length) < mark_bytes {
             self.is_low.store(true, Ordering::Relaxed);
         }
     }

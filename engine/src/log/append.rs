@@ -76,6 +76,7 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.writer.borrow_mut().space.cannot_secure(),
             // Whatever it is, nothing was written and no sync has failed: the next attempt may be made here.
             Err(error) => {
+                self.env.space.note_refused(needed - secured);
                 self.tell_lack(&error, "securing space");
                 self.refuse(count, refusal(&error));
             }
@@ -93,9 +94,6 @@ impl Log {
     /// Says once why appends are refused, until one has gone through again: a busy producer comes back a thousand times a second.
     pub(super) fn tell_lack(&self, error: &io::Error, doing: &str) {
         let mut writer = self.writer.borrow_mut();
-        if is_full(error) {
-            self.env.space.note_low();
-        }
         if !std::mem::replace(&mut writer.lack_is_told, true) {
             tracing::warn!(dir = %self.dir.display(), %error, doing, "appends are refused until this is possible again");
         }
