@@ -294,6 +294,9 @@ pub fn segment_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(partitions(path)?.into_iter().flat_map(|(_, segments)| segments).map(|(_, log)| log).collect())
 }
 
+/// Ends the name of a deleted topic's partition.
+pub(crate) const DELETED_EXTENSION: &str = "deleted";
+
 /// The segments of a partition by base offset, with their `.log` files.
 pub(crate) type Segments = Vec<(Offset, PathBuf)>;
 
@@ -312,7 +315,8 @@ pub(crate) fn partitions(path: &Path) -> io::Result<Vec<(PathBuf, Segments)>> {
     let mut partitions = Vec::new();
     for entry in fs::read_dir(path)? {
         let directory = entry?.path();
-        if directory.is_dir() {
+        // What is deleted is only waiting to be removed.
+        if directory.is_dir() && directory.extension().is_none_or(|extension| extension != DELETED_EXTENSION) {
             let segments = segments(&directory)?;
             partitions.push((directory, segments));
         }

@@ -22,6 +22,16 @@ fn a_sound_directory_needs_nothing() {
 }
 
 #[test]
+fn what_is_deleted_is_neither_checked_nor_repaired() {
+    let place = Place::new();
+    let deleted = place.path().join("00ff-0.deleted");
+    fs::create_dir(&deleted).unwrap();
+    fs::write(deleted.join("00000000000000000000.log"), b"no batch").unwrap();
+    assert!(place.plan().is_empty());
+    place.assert_sound();
+}
+
+#[test]
 fn a_damaged_batch_gives_way_to_an_empty_one_and_the_rest_stays() {
     let place = Place::new();
     let victim = place.stored[20].clone();
