@@ -25,7 +25,7 @@ fn damage_to_what_is_derived_is_harmless() {
         let past = Past::new(ending);
         for kind in [".index", ".timeindex", ".producers", "recovery-checkpoint-"] {
             let below = if kind.ends_with('-') { "" } else { "logs-0" };
-            for seed in seeds(2) {
+            for seed in seeds(3) {
                 let mut dice = Dice(seed);
                 let copy = past.copy();
                 let files = files(copy.path(), below, |name| name.ends_with(kind) || name.starts_with(kind));

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_stored};
@@ -304,7 +305,7 @@ impl LogReader {
                 Ok(Some(entry)) => entry,
                 Ok(None) => return Ok(None),
                 Err(error) if is_lost(&error) => {
-                    self.distrust(segment, &error.to_string());
+                    self.distrust(segment, segment.offset_index.path(), &error.to_string());
                     return Ok(None);
                 }
                 // Nothing is wrong with the file when, say, descriptors have run out.
@@ -321,15 +322,14 @@ impl LogReader {
                 Err(HeaderFault::Io { error, .. }) if is_device_error(&error) => continue,
                 Err(HeaderFault::Io { error, .. }) => return Err(error.into()),
             };
-            self.distrust(segment, &why);
+            self.distrust(segment, segment.offset_index.path(), &why);
         }
         Ok(None)
     }
 
-    fn distrust(&self, segment: &Segment, why: &str) {
+    pub(super) fn distrust(&self, segment: &Segment, path: &Path, why: &str) {
         if segment.distrust_index() {
-            let path = segment.offset_index.path().display();
-            tracing::warn!(%path, why, "the offset index disagrees with its segment and will be rebuilt");
+            tracing::warn!(path = %path.display(), why, "an index disagrees with its segment and will be rebuilt");
         }
     }
 

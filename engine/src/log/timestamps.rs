@@ -42,12 +42,17 @@ impl LogReader {
             let visible = visible_end(segment, &watermarks, &segments);
             let ends_before_start =
                 segments.get(number + 1).is_some_and(|next| next.base_offset() <= watermarks.log_start);
-            let is_too_old = segment.largest_timestamp_ms().is_some_and(|(largest_ms, _)| largest_ms < timestamp_ms);
-            if visible.position == 0 || ends_before_start || is_too_old {
+            if visible.position == 0 || ends_before_start {
+                continue;
+            }
+            let largest = segment.largest_timestamp_ms().filter(|(largest_ms, _)| *largest_ms < timestamp_ms);
+            if let Some(largest) = largest
+                && self.largest_is_true(disk, segment, largest, visible).await
+            {
                 continue;
             }
             let search = |record_ms: i64| record_ms >= timestamp_ms;
-            let from = self.search_start(disk, segment, timestamp_ms).await.max(watermarks.log_start);
+            let from = self.search_start(disk, segment, timestamp_ms, visible).await.max(watermarks.log_start);
             if let Some(found) = self.first_record(disk, segment, from, visible, search).await? {
                 return Ok(Some(found));
             }
@@ -63,12 +68,17 @@ impl LogReader {
         let (watermarks, segments) = self.view();
         let mut best: Option<(i64, &Segment)> = None;
         for segment in segments.iter() {
+            let visible = visible_end(segment, &watermarks, &segments);
             let largest_ms = match segment.largest_timestamp_ms() {
-                Some((_, last_offset)) if last_offset < watermarks.log_start => {
-                    let visible = visible_end(segment, &watermarks, &segments);
-                    self.largest_from(disk, segment, watermarks.log_start, visible).await?
+                None => None,
+                Some(largest)
+                    if largest.1 >= watermarks.log_start
+                        && self.largest_is_true(disk, segment, largest, visible).await =>
+                {
+                    Some(largest.0)
                 }
-                known => known.map(|(largest_ms, _)| largest_ms),
+                // Deleted, or not to be believed.
+                Some(_) => self.largest_from(disk, segment, watermarks.log_start, visible).await?,
             };
             if let Some(largest_ms) = largest_ms
                 && best.is_none_or(|(best_ms, _)| largest_ms > best_ms)
@@ -78,7 +88,7 @@ impl LogReader {
         }
         let Some((largest_ms, segment)) = best else { return Ok(None) };
         let visible = visible_end(segment, &watermarks, &segments);
-        let from = self.search_start(disk, segment, largest_ms).await.max(watermarks.log_start);
+        let from = self.search_start(disk, segment, largest_ms, visible).await.max(watermarks.log_start);
         self.first_record(disk, segment, from, visible, |record_ms| record_ms >= largest_ms).await
     }
 
@@ -100,17 +110,61 @@ impl LogReader {
     }
 
     /// No batch before this offset has a timestamp of `timestamp_ms` or later. When the index cannot say, the segment's start.
-    async fn search_start(&self, disk: &dyn Disk, segment: &Segment, timestamp_ms: i64) -> Offset {
+    async fn search_start(&self, disk: &dyn Disk, segment: &Segment, timestamp_ms: i64, visible: BatchEnd) -> Offset {
         let base = segment.base_offset();
         let earlier = segment.time_index.last_where(disk, |entry| entry.timestamp_ms < timestamp_ms).await;
-        match earlier {
-            Ok(Some(entry)) => entry.last_offset(base).and_then(|last| last.checked_add(1)).unwrap_or(base),
-            Ok(None) => base,
+        let entry = match earlier {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return base,
             Err(error) => {
                 tracing::warn!(path = %segment.time_index.path().display(), %error, "time index not readable");
-                base
+                return base;
             }
+        };
+        if let Some(last) = entry.last_offset(base)
+            && self.is_borne_out(disk, segment, (entry.timestamp_ms, last), visible).await
+        {
+            return last.checked_add(1).unwrap_or(base);
         }
+        self.distrust(segment, segment.time_index.path(), "no batch bears an entry out");
+        base
+    }
+
+    /// Whether the segment's largest timestamp may be believed: it may come from an index. Asked once of a closed segment.
+    async fn largest_is_true(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        largest: (i64, Offset),
+        visible: BatchEnd,
+    ) -> bool {
+        if segment.largest_was_checked() {
+            return true;
+        }
+        if !self.is_borne_out(disk, segment, largest, visible).await {
+            self.distrust(segment, segment.time_index.path(), "no batch bears its largest timestamp out");
+            return false;
+        }
+        if segment.closed_length().is_some() {
+            segment.note_largest_checked();
+        }
+        true
+    }
+
+    /// Whether the batch that ends with this offset has this largest timestamp.
+    async fn is_borne_out(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        (timestamp_ms, last_offset): (i64, Offset),
+        visible: BatchEnd,
+    ) -> bool {
+        let is_inside = last_offset >= segment.base_offset() && last_offset < visible.offset;
+        if !is_inside {
+            return false;
+        }
+        let found = self.find(disk, segment, last_offset, visible).await;
+        found.is_ok_and(|(_, header)| header.last_offset() == last_offset && header.max_timestamp == timestamp_ms)
     }
 
     /// The first record at or after `from` that `is_wanted` by its timestamp.

@@ -52,6 +52,8 @@ pub struct Segment {
     last_append_ms: AtomicI64,
     /// The largest visible timestamp and the last offset of the first batch that has it.
     largest: Mutex<Option<(i64, Offset)>>,
+    /// The batches bear the largest timestamp out.
+    largest_was_checked: AtomicBool,
     damage: Mutex<Damage>,
     /// Whether `damage` is worth a look: nearly always it is not.
     has_damage: AtomicBool,
@@ -71,6 +73,7 @@ impl Segment {
             first_append_ms: AtomicI64::new(NEVER),
             last_append_ms: AtomicI64::new(NEVER),
             largest: Mutex::new(None),
+            largest_was_checked: AtomicBool::new(false),
             damage: Mutex::default(),
             has_damage: AtomicBool::new(false),
             index_is_wrong: AtomicBool::new(false),
@@ -134,7 +137,17 @@ impl Segment {
         }
     }
 
+    /// Whether [`Segment::note_largest_checked`] was said of the timestamp that is known now.
+    pub(crate) fn largest_was_checked(&self) -> bool {
+        self.largest_was_checked.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_largest_checked(&self) {
+        self.largest_was_checked.store(true, Ordering::Release);
+    }
+
     pub(crate) fn set_largest_timestamp_ms(&self, largest: Option<(i64, Offset)>) {
+        self.largest_was_checked.store(false, Ordering::Release);
         *self.largest.lock().unwrap_or_else(PoisonError::into_inner) = largest;
     }
 

@@ -117,3 +117,39 @@ fn a_crash_while_indexes_are_rebuilt_leaves_no_part_of_one() {
         assert_eq!(largest_after_start(&simulation, false, checkpoint.unwrap()), 599, "{steps} steps");
     }
 }
+
+/// An entry that said too early a time sent a lookup by time behind the records that were asked for, and one at the end of the file hid its
+/// whole segment.
+#[test]
+fn a_time_index_that_lies_costs_time_and_nothing_else() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let config = LogConfig { segment_bytes: 2000, index_interval_bytes: 300, ..LogConfig::default() };
+    let (_, entry) = place.run(config.clone(), async |log| {
+        for number in 0..20 {
+            append(log, batch(NOW_MS + number * 10, 2, 100)).await.unwrap();
+        }
+    });
+    for name in place.files(".timeindex") {
+        let index = place.dir().join(&name);
+        let truth = std::fs::read(&index).unwrap();
+        for at in 0..truth.len() {
+            let mut lie = truth.clone();
+            lie[at] ^= if at % 2 == 0 { 0x01 } else { 0x40 };
+            std::fs::write(&index, &lie).unwrap();
+            let start = StartInfo { clean: true, checkpoint: Some(entry.clone()) };
+            let log = place.open(config.clone(), start).unwrap();
+            place.block_on(async {
+                let reader = log.reader();
+                for number in 0..20 {
+                    let found = reader.find_timestamp(&*disk, NOW_MS + number * 10).await.unwrap().unwrap();
+                    assert_eq!(found.offset, offset(number * 2), "byte {at} of {name}, batch {number}");
+                }
+                let largest = reader.max_timestamp(&*disk).await.unwrap().unwrap();
+                assert_eq!(largest.offset, offset(39), "byte {at} of {name}");
+            });
+            drop(log);
+        }
+        std::fs::write(&index, &truth).unwrap();
+    }
+}
