@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
+use super::guard;
 use super::image::TopicId;
 use super::name::check_topic_name;
 use super::storage::{OpenStorage, StorageFaults, open_database};
@@ -60,10 +61,13 @@ pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
         memory.write(0, &bytes)?;
         Ok(Box::new(memory) as Box<dyn StorageBackend>)
     });
-    let opened = open_database(&mut open_storage, &Arc::new(StorageFaults::default()));
-    let mut database = opened.map_err(|error| damaged(error.to_string()))?;
-    database.check_integrity().map_err(|error| damaged(error.to_string()))?;
-    let Some(content) = read(&database).map_err(|error| damaged(error.to_string()))? else {
+    let content = guard::opening(&name(), || {
+        let opened = open_database(&mut open_storage, &Arc::new(StorageFaults::default()));
+        let mut database = opened.map_err(|error| damaged(error.to_string()))?;
+        database.check_integrity().map_err(|error| damaged(error.to_string()))?;
+        read(&database).map_err(|error| damaged(error.to_string()))
+    })?;
+    let Some(content) = content else {
         return Ok(Inspected::default());
     };
     if content.format > FORMAT_VERSION {

@@ -16,6 +16,7 @@ use ringmill_engine::watch;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::guard;
 use super::image::{MetadataImage, Topic, TopicId};
 use super::name::{check_topic_name, names_collide};
 use super::storage::{OpenStorage, StorageFaults, open_database, open_file_storage};
@@ -191,13 +192,17 @@ impl Store {
     pub(super) fn open_at(path: &str, mut open_storage: OpenStorage, options: Options) -> Result<Opened, OpenError> {
         let faults = Arc::<StorageFaults>::default();
         let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
-        let mut database = open_database(&mut open_storage, &faults).map_err(|source| match source.kind() {
-            io::ErrorKind::InvalidData => damaged(source.to_string()),
-            _ => OpenError::Io { path: path.to_owned(), source },
+        let (database, content) = guard::opening(path, || {
+            let mut database = open_database(&mut open_storage, &faults).map_err(|source| match source.kind() {
+                io::ErrorKind::InvalidData => damaged(source.to_string()),
+                _ => OpenError::Io { path: path.to_owned(), source },
+            })?;
+            // Compares every page with its checksum; the database is small, and a wrong topic is worse than a millisecond.
+            database.check_integrity().map_err(|error| damaged(error.to_string()))?;
+            let content = read(&database).map_err(|error| damaged(error.to_string()))?;
+            Ok((database, content))
         })?;
-        // Compares every page with its checksum; the database is small, and a wrong topic is worse than a millisecond.
-        database.check_integrity().map_err(|error| damaged(error.to_string()))?;
-        let mut content = match read(&database).map_err(|error| damaged(error.to_string()))? {
+        let mut content = match content {
             Some(content) => content,
             None => {
                 let new = initialise(&database, &options.cluster_id);
