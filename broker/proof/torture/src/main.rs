@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod broker;
 mod check;
 mod disk;
+mod hostile;
 mod kills;
 mod namespace;
 mod power;
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Check),
     Power(power::Power),
     Disk(disk::Disk),
+    Hostile(hostile::Hostile),
     #[command(hide = true)]
     DiskServer(disk::DiskServer),
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Power(power) => power.run(),
         Command::Disk(disk) => disk.run(),
+        Command::Hostile(hostile) => hostile.run(),
         Command::DiskServer(server) => server.run(),
     };
     report::exit_code(outcome)

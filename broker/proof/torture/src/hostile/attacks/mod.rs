@@ -1,0 +1,132 @@
+//! The attacks: what each is called, what it does, and how the broker is set up for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::field::Field;
+
+mod answers;
+mod connections;
+mod floods;
+pub(super) mod frames;
+mod stalls;
+
+/// An attack under way; ends when the field says so.
+type Run = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Topics that an attack needs besides the honest clients'.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Needs {
+    Nothing,
+    /// One with a thousand partitions.
+    Wide,
+    /// One with 8 MB of records, whose produces are decompressed.
+    Large,
+}
+
+/// One attack.
+pub(super) struct Attack {
+    pub(super) name: &'static str,
+    /// One line for people.
+    pub(super) what: &'static str,
+    /// Settings of the broker besides the defaults, as `--set` takes them.
+    pub(super) settings: &'static [&'static str],
+    /// The broker's limit for open files; none: what this process has.
+    pub(super) open_files: Option<u64>,
+    pub(super) needs: Needs,
+    pub(super) run: fn(Rc<Field>) -> Run,
+}
+
+const fn attack(name: &'static str, what: &'static str, run: fn(Rc<Field>) -> Run) -> Attack {
+    Attack { name, what, settings: &[], open_files: None, needs: Needs::Nothing, run }
+}
+
+/// All of them, in the order of the table.
+pub(super) static ATTACKS: &[Attack] = &[
+    attack("idle", "10,000 connections that say nothing", |field| Box::pin(connections::idle(field))),
+    attack("dribble", "10,000 produces of 1 MB, a byte a second each", |field| Box::pin(stalls::dribble(field))),
+    attack("claims", "1 GiB claimed on every connection, 5,000 a second", |field| Box::pin(stalls::claims(field))),
+    attack("large-frames", "2,000 frames of the largest size, dribbled", |field| Box::pin(stalls::large(field))),
+    attack("small-frames", "2,000 frames of 16 KB, dribbled", |field| Box::pin(stalls::small(field))),
+    Attack {
+        needs: Needs::Wide,
+        settings: &["broker.connections.max.idle.ms=2000"],
+        ..attack("half-open", "2,000 fetches whose peers vanish without a word", |field| {
+            Box::pin(connections::half_open(field))
+        })
+    },
+    Attack {
+        needs: Needs::Large,
+        ..attack("unread-fetches", "1,000 readers that ask for 8 MB and never read", |field| {
+            Box::pin(answers::unread_fetches(field))
+        })
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("unread-answers", "10,000 connections that ask about 1,000 partitions and never read", |field| {
+            Box::pin(answers::unread_metadata(field))
+        })
+    },
+    attack("api-versions", "50 endless pipelines of ApiVersions", |field| Box::pin(floods::api_versions(field))),
+    Attack {
+        needs: Needs::Wide,
+        ..attack("metadata", "50 endless pipelines of Metadata, 1,000 partitions each", |field| {
+            Box::pin(floods::metadata(field))
+        })
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("fetches", "50 endless pipelines of fetches of 30,000 partitions", |field| {
+            Box::pin(floods::fetches(field))
+        })
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("list-offsets", "50 endless pipelines of ListOffsets by time, 1,000 partitions each", |field| {
+            Box::pin(floods::list_offsets(field))
+        })
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("configs", "50 endless pipelines of DescribeConfigs", |field| Box::pin(floods::configs(field)))
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("parked-fetches", "200 parked fetches of 30,000 partitions, woken by every append", |field| {
+            Box::pin(floods::parked(field))
+        })
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("sessions", "10,000 fetch sessions", |field| Box::pin(floods::sessions(field)))
+    },
+    Attack {
+        needs: Needs::Wide,
+        ..attack("acks-0", "20 endless pipelines of produces that want no answer", |field| {
+            Box::pin(floods::silent(field))
+        })
+    },
+    Attack {
+        needs: Needs::Large,
+        ..attack("bombs", "20 endless pipelines of batches of 1 KB that unpack to 64 MB", |field| {
+            Box::pin(floods::bombs(field))
+        })
+    },
+    attack("reconnects", "connections that are reset at once, 10,000 a second", |field| {
+        Box::pin(connections::reconnects(field))
+    }),
+    attack("strangers", "TLS, HTTP and noise, 5,000 connections a second", |field| {
+        Box::pin(connections::strangers(field))
+    }),
+    attack("unserved", "requests of unknown APIs, 5,000 connections a second", |field| {
+        Box::pin(connections::unserved(field))
+    }),
+    Attack {
+        open_files: Some(2000),
+        ..attack("descriptors", "more connections than the broker may have open files", |field| {
+            Box::pin(connections::idle(field))
+        })
+    },
+    attack("topics", "topics of 10,000 partitions, one after the other", |field| Box::pin(floods::topics(field))),
+];
