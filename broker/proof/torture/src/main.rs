@@ -4,8 +4,6 @@
 //! It knows the wire and the checker, and nothing of a broker's insides: the broker is a program that it starts. One file per
 //! subcommand; what they share is the program (`broker`), chance (`random`) and the style of reports (`report`).
 
-#![allow(dead_code, reason = "the subcommands that use the rest come one by one")]
-
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
