@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Set for the process inside: the directory where it mounts what it needs.
 const INSIDE: &str = "RINGMILL_TORTURE_ROOM";
+/// What shells report for a program that was interrupted.
+const INTERRUPTED: i32 = 130;
 /// What the directories' names begin with; the number of the process follows.
 const PREFIX: &str = "ringmill-torture-";
 
@@ -30,6 +33,7 @@ pub(crate) fn enter(programs: &[&str], bytes: u64) -> Result<Room, String> {
         Some(dir) => {
             let dir = PathBuf::from(dir);
             let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).expect("digits hold no zero byte");
+            end_when_asked().map_err(|error| format!("watching for signals: {error}"))?;
             mount("ringmill-torture", &dir, "tmpfs", MountFlags::NOATIME, Some(options.as_c_str()))
                 .map_err(|error| format!("mounting a tmpfs at {}: {error}", dir.display()))?;
             Ok(Room(dir))
@@ -62,6 +66,28 @@ fn start_inside(programs: &[&str]) -> String {
         .env(INSIDE, &dir)
         .exec();
     format!("unshare: {error}")
+}
+
+/// The first process of a namespace ignores what it does not ask for: without this nobody could interrupt it.
+fn end_when_asked() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watch = runtime.block_on(async {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        Ok::<_, std::io::Error>(async move {
+            tokio::select! {
+                biased;
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        })
+    })?;
+    std::thread::spawn(move || {
+        runtime.block_on(watch);
+        eprintln!("interrupted; everything that was started ends with this");
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(())
 }
 
 impl Room {
