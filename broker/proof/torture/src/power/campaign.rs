@@ -49,6 +49,13 @@ pub(crate) struct Options {
     renew: u64,
 }
 
+impl Options {
+    /// Whether any of the file systems is ext4.
+    pub(crate) fn has_ext4(&self) -> bool {
+        self.fs != Some(Kind::Xfs)
+    }
+}
+
 /// A run.
 pub(crate) struct Campaign<'a> {
     pub(crate) name: &'static str,
