@@ -259,7 +259,14 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
 
 /// Inputs that are read step by step: any bytes are a sequence, so a few that look random are a good beginning.
 fn scripts() -> io::Result<()> {
-    for target in ["fetch_sessions", "engine_producers_model", "config_alterations", "engine_disk", "engine_log"] {
+    for target in [
+        "fetch_sessions",
+        "engine_producers_model",
+        "config_alterations",
+        "broker_requests",
+        "engine_disk",
+        "engine_log",
+    ] {
         let mut state: u32 = 1;
         for name in ["one", "two", "three"] {
             let bytes = std::iter::repeat_with(|| {

@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod batch;
+pub mod broker;
 pub mod client;
 pub mod command_line;
 pub mod config;
@@ -32,6 +33,7 @@ pub struct Target {
 
 /// Every driver.
 pub const TARGETS: &[Target] = &[
+    Target { name: "broker_requests", driver: broker::requests },
     Target { name: "batch_check", driver: batch::check },
     Target { name: "batch_records", driver: batch::records },
     Target { name: "batch_decompress", driver: batch::decompressed },

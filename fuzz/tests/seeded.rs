@@ -55,6 +55,11 @@ fn real_disks_give_back_what_was_written_whoever_stops_waiting() {
 }
 
 #[test]
+fn the_broker_answers_in_order_keeps_what_it_acknowledged_and_serves_on() {
+    run("broker_requests", 60);
+}
+
+#[test]
 fn configuration_files_are_read_or_refused() {
     run("config_file", 500);
 }
