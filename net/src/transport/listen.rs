@@ -10,11 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::time::Instant;
 
 use crate::line_limit::{Line, LineLimit};
 
 /// How long accepting rests when descriptors or memory have run out: every attempt would fail until some connection ends.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that are accepted at once. A core takes them out of the same mailbox as the appends to its partitions: ten thousand that
+/// come together would stand before these, and so every producer would wait for all of them to be set up.
+const ACCEPTS_PER_TURN: u32 = 10;
+
+/// How long accepting rests after a turn. The runtime's clock counts in milliseconds, and late ones on a core that is busy.
+const TURN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Connections that may wait to be accepted; the system's own limit may be lower.
 const BACKLOG: i32 = 4096;
@@ -148,7 +156,15 @@ impl Listener {
     pub async fn accept(&self, mut hand_over: impl FnMut(Accepted)) -> io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(self.socket.try_clone()?)?;
         let lines = LineLimit::new();
+        let (mut turn_began, mut accepts) = (Instant::now(), 0);
         loop {
+            if turn_began.elapsed() > TURN_PAUSE {
+                (turn_began, accepts) = (Instant::now(), 0);
+            }
+            accepts += 1;
+            if accepts > ACCEPTS_PER_TURN {
+                tokio::time::sleep(TURN_PAUSE).await;
+            }
             match socket.accept().await {
                 Ok((accepted, peer)) => {
                     // Away from this runtime: another core will drive it.
