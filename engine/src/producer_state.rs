@@ -16,11 +16,18 @@ pub const BATCHES_PER_PRODUCER_MAX: usize = 5;
 /// more than its memory of repeats: a producer that is not known may start anywhere.
 pub const PRODUCERS_MAX: usize = 4096;
 
+/// Unknown producers per partition of which a refused batch is remembered; of more nothing is.
+const AWAITED_MAX: usize = 1024;
+
 /// The idempotent producers of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerState {
     /// By id; ordered, so that what is evicted and what a snapshot looks like depends on nothing else.
     producers: BTreeMap<i64, Producer>,
+    /// Unknown ones whose batch was refused for want of space, or lost with a seal: epoch and sequence of the first such batch, by id.
+    /// Without this the next of a pipeline would be taken for a beginning as soon as there is space, and leave a gap for good. Of this
+    /// process only; in no snapshot.
+    awaited: BTreeMap<i64, (i16, i32)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +128,10 @@ impl ProducerState {
             return Verdict::Append;
         }
         let Some(known) = self.producers.get(&producer_id) else {
-            return Verdict::Append;
+            return match self.awaited.get(&producer_id) {
+                Some(&(epoch, sequence)) if epoch == producer_epoch => in_order(sequence, base_sequence),
+                _ => Verdict::Append,
+            };
         };
         if producer_epoch < known.epoch {
             return Verdict::Fenced { known_epoch: known.epoch, producer_epoch };
@@ -145,6 +155,36 @@ impl ProducerState {
         }
     }
 
+    /// Remembers that a batch was refused that its producer will send again; only of an unknown producer is that of interest.
+    pub fn note_refused(&mut self, batch: &BatchHeader) {
+        if batch.has_producer() && !batch.is_control() && !self.producers.contains_key(&batch.producer_id) {
+            self.wait_for(batch.producer_id, batch.producer_epoch, batch.base_sequence);
+        }
+    }
+
+    /// Remembers what a seal has cost: `before` is what was known when it came, `self` what is still true. Whoever is no longer known
+    /// goes on with the first batch that was lost.
+    pub fn note_lost(&mut self, before: &ProducerState) {
+        for (&id, producer) in &before.producers {
+            if let (false, Some(first)) = (self.producers.contains_key(&id), producer.batches.front()) {
+                self.wait_for(id, producer.epoch, first.base_sequence);
+            }
+        }
+        for (&id, &(epoch, sequence)) in &before.awaited {
+            self.wait_for(id, epoch, sequence);
+        }
+    }
+
+    /// The first that is waited for is the one, unless the producer has begun anew since.
+    fn wait_for(&mut self, id: i64, epoch: i16, sequence: i32) {
+        let has_room = self.awaited.len() < AWAITED_MAX;
+        match self.awaited.get_mut(&id) {
+            Some(known) if known.0 < epoch => *known = (epoch, sequence),
+            None if has_room => drop(self.awaited.insert(id, (epoch, sequence))),
+            Some(_) | None => {}
+        }
+    }
+
     /// Remembers a batch that has got its offsets: `batch` as stamped, `now_ms` the broker's time, milliseconds since 1970.
     /// Recovery calls it for every batch of the log that a snapshot does not cover, so a batch is taken as it comes.
     pub fn advance(&mut self, batch: &BatchHeader, now_ms: i64) {
@@ -154,6 +194,7 @@ impl ProducerState {
         if !self.producers.contains_key(&batch.producer_id) && self.producers.len() >= PRODUCERS_MAX {
             self.evict_oldest();
         }
+        self.awaited.remove(&batch.producer_id);
         let fresh = Producer {
             epoch: batch.producer_epoch,
             last_append_ms: now_ms,
@@ -267,7 +308,7 @@ fn take_state(rest: &mut &[u8]) -> Option<ProducerState> {
         }
         producers.insert(id, producer);
     }
-    Some(ProducerState { producers })
+    Some(ProducerState { producers, awaited: BTreeMap::new() })
 }
 
 fn take_producer(rest: &mut &[u8]) -> Option<Producer> {

@@ -40,6 +40,32 @@ fn an_unknown_producer_may_start_anywhere_and_goes_on_from_there() {
 }
 
 #[test]
+fn an_unknown_producer_whose_batch_was_refused_goes_on_with_that_one_or_begins_a_new_epoch() {
+    // On a disk that was full for a moment the first batch of a pipeline was refused and the second taken: a gap for good.
+    let mut state = ProducerState::new();
+    state.note_refused(&batch(P, 0, 5, 0));
+    state.note_refused(&batch(P, 5, 5, 0));
+    assert_eq!(state.check(&batch(P, 5, 5, 0)), Verdict::OutOfOrder { expected_sequence: 0, base_sequence: 5 });
+    assert_eq!(state.check(&batch((P.0, 1), 0, 5, 0)), Verdict::Append);
+    assert_eq!(state.check(&batch(P, 0, 5, 0)), Verdict::Append);
+    state.advance(&batch(P, 0, 5, 0), 0);
+    assert_eq!(state.check(&batch(P, 5, 5, 0)), Verdict::Append);
+}
+
+#[test]
+fn whoever_is_lost_with_a_seal_goes_on_with_the_first_batch_that_was_lost() {
+    let mut before = ProducerState::new();
+    before.advance(&batch(P, 3, 2, 0), 0);
+    before.advance(&batch(P, 5, 1, 2), 0);
+    before.note_refused(&batch((8, 0), 4, 1, 0));
+    let mut state = ProducerState::new();
+    state.note_lost(&before);
+    assert_eq!(state.check(&batch(P, 6, 1, 0)), Verdict::OutOfOrder { expected_sequence: 3, base_sequence: 6 });
+    assert_eq!(state.check(&batch(P, 3, 2, 0)), Verdict::Append);
+    assert_eq!(state.check(&batch((8, 0), 5, 1, 0)), Verdict::OutOfOrder { expected_sequence: 4, base_sequence: 5 });
+}
+
+#[test]
 fn the_last_five_batches_are_known_again_and_older_ones_are_out_of_order() {
     let mut state = ProducerState::new();
     for index in 0..6 {

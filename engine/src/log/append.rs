@@ -101,9 +101,12 @@ impl Log {
 
     /// Answers the first `count` queued batches with `error`.
     pub(super) fn refuse(&self, count: usize, error: AppendError) {
-        let mut writer = self.writer.borrow_mut();
+        let writer = &mut *self.writer.borrow_mut();
         let count = count.min(writer.queue.len());
         for refused in writer.queue.drain(..count) {
+            if error != AppendError::TooLargeForSegment {
+                writer.producers.note_refused(&refused.header);
+            }
             tell(refused.answer, Err(error));
         }
     }

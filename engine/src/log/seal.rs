@@ -25,7 +25,7 @@ impl Log {
     pub(super) fn seal(&self, error: &io::Error, doing: &str) {
         let cause = seal_cause(error);
         let retry_at_ms = self.env.clock.now_ms().saturating_add(REOPEN_DELAY_MS);
-        let mut writer = self.writer.borrow_mut();
+        let writer = &mut *self.writer.borrow_mut();
         if writer.seal.is_some() {
             return;
         }
@@ -43,6 +43,7 @@ impl Log {
             watermarks.state = LogState::Sealed(cause);
         });
         let unanswered = writer.unanswered.drain(..).map(|waiting| waiting.answer).collect::<Vec<_>>();
+        writer.queue.iter().for_each(|queued| writer.producers.note_refused(&queued.header));
         let queued = writer.queue.drain(..).map(|queued| queued.answer).collect::<Vec<_>>();
         for answer in unanswered.into_iter().chain(queued) {
             // A producer that has gone away does not hear it.
@@ -109,7 +110,8 @@ impl Log {
         self.reader.forget_hints();
         let mut writer = self.writer.borrow_mut();
         writer.epoch = epoch;
-        writer.producers = producers;
+        let before = std::mem::replace(&mut writer.producers, producers);
+        writer.producers.note_lost(&before);
         writer.seal = None;
         self.begin_segment(&mut writer, segment, IndexCursor::new());
         self.reader.publish(|watermarks| {

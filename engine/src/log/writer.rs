@@ -147,9 +147,11 @@ impl Writer {
             return Some((queued, AppendError::Closed));
         }
         if self.seal.is_some() {
+            self.producers.note_refused(&queued.header);
             return Some((queued, AppendError::Sealed));
         }
         if self.queue.len() >= QUEUED_BATCHES_MAX {
+            self.producers.note_refused(&queued.header);
             return Some((queued, AppendError::QueueFull));
         }
         self.queue.push_back(queued);

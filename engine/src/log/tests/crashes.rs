@@ -470,6 +470,8 @@ fn a_log_sealed_by_a_full_disk_reopens_with_a_new_segment_and_a_new_reign() {
                 let mut watch = log.reader().watch();
                 watch.wait_for(|watermarks| watermarks.state == LogState::Serving).await.unwrap();
                 assert_eq!(log.reader().watermarks().leader_epoch.get(), 1);
+                let ahead = append(log, produced(9, 0, durable_batches + 1)).await;
+                assert_eq!(ahead, Err(AppendError::OutOfOrderSequence), "what failed is still missing");
                 let again = append(log, produced(9, 0, durable_batches)).await.unwrap();
                 assert_eq!((again.base_offset, again.duplicate), (base, false), "what failed is no original");
                 assert_eq!(read_all(log, &**disk, 1 << 20).await.len(), usize::try_from(durable_batches).unwrap() + 1);
