@@ -42,7 +42,10 @@ Examples:
 
 The disk keeps in memory what was not flushed. A cut persists any part of it, out of order, by sectors of 512 bytes on ext4 and by
 blocks on xfs. In some lives writes, flushes or reads fail with EIO, or writes with ENOSPC for a while; one disk in four lies about
-flushes: there nothing can be promised but that what is served was written, and that damage is named.")]
+flushes: there nothing can be promised but that what is served was written, and that damage is named.
+
+Ctrl-C and SIGTERM leave nothing behind. After SIGKILL the kernel may wait for the disk that is gone, with its loop device:
+  mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/N/abort")]
 pub(crate) struct Disk {
     #[command(flatten)]
     options: Options,
