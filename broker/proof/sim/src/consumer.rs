@@ -13,6 +13,9 @@ use crate::life::Life;
 use crate::plan::Topic;
 use crate::random::Random;
 
+/// How long a consumer waits for news in one request, where it does.
+const LONG_POLL_MS: i32 = 500;
+
 /// What a consumer reads and how.
 #[derive(Clone)]
 pub(crate) struct Consumer {
@@ -40,7 +43,7 @@ impl Consumer {
         Consumer {
             topic: topic.clone(),
             place: topic.place(partition),
-            wait_ms: random.pick(&[0, 50, 500]),
+            wait_ms: random.pick(&[0, 50, LONG_POLL_MS]),
             bytes_max: random.pick(&[1, 500, 10_000, 1 << 20]),
             rest_ms: random.pick(&[1, 5, 40]),
         }
@@ -48,7 +51,7 @@ impl Consumer {
 
     /// The same, always waiting for news.
     pub(crate) fn in_long_polls(mut self) -> Consumer {
-        (self.wait_ms, self.rest_ms) = (500, 1);
+        (self.wait_ms, self.rest_ms) = (LONG_POLL_MS, 1);
         self
     }
 
@@ -76,6 +79,9 @@ impl Consumer {
             match fetched.error {
                 ErrorCode::None => {
                     let next = history.seen(at.consumer, place, asked, at.offset, &fetched);
+                    if self.wait_ms >= LONG_POLL_MS && next > at.offset {
+                        history.count("long polls answered");
+                    }
                     at.has_skipped |= next > at.offset && fetched.records.is_empty();
                     at.offset = next;
                 }

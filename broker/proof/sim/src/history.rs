@@ -44,6 +44,8 @@ struct Window {
     recent: VecDeque<(Instant, i64)>,
     /// The end before which everything survives a power cut.
     safe: i64,
+    /// The farthest end that was acknowledged and not taken back.
+    last_acked: i64,
 }
 
 impl History {
@@ -127,7 +129,7 @@ impl History {
         self.record(Event::Topic { topic, name, caching: caching.is_some(), retained_records_min });
         if let Some(length) = caching {
             let place = Place { topic, partition: 0 };
-            self.windows.borrow_mut().insert(place, Window { length, recent: VecDeque::new(), safe: 0 });
+            self.windows.borrow_mut().insert(place, Window { length, recent: VecDeque::new(), safe: 0, last_acked: 0 });
         }
         topic
     }
@@ -149,7 +151,9 @@ impl History {
         self.count_more("acknowledged", count);
         self.record(Event::Acked { producer, first, offset: Some(offset) });
         if let Some(window) = self.windows.borrow_mut().get_mut(&place) {
-            window.recent.push_back((Instant::now(), offset.saturating_add_unsigned(count)));
+            let end = offset.saturating_add_unsigned(count);
+            window.recent.push_back((Instant::now(), end));
+            window.last_acked = window.last_acked.max(end);
         }
     }
 
@@ -229,7 +233,11 @@ impl History {
         self.record(Event::Recovered { place, asked, log_start, end });
         let mut windows = self.windows.borrow_mut();
         let Some(window) = windows.get_mut(&place) else { return };
-        let Window { length, safe, .. } = window;
+        let Window { length, safe, last_acked, .. } = window;
+        if end < *last_acked {
+            self.count("unsynced records lost");
+            *last_acked = end;
+        }
         assert!(!exact || end >= *safe, "{place:?}: {safe} was older than {length:?}, and the log ends at {end}");
         // A start syncs what it finds.
         *safe = end;

@@ -9,6 +9,9 @@ use crate::theme::Theme;
 /// Themes of one run, at most.
 const THEMES_MAX: u64 = 4;
 
+/// How long lives last in which a broker is to notice that its disk works again.
+const PATIENT_LIFE_MS_MAX: u64 = 2500;
+
 /// The longest window that a run's `write.caching` topic states, in milliseconds.
 const FLUSH_MS_MAX: u64 = 60;
 
@@ -104,7 +107,9 @@ impl Plan {
             let caching = [("write.caching", "true".to_owned()), ("flush.ms", flush_ms.to_string())];
             topics.push(caching.into_iter().fold(PlannedTopic::new("hurries", 1, kind), PlannedTopic::with));
         }
-        let life_ms_max = random.pick(&[20, 80, 200]);
+        // What is full is looked at about once a second.
+        let is_patient = has(Theme::Full) && random.one_in(4);
+        let life_ms_max = if is_patient { PATIENT_LIFE_MS_MAX } else { random.pick(&[20, 80, 200]) };
         Plan { themes, topics, lives: 2 + random.below(3), life_ms_max }
     }
 

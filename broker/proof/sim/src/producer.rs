@@ -112,6 +112,9 @@ impl Producer {
                 self.make_batch(random, life);
             }
             let sent: Vec<Waiting> = self.state.borrow().waiting.iter().cloned().collect();
+            if sent.len() > 1 {
+                life.history.count("pipelined produces");
+            }
             for (place, Waiting { batch, .. }) in sent.iter().enumerate() {
                 let &Batch { producer, first, count, .. } = batch;
                 self.state.borrow_mut().waiting[place].sent_before = true;
