@@ -322,7 +322,10 @@ async fn check_times(disk: &dyn Disk, log: &Log, seen: &[(i64, i64)]) {
         let found = reader.find_timestamp(disk, wanted).await.expect("the disk is well");
         assert_eq!(found.map(|found| (found.offset.get(), found.timestamp_ms)), expected, "the first at {wanted}");
     }
-    // The first of the largest.
+    // The first of the largest. A batch that is deleted in part still bears its largest timestamp, which may be a deleted record's.
+    if seen.first().is_some_and(|(first, _)| *first > 0) {
+        return;
+    }
     let largest = seen.iter().rev().max_by_key(|(_, timestamp_ms)| *timestamp_ms).copied();
     let found = reader.max_timestamp(disk).await.expect("the disk is well");
     assert_eq!(found.map(|found| (found.offset.get(), found.timestamp_ms)), largest, "the largest timestamp");
