@@ -142,9 +142,11 @@ impl World {
         if script.byte() < 200 {
             return;
         }
+        // Both indexes go together: of an offset index alone, a clean start believes more than it should (the largest timestamp).
+        let (indexes, producers) = (script.flag(), script.flag());
         for entry in disk.list_dir(Path::new(DIR)).await.expect("it can be listed") {
-            let derived = [".index", ".timeindex", ".producers"].iter().any(|suffix| entry.name.ends_with(suffix));
-            if derived && script.flag() {
+            let goes = (indexes && entry.name.ends_with("index")) || (producers && entry.name.ends_with(".producers"));
+            if goes {
                 disk.remove_file(&Path::new(DIR).join(entry.name)).await.expect("the disk is well");
             }
         }
