@@ -283,6 +283,18 @@ impl SegmentRecovery<'_> {
             })
             .await?;
         let Some(entry) = entry else { return Ok(time.is_none()) };
+        // What lies behind that entry is walked again and enters its times again: those that are there already would go back.
+        let last_kept = entry.last_offset(self.base);
+        let time = match last_timed > last_kept {
+            true => {
+                segment.time_index.adopt_prefix(self.disk, |timed| timed.last_offset(self.base) <= last_kept).await?
+            }
+            false => time,
+        };
+        if time.is_none() {
+            // Every entry of the one index comes with a time in the other, unless its batches have none: the file was lost.
+            return Ok(false);
+        }
         let position = u64::from(entry.position);
         match HeaderWalk::new(self.disk, segment, info.length).header_at(position).await {
             Ok(header) if Some(header.last_offset()) == entry.last_offset(self.base) => {

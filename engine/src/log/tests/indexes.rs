@@ -153,3 +153,47 @@ fn a_time_index_that_lies_costs_time_and_nothing_else() {
         std::fs::write(&index, &truth).unwrap();
     }
 }
+
+/// One segment with an index entry for every batch, each `step_ms` later than the one before; closed cleanly.
+fn an_indexed_segment(place: &Place, step_ms: i64) -> (LogConfig, CheckpointEntry) {
+    let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    let (_, entry) = place.run(config.clone(), async |log| {
+        for number in 0..20 {
+            append(log, batch(NOW_MS + number * step_ms, 2, 100)).await.unwrap();
+        }
+    });
+    (config, entry)
+}
+
+/// The walk behind a shortened offset index met a flipped timestamp larger than all in the time index, entered it behind them, and the
+/// start ended in a panic.
+#[test]
+fn a_walk_behind_a_shortened_index_enters_its_times_anew() {
+    const MAX_TIMESTAMP_AT: usize = 35;
+    let place = Place::new();
+    let (config, entry) = an_indexed_segment(&place, 10);
+    let index = place.dir().join(&place.files(".index")[0]);
+    std::fs::File::options().write(true).open(index).unwrap().set_len(24).unwrap();
+    let log_file = place.dir().join(&place.files(".log")[0]);
+    let mut bytes = std::fs::read(&log_file).unwrap();
+    let sixth = BatchHeader::parse(&bytes).unwrap().total_bytes() * 5;
+    bytes[sixth + MAX_TIMESTAMP_AT + 1] ^= 0x10;
+    std::fs::write(&log_file, &bytes).unwrap();
+    let log = place.open(config, StartInfo { clean: true, checkpoint: Some(entry) }).unwrap();
+    assert_eq!(log.reader().watermarks().high_watermark, offset(40));
+}
+
+/// The start went on from the offset index alone, and lookups by time knew nothing of what lay before its last entry.
+#[test]
+fn a_time_index_that_is_lost_alone_is_built_again() {
+    let place = Place::new();
+    let (config, entry) = an_indexed_segment(&place, -10);
+    std::fs::remove_file(place.dir().join(&place.files(".timeindex")[0])).unwrap();
+    let log = place.open(config, StartInfo { clean: true, checkpoint: Some(entry) }).unwrap();
+    let (disk, reader) = (place.disk.clone(), log.reader());
+    place.drive(&log, append(&log, batch(NOW_MS - 1000, 2, 100))).0.unwrap();
+    place.block_on(async {
+        let found = reader.find_timestamp(&*disk, NOW_MS).await.unwrap();
+        assert_eq!(found.map(|found| found.offset), Some(offset(0)));
+    });
+}
