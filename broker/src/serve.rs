@@ -46,6 +46,9 @@ const POSIX_THREADS: usize = 4;
 /// Answers of all cores that stand in memory because nobody reads them: what requests may take, a second time, would be too much.
 const UNREAD_BYTES_MAX: usize = 128 << 20;
 
+/// Of these, what a core has at least: on a machine with many cores two large answers must not end each other.
+const UNREAD_BYTES_PER_CORE_MIN: usize = 16 << 20;
+
 /// Of all descriptors that the process may have, connections leave one in so many for files: a log that cannot roll is worse than a
 /// client that has to wait.
 const DESCRIPTORS_KEPT_SHARE: u64 = 4;
@@ -204,7 +207,7 @@ impl Broker {
             limits: Limits {
                 request_bytes_max: config.request_bytes_max,
                 idle: config.idle,
-                unread_bytes_max: UNREAD_BYTES_MAX.div_ceil(config.cores),
+                unread_bytes_max: UNREAD_BYTES_MAX.div_ceil(config.cores).max(UNREAD_BYTES_PER_CORE_MIN),
                 ..Limits::default()
             },
             cold_sends: ColdSends::start(ColdSends::THREADS_DEFAULT)

@@ -112,6 +112,13 @@ impl DiskSpace {
         self.usable_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
+    /// Takes back what [`take`](Self::take) has counted and nobody got.
+    pub(crate) fn give_back(&self, length: u64) {
+        let give = |usable: u64| Some(usable.saturating_add(length));
+        // The closure never refuses.
+        let _ = self.usable_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
+    }
+
     /// Not even the `length` bytes that a waiting batch needs were there. If it is the mark that they would have stepped over, records are
     /// refused from now on, everywhere, until a look finds more room; a quota or a lack of inodes may concern this one partition.
     pub(crate) fn note_refused(&self, length: u64) {
@@ -257,6 +264,8 @@ mod tests {
             let outlook = space.look(&*disk).await.unwrap();
             assert_eq!((outlook.usable_bytes, outlook.mark_bytes, outlook.is_low), (64 * MIB, MIB, false));
             assert!(space.take(62 * MIB) && !space.take(2 * MIB) && space.take(MIB) && !space.take(1));
+            space.give_back(2 * MIB);
+            assert!(space.take(2 * MIB) && !space.take(1), "what nobody got is there again");
             let file = ballast(&*disk, 63 * MIB + 4096).await;
             assert!(space.look(&*disk).await.unwrap().is_low && space.is_low());
             disk.set_length(&file, 63 * MIB - 4096).await.unwrap();

@@ -88,7 +88,12 @@ impl Log {
         if !self.env.space.take(length) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.disk().allocate(file, position, length).await
+        let allocated = self.disk().allocate(file, position, length).await;
+        if allocated.is_err() {
+            // Another quota than the volume's, say: it must not look as if these bytes were gone for everybody.
+            self.env.space.give_back(length);
+        }
+        allocated
     }
 
     /// Says once why appends are refused, until one has gone through again: a busy producer comes back a thousand times a second.

@@ -194,7 +194,7 @@ impl LogReader {
         if end == visible {
             self.hint(&segment, next_offset, visible);
         }
-        Ok(ReadPlan { segment, position, length: end - position, next_offset })
+        Ok(ReadPlan { segment, position, length: end.saturating_sub(position), next_offset })
     }
 
     /// The batch of `segment` that holds `wanted`, which lies before the visible end. Damage on the way is marked, and gone around if

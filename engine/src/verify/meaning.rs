@@ -18,7 +18,7 @@ pub(super) fn in_general(kind: ProblemKind) -> &'static str {
         ProblemKind::Index => {
             "nothing is lost: the index is rebuilt by the start, or when a fetch meets the wrong entry"
         }
-        ProblemKind::Gap => "consumers step over the missing offsets",
+        ProblemKind::Gap => "fetches that come to the missing offsets are refused",
         ProblemKind::Damage => "recovery decides: a torn tail is cut, anything else is refused",
         ProblemKind::Missing => QUARANTINED,
         ProblemKind::Unreadable => "whatever needs the file fails with what the system said",
