@@ -130,7 +130,7 @@ impl Core {
             }
             Err(error) => {
                 self.clean.set(false);
-                self.quarantined.borrow_mut().extend(known.or_else(|| proven(new.partition, &error)));
+                self.quarantined.borrow_mut().extend(remembered(known, proven(new.partition, &error)));
                 tracing::error!(partition = %name, %error, "quarantined: the partition is not served and no byte of it is changed");
                 None
             }
@@ -354,7 +354,21 @@ impl Core {
     }
 }
 
-/// What later starts must know of a partition whose checkpoint was lost before its damage was found.
+/// What later starts must know of a quarantined partition: both say what is true, and the older checkpoint of a clean stop whose last one
+/// could not be written says less than the clean stop.
+fn remembered(known: Option<CheckpointEntry>, proven: Option<CheckpointEntry>) -> Option<CheckpointEntry> {
+    match (known, proven) {
+        (Some(known), Some(proven)) => Some(CheckpointEntry {
+            recovery_point: known.recovery_point.max(proven.recovery_point),
+            unsynced_bytes_max: known.unsynced_bytes_max.max(proven.unsynced_bytes_max),
+            // Which segments there are, and since when.
+            ..known
+        }),
+        (known, proven) => known.or(proven),
+    }
+}
+
+/// What the finding itself proves to be durable, whatever the checkpoint says.
 fn proven(partition: PartitionId, error: &OpenError) -> Option<CheckpointEntry> {
     let OpenError::Quarantined(quarantine) = error else { return None };
     Some(CheckpointEntry {

@@ -378,8 +378,11 @@ impl SegmentRecovery<'_> {
             None
         };
         if let Some(reason) = verdict {
-            // A later start, which is no clean one any more, must not take it for a torn tail.
-            let durable_to = self.clean.then_some(valid_to).map(|to| to.unwrap_or(progress.end.offset));
+            // A later start, which is no clean one any more, must not take it for a torn tail: so at least one offset stood here.
+            let durable_to = match self.clean {
+                true => valid_to.or_else(|| progress.end.offset.checked_add(1)),
+                false => None,
+            };
             let quarantine = Quarantine { durable_to, ..self.quarantine(bad, format!("{why}; {reason}")) };
             return Err(OpenError::from(quarantine).into());
         }

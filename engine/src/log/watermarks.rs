@@ -37,7 +37,7 @@ pub struct Quarantine {
     pub position: u64,
     /// What was found there, and what was expected.
     pub why: String,
-    /// Everything before this offset was durable, where the finding proves it: a recovery point for later starts that know none.
+    /// Everything before this offset was durable, where the finding proves it: a recovery point for later starts that know none, or less.
     pub durable_to: Option<Offset>,
 }
 
