@@ -143,7 +143,7 @@ fn write_pieces(old: &Path, pieces: &[Piece], new: &mut File) -> io::Result<()> 
 fn build_indexes(directory: &Path, base: Offset) -> io::Result<()> {
     let log = file::path(directory, base, FileKind::Log);
     // Secured space behind the newest batches is none of theirs.
-    let found = segment::verify(&log, base, true, VerifyOptions::default(), &mut Vec::new());
+    let found = segment::verify(&log, base, true, None, VerifyOptions::default(), &mut Vec::new());
     let end = BatchEnd { position: found.bytes, offset: found.next_offset };
     let disk = PosixDisk::new(1)?;
     block_on(&disk, async {

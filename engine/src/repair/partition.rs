@@ -106,7 +106,8 @@ impl Builder<'_> {
         for (number, (base, log)) in segments.iter().enumerate() {
             let next_base = segments.get(number + 1).map(|(next, _)| *next);
             let mut problems = Vec::new();
-            let report = segment::verify(log, *base, next_base.is_none(), VerifyOptions::default(), &mut problems);
+            let (is_newest, reigns) = (next_base.is_none(), self.meta.map(|meta| &meta.epochs));
+            let report = segment::verify(log, *base, is_newest, reigns, VerifyOptions::default(), &mut problems);
             let is_short = match next_base {
                 Some(next) => report.next_offset > next,
                 None => self.recovery_point().is_some_and(|point| report.next_offset < point),
@@ -134,12 +135,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn bounds(&self, base: Offset, next_base: Option<Offset>) -> Bounds {
+    fn bounds(&self, base: Offset, next_base: Option<Offset>) -> Bounds<'_> {
         Bounds {
             base,
             next_base,
             least_epoch: self.segments.last().map_or(0, |before| before.last_epoch),
             largest_epoch: self.meta.map_or(EPOCH_MAX, |meta| meta.epochs.current().get()),
+            reigns: self.meta.map(|meta| &meta.epochs),
             recovery_point: self.recovery_point(),
             unsynced_bytes_max: self.checkpoint.map_or(UNSYNCED_BYTES_BOUND_MAX, |entry| entry.unsynced_bytes_max),
             clean: self.facts.surroundings.clean(),
@@ -191,9 +193,11 @@ impl Builder<'_> {
     /// Adds segments of empty batches from the end of the last one up to `next_base`.
     fn fill_up_to(&mut self, next_base: Offset) {
         let Some(before) = self.segments.last() else { return };
-        let (mut base, last_epoch) = (before.end, before.last_epoch);
+        let (mut base, mut last_epoch) = (before.end, before.last_epoch);
         while base < next_base {
             let reach = base.checked_add(COVERED_OFFSETS_MAX).map_or(next_base, |reach| reach.min(next_base));
+            let reigned = self.meta.and_then(|meta| meta.epochs.at(base));
+            last_epoch = reigned.map_or(last_epoch, LeaderEpoch::get);
             self.push_new(base, base..reach, last_epoch);
             base = reach;
         }

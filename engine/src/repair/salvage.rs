@@ -7,11 +7,12 @@
 use std::io;
 use std::path::Path;
 
-use ringmill_batch::{BatchHeader, Offset, check_stored};
+use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_stored};
 
 use super::Finding;
 use super::cover::COVERED_OFFSETS_MAX;
 use super::window::Window;
+use crate::epochs::EpochList;
 use crate::segment::offset_index::lies_in_segment;
 
 /// While batches are looked for behind damage, checksums are computed over at most so many times the file's bytes.
@@ -26,7 +27,7 @@ const MAGIC: u8 = 2;
 
 /// What a segment is to be judged by.
 #[derive(Clone, Debug)]
-pub(super) struct Bounds {
+pub(super) struct Bounds<'a> {
     pub(super) base: Offset,
     /// Where the next segment begins; `None` in the newest.
     pub(super) next_base: Option<Offset>,
@@ -34,6 +35,8 @@ pub(super) struct Bounds {
     pub(super) least_epoch: i32,
     /// No batch has a later one.
     pub(super) largest_epoch: i32,
+    /// Which epoch reigned where, by the partition's meta. Serving refuses a batch with any other.
+    pub(super) reigns: Option<&'a EpochList>,
     /// Everything before it was durable; `None` when the checkpoint is lost.
     pub(super) recovery_point: Option<Offset>,
     /// How much behind the recovery point may have been unsynced.
@@ -69,7 +72,7 @@ pub(super) struct Salvage {
 }
 
 /// Looks at the segment file `log`.
-pub(super) fn salvage(log: &Path, bounds: Bounds) -> io::Result<Salvage> {
+pub(super) fn salvage(log: &Path, bounds: Bounds<'_>) -> io::Result<Salvage> {
     let window = Window::open(log)?;
     let effort_left = window.length().saturating_mul(SEARCH_EFFORT);
     let (next, last_epoch) = (bounds.base, bounds.least_epoch);
@@ -101,9 +104,9 @@ struct Mark {
     epochs: usize,
 }
 
-struct Walk {
+struct Walk<'a> {
     window: Window,
-    bounds: Bounds,
+    bounds: Bounds<'a>,
     at: u64,
     /// The offset that follows what was passed.
     next: Offset,
@@ -119,7 +122,7 @@ struct Walk {
     epochs: Vec<(i32, Offset)>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn run(mut self) -> io::Result<Salvage> {
         while self.at < self.window.length() {
             match self.sound(self.at)? {
@@ -153,8 +156,8 @@ impl Walk {
             return Ok(());
         };
         self.cover_up_to(base_offset, self.at);
-        let leader_epoch = self.epoch_of(&header, following.as_ref());
-        let right = BatchHeader { base_offset, leader_epoch, ..header };
+        let right = BatchHeader { base_offset, ..header };
+        let right = BatchHeader { leader_epoch: self.epoch_of(&right, following.as_ref()), ..right };
         self.keep(right, right != header, end);
         Ok(())
     }
@@ -175,13 +178,17 @@ impl Walk {
         } else {
             self.pieces.push(Piece::Keep { from, to: end });
         }
-        if header.leader_epoch > self.last_epoch || self.epochs.is_empty() {
-            self.epochs.push((header.leader_epoch, header.base_offset));
-        }
-        self.last_epoch = header.leader_epoch;
+        self.note_epoch(header.leader_epoch, header.base_offset);
         self.next = header.next_offset();
         self.at = end;
         self.sound_end = end;
+    }
+
+    fn note_epoch(&mut self, epoch: i32, start: Offset) {
+        if epoch > self.last_epoch || self.epochs.is_empty() {
+            self.epochs.push((epoch, start));
+        }
+        self.last_epoch = epoch;
     }
 
     /// Which offset a sound batch begins with; `None` when that cannot be told.
@@ -260,9 +267,21 @@ impl Walk {
         Ok(false)
     }
 
-    /// The epoch of a sound batch: its own, unless it goes back, passes today's, or what follows shows it too high.
+    /// The epoch that reigned at `offset`, if that is known.
+    fn reigned_at(&self, offset: Offset) -> Option<i32> {
+        self.bounds.reigns?.at(offset).map(LeaderEpoch::get)
+    }
+
+    /// The epoch of a sound batch at its right offset: the one that reigned there. Where that is not known its own, unless it goes back,
+    /// passes today's, or what follows shows it too high.
     fn epoch_of(&self, header: &BatchHeader, following: Option<&BatchHeader>) -> i32 {
-        let (least, largest) = (self.last_epoch, self.bounds.largest_epoch);
+        if let Some(reigned) = self.reigned_at(header.base_offset) {
+            return reigned;
+        }
+        // Before all reigns that are known none was later than the first of them.
+        let first_known = self.bounds.reigns.and_then(|reigns| reigns.entries().first());
+        let (least, largest) =
+            (self.last_epoch, first_known.map_or(self.bounds.largest_epoch, |(epoch, _)| epoch.get()));
         let claimed = header.leader_epoch;
         let following =
             following.map(|following| following.leader_epoch).filter(|epoch| (least..=largest).contains(epoch));
@@ -400,8 +419,9 @@ impl Walk {
             (Some(_), Some(_)) => "the batches here are damaged; an empty batch takes the place of their offsets",
         };
         self.findings.push(Finding { position: from, bytes: position - from, lost, what: what.to_owned() });
-        let leader_epoch = self.last_epoch.max(0);
         while self.next < offset {
+            let leader_epoch = self.reigned_at(self.next).unwrap_or(self.last_epoch.max(0));
+            self.note_epoch(leader_epoch, self.next);
             let reach = self.next.checked_add(COVERED_OFFSETS_MAX).map_or(offset, |reach| reach.min(offset));
             self.pieces.push(Piece::Cover { first: self.next, end: reach, leader_epoch });
             self.next = reach;

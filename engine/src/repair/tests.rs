@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use ringmill_batch::{BatchBuilder, BatchHeader, Codec, Offset};
 
 use super::hand::Hand;
 use super::{Known, Plan, apply, plan};
-use crate::checkpoint;
+use crate::checkpoint::{self, CheckpointEntry};
 use crate::clock::SystemClock;
 use crate::data_dir::{DataDir, DiskSpace, Fresh, Superblock};
 use crate::disk::{Disk, PosixDisk, block_on};
@@ -56,32 +57,56 @@ fn batch(number: i64) -> Vec<u8> {
     builder.finish().to_vec()
 }
 
+/// Creates the log, or opens it as after an unclean stop, and appends batches of these numbers.
+async fn write_batches(
+    disk: &Rc<dyn Disk>,
+    root: &Path,
+    checkpoint: Option<CheckpointEntry>,
+    numbers: Range<i64>,
+) -> CheckpointEntry {
+    let config = LogConfig { segment_bytes: 3000, index_interval_bytes: 300, ..LogConfig::default() };
+    let env = LogEnv { disk: Rc::clone(disk), clock: Arc::new(SystemClock), space: DiskSpace::unlimited() };
+    let dir = root.join(PARTITION);
+    let log = match checkpoint {
+        None => Log::create(env, dir, ID, config).await.unwrap(),
+        checkpoint => Log::open(env, dir, ID, config, StartInfo { clean: false, checkpoint }).await.unwrap(),
+    };
+    let work = async {
+        for number in numbers {
+            let batch = batch(number);
+            let header = BatchHeader::parse(&batch).unwrap();
+            log.append(batch[..].into(), header).await.unwrap().unwrap();
+        }
+        log.close().await.unwrap()
+    };
+    tokio::join!(Rc::clone(&log).drive(), work).1
+}
+
 impl Place {
     fn new() -> Place {
+        Place::with_reigns(1)
+    }
+
+    /// Its 60 batches were written in so many reigns, with an unclean stop between two.
+    fn with_reigns(reigns: i64) -> Place {
         let root = tempfile::tempdir().unwrap();
         let disk = disk();
-        let config = LogConfig { segment_bytes: 3000, index_interval_bytes: 300, ..LogConfig::default() };
         let fresh = Fresh { cluster_id: [1; 16], directory_id: [2; 16] };
         block_on(&*disk, async {
             let data_dir = DataDir::open(&*disk, root.path(), 1, fresh).await.unwrap();
-            let env = LogEnv { disk: Rc::clone(&disk), clock: Arc::new(SystemClock), space: DiskSpace::unlimited() };
-            let log = Log::create(env, root.path().join(PARTITION), ID, config).await.unwrap();
-            let work = async {
-                for number in 0..60 {
-                    let batch = batch(number);
-                    let header = BatchHeader::parse(&batch).unwrap();
-                    log.append(batch[..].into(), header).await.unwrap().unwrap();
-                }
-                log.close().await.unwrap()
-            };
-            let entry = tokio::join!(Rc::clone(&log).drive(), work).1;
-            checkpoint::write(&*disk, root.path(), 0, &[entry]).await.unwrap();
+            let mut checkpoint = None;
+            for reign in 0..reigns {
+                let numbers = reign * 60 / reigns..(reign + 1) * 60 / reigns;
+                checkpoint = Some(write_batches(&disk, root.path(), checkpoint, numbers).await);
+            }
+            checkpoint::write(&*disk, root.path(), 0, &checkpoint.into_iter().collect::<Vec<_>>()).await.unwrap();
             data_dir.mark_clean(&*disk).await.unwrap();
         });
         let stored = stored(&root.path().join(PARTITION));
         assert_eq!(stored.len(), 60);
         let place = Place { root, stored };
         assert!(place.logs().len() > 4, "{:?}", place.logs());
+        assert_eq!(epochs(&place).len(), usize::try_from(reigns).unwrap());
         place.assert_sound();
         place
     }

@@ -13,6 +13,7 @@ use ringmill_batch::{DecompressLimit, Offset};
 use crate::checkpoint::CheckpointEntry;
 use crate::data_dir::{SUPERBLOCK_FILE, Superblock};
 use crate::disk::{Disk, PosixDisk};
+use crate::epochs::EpochList;
 use crate::log::Identity;
 use crate::partition_meta::{FILE_NAME as META_FILE, PartitionMeta};
 
@@ -237,9 +238,13 @@ pub fn verify(path: &Path, options: VerifyOptions) -> io::Result<Report> {
     let whole = fs::metadata(path)?.is_dir();
     for (path, segments) in partitions {
         let mut partition = PartitionReport { path, identity: None, segments: Vec::new(), problems: Vec::new() };
-        verify_segments(segments, options, &mut partition);
+        let mut of_meta = Vec::new();
+        let meta = files::meta(&disk, &partition.path, surroundings.in_data_dir, &mut of_meta);
+        let reigns = meta.as_ref().map(|meta| &meta.epochs);
+        verify_segments(segments, reigns, options, &mut partition);
         if whole {
-            report.files_checked += verify_partition(&disk, &surroundings, &mut partition)?;
+            partition.problems.append(&mut of_meta);
+            report.files_checked += verify_partition(&disk, &surroundings, meta.as_ref(), &mut partition)?;
             report.leftovers.extend(files::leftovers_of_partition(&partition.path)?);
         }
         report.partitions.push(partition);
@@ -247,10 +252,16 @@ pub fn verify(path: &Path, options: VerifyOptions) -> io::Result<Report> {
     Ok(report)
 }
 
-fn verify_segments(segments: Segments, options: VerifyOptions, partition: &mut PartitionReport) {
+fn verify_segments(
+    segments: Segments,
+    reigns: Option<&EpochList>,
+    options: VerifyOptions,
+    partition: &mut PartitionReport,
+) {
     let count = segments.len();
     for (number, (base_offset, log)) in segments.into_iter().enumerate() {
-        let found = segment::verify(&log, base_offset, number + 1 == count, options, &mut partition.problems);
+        let is_newest = number + 1 == count;
+        let found = segment::verify(&log, base_offset, is_newest, reigns, options, &mut partition.problems);
         if let Some(before) = partition.segments.last() {
             let mut problems = Problems::of(&log, &mut partition.problems);
             join(before, base_offset, &mut problems);
@@ -260,14 +271,18 @@ fn verify_segments(segments: Segments, options: VerifyOptions, partition: &mut P
 }
 
 /// Checks the small files of a partition, and its segments against what they say. Gives how many small files are well.
-fn verify_partition(disk: &dyn Disk, surroundings: &Surroundings, partition: &mut PartitionReport) -> io::Result<u64> {
+fn verify_partition(
+    disk: &dyn Disk,
+    surroundings: &Surroundings,
+    meta: Option<&PartitionMeta>,
+    partition: &mut PartitionReport,
+) -> io::Result<u64> {
     let (directory, problems) = (partition.path.clone(), &mut partition.problems);
     let mut checked = files::snapshots(disk, &directory, problems)?;
-    let meta = files::meta(disk, &directory, surroundings.in_data_dir, problems);
     checked += u64::from(meta.is_some());
-    partition.identity = meta.as_ref().map(|meta| meta.identity);
-    let checkpoint = surroundings.checkpoint_of(meta.as_ref());
-    if let Some(meta) = &meta {
+    partition.identity = meta.map(|meta| meta.identity);
+    let checkpoint = surroundings.checkpoint_of(meta);
+    if let Some(meta) = meta {
         files::presence(&directory, &partition.segments, meta, checkpoint, problems);
     }
     meaning::fill_in(partition, surroundings.clean(), checkpoint);

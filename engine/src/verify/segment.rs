@@ -8,12 +8,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ringmill_batch::{
-    BatchError, BatchHeader, DecompressLimit, Offset, RecordError, RecordSet, check_stored, read_records,
+    BatchError, BatchHeader, DecompressLimit, LeaderEpoch, Offset, RecordError, RecordSet, check_stored, read_records,
 };
 
 use super::index::{OffsetIndexCheck, TimeIndexCheck};
 use super::meaning::in_general;
 use super::{Problem, ProblemKind, Problems, SegmentReport, VerifyOptions};
+use crate::epochs::EpochList;
 
 /// Bytes read at once while looking at what lies behind the last batch.
 const TAIL_READ_BYTES: usize = 64 << 10;
@@ -159,11 +160,13 @@ impl Iterator for SegmentBatches {
     }
 }
 
-/// Checks a segment and its indexes.
+/// Checks a segment and its indexes; the epochs of its batches by `reigns` too, where the partition's are known, for serving refuses a
+/// batch with any other.
 pub(crate) fn verify(
     log: &Path,
     base_offset: Offset,
     is_newest: bool,
+    reigns: Option<&EpochList>,
     options: VerifyOptions,
     into: &mut Vec<Problem>,
 ) -> SegmentReport {
@@ -200,7 +203,9 @@ pub(crate) fn verify(
                 break;
             }
         };
-        check_batch(&batch, &report, epoch, options, &mut problems);
+        check_batch(&batch, &report, options, &mut problems);
+        let reigned = reigns.and_then(|reigns| reigns.at(batch.header.base_offset));
+        check_epoch(&batch, epoch, reigned, &mut problems);
         epoch = epoch.max(batch.header.leader_epoch);
         offset_index.see(batch.position, &batch.header);
         time_index.see(&batch.header);
@@ -216,13 +221,7 @@ pub(crate) fn verify(
     report
 }
 
-fn check_batch(
-    batch: &StoredBatch,
-    before: &SegmentReport,
-    epoch: i32,
-    options: VerifyOptions,
-    problems: &mut Problems<'_>,
-) {
+fn check_batch(batch: &StoredBatch, before: &SegmentReport, options: VerifyOptions, problems: &mut Problems<'_>) {
     let &StoredBatch { position, header, computed_crc, .. } = batch;
     if !batch.crc_is_right() {
         let what = format!("the CRC is {computed_crc:#010x}, the batch says {:#010x}", header.crc);
@@ -238,10 +237,6 @@ fn check_batch(
             format!("offsets {next_offset} to {base_offset}, exclusive, are missing"),
         );
     }
-    if header.leader_epoch < epoch {
-        let what = format!("leader epoch {} behind {epoch}", header.leader_epoch);
-        problems.add(ProblemKind::Damage, position, what);
-    }
     // Records under a wrong checksum are damaged in any case.
     if let Some(limit) = options.records.filter(|_| batch.crc_is_right())
         && let Err(error) =
@@ -249,6 +244,16 @@ fn check_batch(
     {
         problems.add(ProblemKind::Damage, position, error.to_string());
     }
+}
+
+fn check_epoch(batch: &StoredBatch, before: i32, reigned: Option<LeaderEpoch>, problems: &mut Problems<'_>) {
+    let epoch = batch.header.leader_epoch;
+    let what = match reigned.map(LeaderEpoch::get) {
+        Some(reigned) if epoch != reigned => format!("leader epoch {epoch} where {reigned} reigned"),
+        _ if epoch < before => format!("leader epoch {epoch} behind {before}"),
+        _ => return,
+    };
+    problems.add(ProblemKind::Damage, batch.position, what);
 }
 
 fn note(report: &mut SegmentReport, header: &BatchHeader) {

@@ -61,13 +61,13 @@ fn damage(place: &Place, chance: &mut Chance) -> (PathBuf, std::ops::Range<u64>)
 
 #[test]
 fn whatever_is_damaged_the_rest_is_served_after_a_repair() {
-    let sound = Place::new();
-    for seed in 0..CASES {
+    let places = [Place::new(), Place::with_reigns(12)];
+    for (seed, sound) in (0..CASES).flat_map(|seed| places.iter().map(move |sound| (seed, sound))) {
         let mut chance = Chance(seed);
         let place = sound.again();
         let count = 1 + chance.below(3);
         let damaged: Vec<_> = (0..count).map(|_| damage(&place, &mut chance)).collect();
-        println!("seed {seed}: {damaged:?}");
+        println!("seed {seed}, {} reigns: {damaged:?}", epochs(sound).len());
         if seed % 5 == 0 {
             // Stopped somewhere, and begun anew.
             let steps = chance.below(12) as u64;
@@ -84,7 +84,7 @@ fn whatever_is_damaged_the_rest_is_served_after_a_repair() {
 
 #[test]
 fn a_repair_that_is_stopped_anywhere_is_finished_by_the_next() {
-    let sound = Place::new();
+    let sound = Place::with_reigns(12);
     let damage = |place: &Place| {
         let logs = place.logs();
         place.change(&place.file(&logs[1]), |bytes| bytes[200] ^= 0x10);

@@ -229,3 +229,67 @@ fn copies_are_never_written_over() {
         assert!(place.path().join(format!("before-repair.{round}")).join(PARTITION).exists(), "round {round}");
     }
 }
+
+/// Serving refuses a batch whose epoch did not reign at its offset. A stand-in got the epoch of the batch before it, so that damage in the
+/// first batch of a reign was never mended: the repaired range went on being CORRUPT_MESSAGE.
+#[test]
+fn damage_where_a_reign_begins_is_mended_in_the_epoch_of_that_reign() {
+    let sound = Place::with_reigns(6);
+    let reigns = epochs(&sound);
+    for first in [10, 20, 30, 40, 50] {
+        // The last of a reign, the first of the next, and both.
+        for victims in [first - 1..first, first..first + 1, first - 1..first + 1] {
+            let place = sound.again();
+            let lost = sound.stored[victims.start].offset..sound.stored[victims.end].offset;
+            for victim in &sound.stored[victims] {
+                place.change(&place.file(&victim.log), |bytes| bytes[at(victim.position) + 70] ^= 4);
+            }
+            place.repair();
+            place.assert_served(|stored| !lost.contains(&stored.offset));
+            assert_eq!(epochs(&place), reigns);
+        }
+    }
+}
+
+#[test]
+fn header_fields_are_put_right_where_a_reign_begins() {
+    let sound = Place::with_reigns(6);
+    // Base offset, batch length, three bits of the leader epoch, magic.
+    for (field, bit) in [(7, 0), (11, 1), (15, 0), (15, 1), (15, 2), (12, 6), (16, 2)] {
+        for victim in [9, 10, 19, 20, 30, 50, 59] {
+            let place = sound.again();
+            let victim = &sound.stored[victim];
+            place.change(&place.file(&victim.log), |bytes| bytes[at(victim.position) + field] ^= 1 << bit);
+            let plan = place.repair();
+            assert_eq!(lost(&plan), [], "byte {field}");
+            place.assert_served(|_| true);
+        }
+    }
+}
+
+#[test]
+fn a_stand_in_for_a_missing_end_of_a_segment_has_the_epoch_of_its_own_reign() {
+    let place = Place::with_reigns(6);
+    let newest = place.logs().pop().unwrap();
+    let is_inside = |stored: &&Stored| stored.log != newest && stored.position > 0;
+    let first = place.stored.iter().step_by(10).skip(1).find(is_inside).unwrap().clone();
+    place.change(&place.file(&first.log), |bytes| bytes.truncate(at(first.position)));
+    place.repair();
+    place.assert_served(|stored| stored.log != first.log || stored.position < first.position);
+}
+
+/// Such a batch is CORRUPT_MESSAGE to whoever fetches it, so that a directory with one is not well.
+#[test]
+fn verify_names_an_epoch_that_did_not_reign_where_it_stands() {
+    let place = Place::with_reigns(6);
+    // One that goes neither back behind the batch before nor past the batch behind.
+    let victim = place.stored[20].clone();
+    place.change(&place.file(&victim.log), |bytes| bytes[at(victim.position) + 15] = 1);
+    let report = verify(place.path(), VerifyOptions::default()).unwrap();
+    let problems: Vec<_> = report.problems().collect();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!((&problems[0].file, problems[0].position), (&place.file(&victim.log), victim.position));
+    assert_eq!(problems[0].what, "leader epoch 1 where 2 reigned");
+    place.repair();
+    place.assert_served(|_| true);
+}
