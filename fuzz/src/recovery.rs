@@ -185,14 +185,15 @@ fn check_cuts(input: &Input, before: &BTreeMap<String, BytesMut>, after: &BTreeM
     }
 }
 
-/// Without a recovery point everything was checked, so all of it reads; only a gap between offsets is first seen by a reader, who then
-/// says so. True if there was none.
+/// Without a recovery point everything was checked, so all of it reads; only a gap between offsets, and an epoch that reigned elsewhere, are
+/// first seen by a reader, who then says so. True if there was neither.
 async fn read_all(disk: &dyn Disk, log: &Log) -> bool {
     let reader = log.reader();
     let watermarks = reader.watermarks();
     let mut next = watermarks.log_start;
     while next < watermarks.high_watermark {
-        let plan = match reader.plan(disk, next, 1 << 20, true).await {
+        // One batch each: a longer plan looks at the header of its first alone.
+        let plan = match reader.plan(disk, next, 0, true).await {
             Ok(plan) => plan,
             Err(ReadError::OffsetOutOfRange { .. }) => panic!("{next} lies inside {watermarks:?}"),
             Err(ReadError::Damaged { .. }) => return false,
