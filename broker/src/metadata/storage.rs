@@ -54,9 +54,10 @@ impl FileStorage {
     }
 }
 
-/// Makes sure of the first `length` bytes, and of the file's length; where a file system cannot, that is no failure.
+/// Makes sure of space for the first `length` bytes; where a file system cannot, that is no failure. The file's own length stays: ext4
+/// moves it block by block, and leaves it where the disk was full. redb sets it in one step, and refuses one that it has never set.
 fn allocate(file: &File, length: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
         allocated => Ok(allocated?),
     }
@@ -72,8 +73,14 @@ impl StorageBackend for FileStorage {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        if length > self.backend.len()? {
-            allocate(&self.file, length)?;
+        let before = self.backend.len()?;
+        if length > before
+            && let Err(error) = allocate(&self.file, length)
+        {
+            // What it got before the disk was full lies behind the end, of use to nobody: a cut to the same length gives it back. Where it
+            // does not, the space is lost only until the next cut or growth.
+            let _ = self.backend.set_len(before);
+            return Err(error);
         }
         self.backend.set_len(length)
     }
@@ -154,5 +161,44 @@ impl StorageBackend for Storage {
 
     fn close(&self) -> io::Result<()> {
         self.inner.close()
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/raw/volume.rs"]
+#[expect(dead_code, unreachable_pub, reason = "it belongs to the tests of the whole broker, which use more of it")]
+mod volume;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::volume::Volume;
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn blocks_bytes(file: &File) -> u64 {
+        file.metadata().unwrap().blocks() * 512
+    }
+
+    #[test]
+    fn growth_that_finds_no_space_leaves_the_length_and_takes_nothing() {
+        // So small a file system has blocks of 1 KiB, less than a page of redb's.
+        let Some(volume) = Volume::ext4(16 * MIB, None, "defaults") else { return };
+        let path = volume.path().join("metadata.redb");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let storage = FileStorage::open(file.try_clone().unwrap()).unwrap();
+        storage.set_len(MIB).unwrap();
+        let free = volume.free_bytes();
+        assert!(blocks_bytes(&file) >= MIB, "what was set is allocated, though nothing was written");
+        let error = storage.set_len(64 * MIB).unwrap_err();
+        assert!(is_full(&error), "{error}");
+        assert_eq!(storage.len().unwrap(), MIB);
+        // But for a block that lists the others.
+        assert!(volume.free_bytes() + 16 * 1024 > free, "what was taken is given back");
+        storage.set_len(2 * MIB).unwrap();
+        assert!(blocks_bytes(&file) >= 2 * MIB, "growing the length keeps what was allocated behind it");
+        assert_eq!(storage.len().unwrap(), 2 * MIB);
     }
 }
