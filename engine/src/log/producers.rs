@@ -8,13 +8,13 @@ use std::path::Path;
 
 use ringmill_batch::Offset;
 
-use super::read::{LogReader, visible_end};
+use super::read::{self, LogReader, visible_end};
 use super::{Log, LogEnv};
 use crate::data_dir::durable_file::{self, Format, ReadError};
 use crate::disk::Disk;
 use crate::producer_state::{ActiveProducer, ProducerState};
 use crate::segment::Segment;
-use crate::segment::damage::{self, BatchEnd};
+use crate::segment::damage::{self, BatchEnd, is_device_error};
 use crate::segment::file::{self, FileKind};
 use crate::segment::headers::HeaderWalk;
 
@@ -28,7 +28,10 @@ const SNAPSHOTS_KEPT: usize = 2;
 /// Headers between two chances for others on this thread to run.
 const HEADERS_PER_TURN: usize = 512;
 
-/// The state before `end`, from the newest usable snapshot and the batches behind it.
+/// The state before `end`, from the newest usable snapshot and the batches behind it. Damage is passed over.
+///
+/// # Errors
+/// What the disk says, when it is no damage: the next attempt may well find all of it.
 pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offset) -> io::Result<ProducerState> {
     let (watermarks, segments) = reader.view();
     let log_start = segments[0].base_offset();
@@ -45,6 +48,7 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
                 break;
             }
             Ok(None) => tracing::warn!(path = %path.display(), "producer snapshot of an older version passed over"),
+            Err(ReadError::Io { source, .. }) if !is_device_error(&source) => return Err(source),
             Err(error) => tracing::warn!(path = %path.display(), %error, "producer snapshot passed over"),
         }
     }
@@ -56,7 +60,7 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
         if next_base <= from || visible.position == 0 {
             continue;
         }
-        let Some(mut here) = first_behind(&*env.disk, reader, segment, from, visible).await else { continue };
+        let Some(mut here) = first_behind(&*env.disk, reader, segment, from, visible).await? else { continue };
         let mut walk = HeaderWalk::new(&*env.disk, segment, visible.position);
         while here.offset < visible.offset.min(end) {
             match walk.header(here.position, here.offset).await {
@@ -77,25 +81,28 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
     Ok(state)
 }
 
-/// Where the batch of `from` begins, or the first good one behind it.
+/// Where the batch of `from` begins, or the first good one behind it. What is no damage (too many open files, …) is an error: a producer
+/// left out would be refused for good.
 async fn first_behind(
     disk: &dyn Disk,
     reader: &LogReader,
     segment: &Segment,
     from: Offset,
     visible: BatchEnd,
-) -> Option<BatchEnd> {
+) -> io::Result<Option<BatchEnd>> {
     let mut from = from.max(segment.base_offset());
     while from < visible.offset {
         match reader.find(disk, segment, from, visible).await {
-            Ok((position, header)) => return Some(BatchEnd { position, offset: header.base_offset }),
+            Ok((position, header)) => return Ok(Some(BatchEnd { position, offset: header.base_offset })),
+            Err(read::ReadError::Io(error)) => return Err(error),
             Err(error) => {
                 tracing::warn!(segment = %segment.base_offset(), %error, "producer state may be incomplete");
-                from = segment.damage_holding(from)?.offsets.end;
+                let Some(damage) = segment.damage_holding(from) else { break };
+                from = damage.offsets.end;
             }
         }
     }
-    None
+    Ok(None)
 }
 
 /// The whole file with what concerns offsets before `durable_end`.

@@ -57,6 +57,8 @@ pub enum Fault {
     SyncFindsNoSpace,
     /// A read fails with EIO.
     ReadFails,
+    /// Opening the file, which is there, fails with EMFILE.
+    OpenFindsNoDescriptor,
     /// An allocation fails with ENOSPC.
     AllocateFindsNoSpace,
 }

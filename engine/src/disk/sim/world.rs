@@ -187,6 +187,9 @@ impl World {
             OpenHow::Read | OpenHow::ReadWrite | OpenHow::Directory => self.tree.lookup(path)?,
             OpenHow::CreateNew | OpenHow::CreateEmpty => self.create(path, how)?,
         };
+        if self.injected(node, |fault| *fault == Fault::OpenFindsNoDescriptor).is_some() {
+            return Err(Errno::MFILE);
+        }
         let is_dir = self.tree.is_dir(node);
         let descriptor = match (is_dir, how) {
             (true, OpenHow::Directory) => rustix::fs::memfd_create("ringmill-dir", rustix::fs::MemfdFlags::CLOEXEC)?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::crashes::{DIR, on_quiet_disk, segment_path};
 use super::*;
 use crate::disk::sim::{Fault, SimDisk, SimOptions};
-use crate::log::{LogReader, ReadError, Scrubbed};
+use crate::log::{LogReader, ReadError, Scrubbed, producers};
 use crate::segment::DamagedRange;
 
 const BATCHES: i64 = 30;
@@ -304,6 +304,40 @@ fn the_scrub_has_wrong_indexes_rebuilt() {
             }
         });
     }
+}
+
+/// Descriptors that have run out are no damage: state without what they hid would refuse those producers for good.
+#[test]
+fn producer_state_is_whole_or_an_error() {
+    let config = LogConfig { segment_bytes: 1000, index_interval_bytes: 200, ..LogConfig::default() };
+    on_quiet_disk(config, async |simulation, disk, log| {
+        for producer in 0..30 {
+            append(log, produced(producer, 0, 0)).await.unwrap();
+        }
+        let reader = log.reader();
+        let end = reader.watermarks().high_watermark;
+        let known = async || {
+            let state = producers::load(&log.env, Path::new(DIR), &reader, end).await;
+            state.map(|state| state.active().count()).map_err(|error| rustix::io::Errno::from_io_error(&error))
+        };
+        let out = Err(Some(rustix::io::Errno::MFILE));
+        assert_eq!(known().await, Ok(30));
+        let mut snapshots = Vec::new();
+        for entry in disk.list_dir(Path::new(DIR)).await.unwrap() {
+            snapshots.extend(entry.name.ends_with(".producers").then(|| Path::new(DIR).join(&entry.name)));
+        }
+        snapshots.sort();
+        simulation.inject(snapshots.last().unwrap(), Fault::OpenFindsNoDescriptor);
+        assert_eq!(known().await, out);
+        for snapshot in snapshots {
+            disk.remove_file(&snapshot).await.unwrap();
+        }
+        for index in [segment_path(0), reader.snapshot()[1].path()].map(|path| path.with_extension("index")) {
+            simulation.inject(&index, Fault::OpenFindsNoDescriptor);
+            assert_eq!(known().await, out, "{}", index.display());
+        }
+        assert_eq!(known().await, Ok(30), "the next attempt has all of it");
+    });
 }
 
 #[test]
