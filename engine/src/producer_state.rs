@@ -16,7 +16,8 @@ pub const BATCHES_PER_PRODUCER_MAX: usize = 5;
 /// more than its memory of repeats: a producer that is not known may start anywhere.
 pub const PRODUCERS_MAX: usize = 4096;
 
-/// Unknown producers per partition of which a refused batch is remembered; of more nothing is.
+/// Unknown producers per partition of which a refused batch is remembered. One more takes the place of the one with the lowest id, the
+/// longest here: it is the likeliest to have gone away, and nothing else is ever heard of such a one.
 const AWAITED_MAX: usize = 1024;
 
 /// The idempotent producers of one partition.
@@ -129,7 +130,10 @@ impl ProducerState {
         }
         let Some(known) = self.producers.get(&producer_id) else {
             return match self.awaited.get(&producer_id) {
-                Some(&(epoch, sequence)) if epoch == producer_epoch => in_order(sequence, base_sequence),
+                // What comes before it waited for its turn already when that one was refused.
+                Some(&(epoch, sequence)) if epoch == producer_epoch && !is_before(base_sequence, sequence) => {
+                    in_order(sequence, base_sequence)
+                }
                 _ => Verdict::Append,
             };
         };
@@ -175,13 +179,14 @@ impl ProducerState {
         }
     }
 
-    /// The first that is waited for is the one, unless the producer has begun anew since.
+    /// The one with the first sequence is waited for, unless the producer has begun anew since.
     fn wait_for(&mut self, id: i64, epoch: i16, sequence: i32) {
-        let has_room = self.awaited.len() < AWAITED_MAX;
-        match self.awaited.get_mut(&id) {
-            Some(known) if known.0 < epoch => *known = (epoch, sequence),
-            None if has_room => drop(self.awaited.insert(id, (epoch, sequence))),
-            Some(_) | None => {}
+        let (known_epoch, known_sequence) = *self.awaited.entry(id).or_insert((epoch, sequence));
+        if known_epoch < epoch || (known_epoch == epoch && is_before(sequence, known_sequence)) {
+            self.awaited.insert(id, (epoch, sequence));
+        }
+        if self.awaited.len() > AWAITED_MAX {
+            self.awaited.pop_first();
         }
     }
 
@@ -281,6 +286,12 @@ impl ProducerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are no producer snapshot")]
 pub struct SnapshotError;
+
+/// By the shorter way round: behind the largest sequence comes 0.
+fn is_before(sequence: i32, other: i32) -> bool {
+    let distance = other.wrapping_sub(sequence) & i32::MAX;
+    distance != 0 && distance <= i32::MAX / 2
+}
 
 fn in_order(expected_sequence: i32, base_sequence: i32) -> Verdict {
     if base_sequence == expected_sequence {

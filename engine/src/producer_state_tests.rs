@@ -53,6 +53,35 @@ fn an_unknown_producer_whose_batch_was_refused_goes_on_with_that_one_or_begins_a
 }
 
 #[test]
+fn what_comes_before_the_refused_batch_is_no_gap_and_is_waited_for_when_it_is_refused_too() {
+    // It was in the queue already when its successor found it full, or the disk low.
+    let mut state = ProducerState::new();
+    state.note_refused(&batch(P, 5, 5, 0));
+    assert_eq!(state.check(&batch(P, 0, 5, 0)), Verdict::Append);
+    state.note_refused(&batch(P, 0, 5, 0));
+    assert_eq!(state.check(&batch(P, 5, 5, 0)), Verdict::OutOfOrder { expected_sequence: 0, base_sequence: 5 });
+    // Sequences begin again at 0 behind the largest.
+    let mut state = ProducerState::new();
+    state.note_refused(&batch(P, 3, 5, 0));
+    assert_eq!(state.check(&batch(P, i32::MAX - 1, 5, 0)), Verdict::Append);
+    state.note_refused(&batch(P, i32::MAX - 1, 5, 0));
+    let expected_sequence = i32::MAX - 1;
+    assert_eq!(state.check(&batch(P, 3, 5, 0)), Verdict::OutOfOrder { expected_sequence, base_sequence: 3 });
+}
+
+#[test]
+fn refused_batches_of_many_producers_are_remembered_of_the_latest() {
+    let mut state = ProducerState::new();
+    let latest = i64::try_from(AWAITED_MAX).unwrap();
+    (0..=latest).for_each(|id| state.note_refused(&batch((id, 0), 0, 1, 0)));
+    assert_eq!(state.check(&batch((0, 0), 1, 1, 0)), Verdict::Append, "forgotten");
+    for id in [1, latest] {
+        let verdict = Verdict::OutOfOrder { expected_sequence: 0, base_sequence: 1 };
+        assert_eq!(state.check(&batch((id, 0), 1, 1, 0)), verdict, "{id}");
+    }
+}
+
+#[test]
 fn whoever_is_lost_with_a_seal_goes_on_with_the_first_batch_that_was_lost() {
     let mut before = ProducerState::new();
     before.advance(&batch(P, 3, 2, 0), 0);

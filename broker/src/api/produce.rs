@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use ringmill_batch::{
     BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, check_records, stamp_max_timestamp,
 };
-use ringmill_engine::log::{AppendError, Appended, LogState};
+use ringmill_engine::log::{AppendError, Appended, LogState, SealCause};
 use ringmill_net::wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -138,7 +138,6 @@ impl Produce {
                 let admitted = admit_request(self.acks).and_then(|()| {
                     let hosted = hosting.find(known, partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                     check_writable(hosted)?;
-                    check_space(core)?;
                     Ok((hosted.owner, check_batch(&mut records, known, version, now_ms)?))
                 });
                 partition.state = match admitted {
@@ -269,21 +268,14 @@ fn admit_request(acks: i16) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses what stays so until the next start. A lack of room ends at any moment, so that its refusals are the owner's: it notes whose
+/// pipeline is cut, and does not take the next batch for a beginning.
 fn check_writable(hosted: &Hosted) -> Result<(), Refusal> {
     let sealed =
         || Refusal::new(ErrorCode::KafkaStorageError, "the partition takes no records now; the broker's log says why");
     match hosted.reader.as_ref().map(|reader| reader.watermarks().state) {
-        Some(LogState::Serving) => Ok(()),
-        Some(LogState::Sealed(_) | LogState::Quarantined(_)) | None => Err(sealed()),
-    }
-}
-
-fn check_space(core: &Core) -> Result<(), Refusal> {
-    match core.shared().space.is_low() {
-        false => Ok(()),
-        true => {
-            Err(Refusal::new(ErrorCode::KafkaStorageError, "the broker's disk is nearly full; it takes no records now"))
-        }
+        Some(LogState::Serving | LogState::Sealed(SealCause::NoSpace)) => Ok(()),
+        Some(LogState::Sealed(SealCause::Io) | LogState::Quarantined(_)) | None => Err(sealed()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Watches the room on the data directory's disk, for the whole process, and says in the log when it ends and when it is back.
 //!
-//! The first core runs [`watch`]. What follows from a lack of room is decided elsewhere: produces (`api/produce.rs`) and new partitions
-//! (`topics.rs`) are refused, logs stop securing space; reads, deletions and retention go on. Nothing is deleted earlier than the
+//! The first core runs [`watch`]. What follows from a lack of room is decided elsewhere: logs refuse batches and stop securing space, new
+//! partitions (`topics.rs`) are refused; reads, deletions and retention go on. Nothing is deleted earlier than the
 //! settings of its topic say.
 
 use std::rc::Rc;

@@ -122,8 +122,8 @@ pub enum AppendError {
     /// A newer epoch of the same producer is known.
     #[error("a newer epoch of this producer is known")]
     ProducerFenced,
-    /// The disk is full; nothing was changed.
-    #[error("the disk is full")]
+    /// The disk is full, or has less room than is to be kept free; nothing was changed.
+    #[error("the broker's disk is nearly full; it takes no records now")]
     NoSpace,
     /// Space cannot be secured, or the next segment not be made, for want of descriptors for example; nothing was changed.
     #[error("the disk takes nothing more for now; the broker's log says why")]
@@ -168,7 +168,7 @@ impl Log {
     pub fn append(&self, batch: BytesMut, header: BatchHeader) -> oneshot::Receiver<Result<Appended, AppendError>> {
         assert_eq!(batch.len(), header.total_bytes(), "the header is another batch's");
         let (answer, receiver) = oneshot::channel();
-        let refusal = self.writer.borrow_mut().enqueue(Queued { batch, header, answer });
+        let refusal = self.writer.borrow_mut().enqueue(Queued { batch, header, answer }, self.env.space.is_low());
         match refusal {
             // Nobody waits when the receiver is gone.
             Some((refused, error)) => tell(refused.answer, Err(error)),

@@ -141,14 +141,20 @@ impl Writer {
         }
     }
 
-    /// Takes a batch, or gives it back with the reason.
-    pub(super) fn enqueue(&mut self, queued: Queued) -> Option<(Queued, AppendError)> {
+    /// Takes a batch, or gives it back with the reason; `is_low`: the disk has less room than is to be kept free.
+    ///
+    /// Whatever is refused for a time is refused here, where it is noted: refused further up, the next of its pipeline would be taken.
+    pub(super) fn enqueue(&mut self, queued: Queued, is_low: bool) -> Option<(Queued, AppendError)> {
         if self.ended || !self.closing.is_empty() {
             return Some((queued, AppendError::Closed));
         }
         if self.seal.is_some() {
             self.producers.note_refused(&queued.header);
             return Some((queued, AppendError::Sealed));
+        }
+        if is_low {
+            self.producers.note_refused(&queued.header);
+            return Some((queued, AppendError::NoSpace));
         }
         if self.queue.len() >= QUEUED_BATCHES_MAX {
             self.producers.note_refused(&queued.header);

@@ -231,3 +231,53 @@ fn a_log_leaves_what_is_to_be_kept_free() {
         while_driven(Rc::clone(&log).drive(), work).await;
     });
 }
+
+/// Low, as others see it, from now on or no longer.
+async fn fill(disk: &dyn Disk, space: &crate::data_dir::DiskSpace, is_low: bool) {
+    let ballast = disk.open(Path::new("/ballast"), crate::disk::OpenHow::CreateEmpty).await.unwrap();
+    if is_low {
+        let usable_bytes = disk.volume(Path::new("/")).await.unwrap().usable_bytes;
+        disk.allocate(&ballast, 0, usable_bytes - 8192).await.unwrap();
+    }
+    assert_eq!(space.look(disk).await.unwrap().is_low, is_low);
+}
+
+/// Low ends between two batches of a pipeline, and begins between two: no gap, and nothing that waits for ever.
+#[test]
+fn a_pipeline_that_is_cut_by_a_low_disk_goes_on_where_it_was_cut() {
+    use crate::data_dir::{DiskSpace, SpaceLimits};
+    use crate::disk::sim::SimOptions;
+    let options = SimOptions { capacity_bytes: Some(64 << 20), ..SimOptions::default() };
+    let disk: Rc<dyn Disk> = Rc::new(Simulation::new(1, options).disk());
+    let space = DiskSpace::new(Path::new("/"), SpaceLimits { free_bytes_min: 1 << 20, reserve_bytes: 0 });
+    let env = LogEnv { space: Arc::clone(&space), ..LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS))) };
+    block_on(&*disk, async {
+        let log = Log::create(env, DIR.into(), ID, LogConfig::default()).await.unwrap();
+        let work = async {
+            // Secures room enough for all that follows, so that it is the mark alone that refuses.
+            append(&log, batch(NOW_MS, 1, 10)).await.unwrap();
+            fill(&*disk, &space, true).await;
+            assert_eq!(append(&log, produced(9, 0, 0)).await, Err(AppendError::NoSpace));
+            fill(&*disk, &space, false).await;
+            assert_eq!(append(&log, produced(9, 0, 1)).await, Err(AppendError::OutOfOrderSequence));
+            for sequence in 0..3 {
+                assert_eq!(
+                    append(&log, produced(9, 0, sequence)).await.unwrap().base_offset.get(),
+                    i64::from(sequence) + 1
+                );
+            }
+
+            // The first waits for its turn already when the second is refused.
+            let queued = produced(10, 0, 0);
+            let header = BatchHeader::parse(&queued).unwrap();
+            let first = log.append(queued, header);
+            space.note_refused(64 << 20);
+            assert_eq!(append(&log, produced(10, 0, 1)).await, Err(AppendError::NoSpace));
+            assert_eq!(first.await.unwrap().unwrap().base_offset, offset(4));
+            fill(&*disk, &space, false).await;
+            assert_eq!(append(&log, produced(10, 0, 2)).await, Err(AppendError::OutOfOrderSequence));
+            assert_eq!(append(&log, produced(10, 0, 1)).await.unwrap().base_offset, offset(5));
+        };
+        while_driven(Rc::clone(&log).drive(), work).await;
+    });
+}
