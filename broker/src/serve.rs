@@ -50,7 +50,7 @@ const UNREAD_BYTES_MAX: usize = 128 << 20;
 const UNREAD_BYTES_PER_CORE_MIN: usize = 16 << 20;
 
 /// Of all descriptors that the process may have, connections leave one in so many for files: a log that cannot roll is worse than a
-/// client that has to wait.
+/// client that has to wait. A few dozen connections are taken all the same.
 const DESCRIPTORS_KEPT_SHARE: u64 = 4;
 
 /// With fewer descriptors than this a broker of some hundred partitions and clients does not get far.

@@ -27,6 +27,10 @@ const TURN_PAUSE: Duration = Duration::from_millis(1);
 /// Connections that may wait to be accepted; the system's own limit may be lower.
 const BACKLOG: i32 = 4096;
 
+/// So few connections are taken whatever descriptors the files hold: where data alone holds nearly all of them, nobody could connect any more,
+/// not even to delete some of it.
+const CONNECTIONS_WITHOUT_LIMIT: usize = 32;
+
 /// How many connections are taken.
 #[derive(Clone, Copy, Debug)]
 pub struct AcceptLimits {
@@ -35,7 +39,7 @@ pub struct AcceptLimits {
     /// Those of one address that may be open (`max.connections.per.ip`).
     pub per_address_max: usize,
     /// Descriptors of the process from which on none is taken for a connection, so that files can still be opened. The system gives the
-    /// lowest free number, so a new socket's own number says how many are taken.
+    /// lowest free number, so a new socket's own number says how many are taken. A few dozen connections are taken all the same.
     pub descriptors_max: u64,
 }
 
@@ -195,7 +199,8 @@ impl Listener {
         if open > self.limits.connections_max {
             return Err(Refused::TooMany);
         }
-        if u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.limits.descriptors_max) {
+        let is_late = u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.limits.descriptors_max);
+        if is_late && open > CONNECTIONS_WITHOUT_LIMIT {
             return Err(Refused::TooFewDescriptors);
         }
         if self.limits.per_address_max < self.limits.connections_max {
@@ -266,18 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_that_are_kept_for_files_are_not_given_to_connections() {
+    fn descriptors_that_are_kept_for_files_are_not_given_to_more_than_a_few_connections() {
         let taken = |descriptors_max| {
-            let listener =
-                Listener::bind("127.0.0.1:0", AcceptLimits { descriptors_max, ..AcceptLimits::NONE }).unwrap();
-            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let limits = AcceptLimits { descriptors_max, ..AcceptLimits::NONE };
+            let listener = Listener::bind("127.0.0.1:0", limits).unwrap();
             listener.socket.set_nonblocking(false).unwrap();
-            let (socket, peer) = listener.socket.accept().unwrap();
-            let admitted = listener.admit(socket, peer).map(drop);
-            assert_eq!(listener.connections_open(), 0, "its end is noticed");
-            admitted
+            let admit = || {
+                let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (socket, peer) = listener.socket.accept().unwrap();
+                listener.admit(socket, peer)
+            };
+            let mut few: Vec<Accepted> = (0..CONNECTIONS_WITHOUT_LIMIT).map(|_| admit().unwrap()).collect();
+            let one_more = admit().map(drop);
+            assert_eq!(listener.connections_open(), CONNECTIONS_WITHOUT_LIMIT, "its end is noticed");
+            few.pop();
+            assert_eq!(admit().map(drop), Ok(()), "the room of one that has gone");
+            one_more
         };
-        // 0 to 2 are never free.
+        // 0 to 2 are never free: files hold all that connections may take.
         assert_eq!(taken(3), Err(Refused::TooFewDescriptors));
         assert_eq!(taken(1_000_000), Ok(()));
     }
