@@ -156,6 +156,14 @@ fn a_power_cut_may_take_what_write_caching_had_not_synced() {
 }
 
 #[test]
+fn a_failing_sync_may_take_the_watermark_of_write_caching_back_while_an_answer_is_made() {
+    let seen_behind = |place, producer| seen_at(place, 0, 0, 0, &[run(0, producer, 0, 2)]);
+    let good = [Event::Faults { on: true }, sent(2, 0, 2), sent(0, 0, 2), seen_behind(CACHED, 2)];
+    check(Rule::Readable, &good, |events| events[3] = seen_behind(PLACE, 0));
+    check(Rule::Readable, &good, |events| events[0] = Event::Faults { on: false });
+}
+
+#[test]
 fn a_clean_stop_takes_nothing_of_write_caching() {
     let good = [sent(2, 0, 2), acked(2, 0, 0), Event::Stopped, Event::Booted, recovered(CACHED, 0, 2)];
     check(Rule::NothingLost, &good, |events| events[4] = recovered(CACHED, 0, 1));
