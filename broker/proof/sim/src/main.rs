@@ -76,6 +76,10 @@ struct Shared {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.trace {
+        // What the broker says stands among the events of the disk.
+        tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(std::io::stderr).init();
+    }
     watch_panics(|info| eprintln!("{info}"));
     let shared = Shared {
         next: AtomicU64::new(arguments.seeds.start),
