@@ -42,6 +42,9 @@ const fn attack(name: &'static str, what: &'static str, run: fn(Rc<Field>) -> Ru
     Attack { name, what, settings: &[], open_files: None, needs: Needs::Nothing, run }
 }
 
+/// What this one has made stays, with its files: topics are not given back when a client goes.
+pub(super) const MAKES_TOPICS: &str = "topics";
+
 /// All of them, in the order of the table.
 pub(super) static ATTACKS: &[Attack] = &[
     attack("idle", "10,000 connections that say nothing", |field| Box::pin(connections::idle(field))),
@@ -128,5 +131,5 @@ pub(super) static ATTACKS: &[Attack] = &[
             Box::pin(connections::idle(field))
         })
     },
-    attack("topics", "topics of 10,000 partitions, one after the other", |field| Box::pin(floods::topics(field))),
+    attack(MAKES_TOPICS, "topics of 10,000 partitions, one after the other", |field| Box::pin(floods::topics(field))),
 ];
