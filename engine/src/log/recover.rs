@@ -181,6 +181,11 @@ async fn recover(
     config: &LogConfig,
     start: &StartInfo,
 ) -> Result<Opened, OpenError> {
+    if !start.clean {
+        // A roll that a kill cut short has perhaps not made its new file's name durable. What is concluded from the names, that a segment with
+        // a successor was durable to its end, must not be taken back by a power cut.
+        env.disk.sync_dir(dir).await.map_err(OpenError::io("syncing", dir))?;
+    }
     let entries = env.disk.list_dir(dir).await.map_err(OpenError::io("listing", dir))?;
     let mut bases: Vec<Offset> = entries
         .iter()

@@ -6,7 +6,10 @@
 
 use ringmill_batch::{LeaderEpoch, stamp};
 
+use super::crashes::{DIR, on_quiet_disk, segment_path};
 use super::*;
+use crate::disk::OpenHow;
+use crate::disk::sim::Simulation;
 use crate::log::{Quarantine, UNSYNCED_BYTES_BOUND_MAX};
 
 const RECORDS: i64 = 2;
@@ -361,4 +364,31 @@ fn an_append_time_older_than_the_end_of_a_closed_segment_is_not_believed() {
     let (first_ms, last_ms) = log.reader().snapshot()[0].append_times_ms().unwrap();
     assert_eq!(first_ms, NOW_MS);
     assert!(last_ms > NOW_MS, "the file was written today");
+}
+
+/// A kill inside a roll left the next segment's name in the cache alone. The start that saw it quarantined a damaged segment before it; a power
+/// cut took the name, and the next start took the damage for a torn tail and cut what was acknowledged.
+#[test]
+fn a_segment_that_was_seen_to_have_a_successor_is_never_cut() {
+    let open_unclean = |simulation: &Simulation| {
+        let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+        let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
+        let start = StartInfo { clean: false, checkpoint: None };
+        block_on(&*disk, Log::open(env, DIR.into(), ID, LogConfig::default(), start))
+            .is_err_and(|error| matches!(error, OpenError::Quarantined(_)))
+    };
+    // What a power cut takes is left to chance; each flip draws another number.
+    for flips in 1..12 {
+        let simulation = on_quiet_disk(LogConfig::default(), async |_, disk, log| {
+            append(log, batch(NOW_MS, 2, 100)).await.unwrap();
+            disk.open(&segment_path(2), OpenHow::CreateNew).await.unwrap();
+        });
+        simulation.crash_process();
+        for _ in 0..flips {
+            assert!(simulation.flip_bit(&segment_path(0)), "the batch is on the device");
+        }
+        assert!(open_unclean(&simulation), "{flips} flips are damage");
+        simulation.crash_power();
+        assert!(open_unclean(&simulation), "the damage was cut");
+    }
 }
