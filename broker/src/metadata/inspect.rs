@@ -4,15 +4,11 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
 
 use super::guard;
 use super::image::TopicId;
 use super::name::check_topic_name;
-use super::storage::{OpenStorage, StorageFaults, open_database};
+use super::storage::open_copy;
 use super::store::{FORMAT_VERSION, OpenError, PARTITIONS_PER_TOPIC_MAX, TopicRow, deleted_topics, read};
 
 /// A larger file is no metadata database, and not read into memory.
@@ -55,15 +51,8 @@ pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
     if bytes.is_empty() {
         return Err(damaged("it is empty".to_owned()));
     }
-    let mut open_storage: OpenStorage = Box::new(move || {
-        let memory = InMemoryBackend::new();
-        memory.set_len(bytes.len() as u64)?;
-        memory.write(0, &bytes)?;
-        Ok(Box::new(memory) as Box<dyn StorageBackend>)
-    });
     let content = guard::opening(&name(), || {
-        let opened = open_database(&mut open_storage, &Arc::new(StorageFaults::default()));
-        let mut database = opened.map_err(|error| damaged(error.to_string()))?;
+        let mut database = open_copy(&bytes).map_err(|error| damaged(error.to_string()))?;
         database.check_integrity().map_err(|error| damaged(error.to_string()))?;
         read(&database).map_err(|error| damaged(error.to_string()))
     })?;

@@ -7,6 +7,7 @@
 //! gives identity and placement and writes nothing, [`Metadata::commit_topic`] makes it exist. Settings change in the same two steps.
 //! Knows nothing of directories and logs.
 
+mod doubt;
 mod guard;
 mod image;
 pub mod inspect;

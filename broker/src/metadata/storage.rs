@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, StorageBackend};
 use ringmill_engine::disk::{believe_sync, is_full};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -110,12 +110,23 @@ pub(super) fn open_file_storage(path: PathBuf, create: bool) -> OpenStorage {
 /// Opens the database, or makes it where the storage is empty.
 pub(super) fn open_database(open_storage: &mut OpenStorage, faults: &Arc<StorageFaults>) -> io::Result<Database> {
     let inner = open_storage().inspect_err(|error| faults.note_full(error))?;
-    let storage = Storage { inner, faults: Arc::clone(faults) };
+    open_on(Storage { inner, faults: Arc::clone(faults) })
+}
+
+fn open_on(storage: impl StorageBackend) -> io::Result<Database> {
     let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(storage);
     opened.map_err(|error| match error {
         redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
         error => io::Error::new(io::ErrorKind::InvalidData, error),
     })
+}
+
+/// Opens a copy of a database's bytes in memory.
+pub(super) fn open_copy(bytes: &[u8]) -> io::Result<Database> {
+    let memory = InMemoryBackend::new();
+    memory.set_len(bytes.len() as u64)?;
+    memory.write(0, bytes)?;
+    open_on(memory)
 }
 
 impl StorageFaults {

@@ -16,11 +16,10 @@ use ringmill_engine::watch;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::guard;
 use super::image::{MetadataImage, Topic, TopicId};
 use super::name::{check_topic_name, names_collide};
 use super::storage::{OpenStorage, StorageFaults, open_database, open_file_storage};
-use super::{MetadataError, NewTopic};
+use super::{MetadataError, NewTopic, doubt, guard};
 use crate::config::running::BrokerSettingError;
 use crate::config::topic::TopicConfig;
 use crate::config::{BrokerConfig, DynamicSettings, RunningConfig};
@@ -39,7 +38,7 @@ pub(super) const FORMAT_VERSION: u64 = 2;
 
 /// Words: `cluster id`.
 const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
-/// Numbers: `format version`, `next producer id`, `next placement`.
+/// Numbers: `format version`, `next producer id`, `next placement`, `changes`.
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Topics by name; the value is a [`TopicRow`] as JSON.
 pub(super) const TOPICS: TableDefinition<'_, &str, &str> = TableDefinition::new("topics");
@@ -162,8 +161,12 @@ pub(super) struct Store {
     is_to_reopen: bool,
     open_storage: OpenStorage,
     faults: Arc<StorageFaults>,
+    /// The file's name, for messages.
+    path: String,
     pub(super) options: Options,
     next_placement: u64,
+    /// Transactions that were ever committed; see `doubt`.
+    changes: u64,
     /// Rows of [`DELETIONS`] that the next deletion takes away: a transaction of their own would cost a sync for nothing.
     finished_deletions: Vec<TopicId>,
     pub(super) image: watch::Sender<Arc<MetadataImage>>,
@@ -207,15 +210,8 @@ impl Store {
             None => {
                 let new = initialise(&database, &options.cluster_id);
                 new.map_err(|error| OpenError::Io { path: path.to_owned(), source: io::Error::other(error) })?;
-                Content {
-                    format: FORMAT_VERSION,
-                    cluster_id: options.cluster_id.clone(),
-                    next_placement: 0,
-                    next_producer_id: 0,
-                    topics: Vec::new(),
-                    deletions: Vec::new(),
-                    brokers: BTreeMap::new(),
-                }
+                let cluster_id = options.cluster_id.clone();
+                Content { format: FORMAT_VERSION, cluster_id, ..Content::default() }
             }
         };
         if content.format > FORMAT_VERSION {
@@ -251,11 +247,18 @@ impl Store {
         image.deletions = Arc::new(deleted_topics(&content.deletions).map_err(damaged)?);
         let (image, failure) = (watch::Sender::new(Arc::new(image)), watch::Sender::new(None));
         let (image_watch, failure_watch) = (image.subscribe(), failure.subscribe());
-        let (next_placement, database) = (content.next_placement, Some(database));
-        let (is_to_reopen, finished_deletions) = (false, Vec::new());
-        #[rustfmt::skip]
         let store = Store {
-            database, is_to_reopen, open_storage, faults, options, next_placement, finished_deletions, image, failure,
+            database: Some(database),
+            is_to_reopen: false,
+            open_storage,
+            faults,
+            path: path.to_owned(),
+            options,
+            next_placement: content.next_placement,
+            changes: content.changes,
+            finished_deletions: Vec::new(),
+            image,
+            failure,
         };
         Ok((store, image_watch, failure_watch))
     }
@@ -381,7 +384,7 @@ impl Store {
         }
     }
 
-    /// One durable transaction. A failure rolls back, or, when a sync failed, ends the store.
+    /// One durable transaction. A failure rolls back, or, when nobody can know what is durable, ends the store.
     pub(super) fn write<T>(
         &mut self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
@@ -390,19 +393,37 @@ impl Store {
             self.reopen()?;
         }
         let database = self.database.as_ref().expect("opened before, or just now");
-        let error = match transact(database, change) {
-            Ok(value) => return Ok(value),
-            Err(error) => error.to_string(),
-        };
+        let number = self.changes.wrapping_add(1);
+        let mut made = None;
+        let outcome = transact(database, |transaction| {
+            made = Some(change(transaction)?);
+            transaction.open_table(NUMBERS)?.insert("changes", number)?;
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            self.settle(number, error.to_string())?;
+        }
+        self.changes = number;
+        Ok(made.expect("only a change that was made is counted"))
+    }
+
+    /// After transaction `number` failed: `Ok` if it is durable nevertheless.
+    fn settle(&mut self, number: u64, error: String) -> Result<(), MetadataError> {
         // After a failed write redb refuses everything: only what it finds when it opens the file anew can be believed.
         self.database = None;
         self.is_to_reopen = true;
         let refused = self.refusal(error);
-        if !matches!(refused, MetadataError::Failed(_)) {
-            // Now rather than at the next write, so that a full disk is not found to be half full of it.
-            let _ = self.reopen();
+        if matches!(refused, MetadataError::Failed(_)) {
+            return Err(refused);
         }
-        Err(refused)
+        let counted = doubt::count_changes(&self.path, &mut self.open_storage).map_err(|error| self.fail(error))?;
+        // Now rather than at the next write, so that a full disk is not found to be half full of it.
+        let _ = self.reopen();
+        if counted != number {
+            return Err(refused);
+        }
+        tracing::warn!(%refused, "a change of the metadata was durable before the disk refused what comes after it");
+        Ok(())
     }
 
     /// Opens the database again after a write that failed. Should even this be impossible for now (the disk is still full, or
@@ -428,14 +449,18 @@ impl Store {
     /// What a failure means: if a sync failed, nobody knows what is durable, and the broker must stop.
     fn refusal(&mut self, error: String) -> MetadataError {
         if self.faults.sync_failed.load(Ordering::Relaxed) {
-            self.is_to_reopen = false;
-            self.failure.send_replace(Some(error.clone()));
-            return MetadataError::Failed(error);
+            return self.fail(error);
         }
         match self.faults.found_full.swap(false, Ordering::Relaxed) {
             true => MetadataError::NoSpace(error),
             false => MetadataError::Refused(error),
         }
+    }
+
+    fn fail(&mut self, error: String) -> MetadataError {
+        self.is_to_reopen = false;
+        self.failure.send_replace(Some(error.clone()));
+        MetadataError::Failed(error)
     }
 }
 
@@ -476,11 +501,13 @@ impl TopicRow {
 }
 
 /// All that the database holds and the image needs.
+#[derive(Default)]
 pub(super) struct Content {
     pub(super) format: u64,
     pub(super) cluster_id: String,
     next_placement: u64,
     next_producer_id: u64,
+    pub(super) changes: u64,
     pub(super) topics: Vec<(String, String)>,
     pub(super) deletions: Vec<String>,
     brokers: BTreeMap<String, String>,
@@ -509,6 +536,7 @@ pub(super) fn read(database: &Database) -> Result<Option<Content>, redb::Error> 
         cluster_id: words.get("cluster id")?.map_or_else(String::new, |id| id.value().to_owned()),
         next_placement: number("next placement")?,
         next_producer_id: number("next producer id")?,
+        changes: number("changes")?,
         topics,
         deletions,
         brokers,

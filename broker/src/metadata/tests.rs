@@ -85,6 +85,10 @@ impl StorageBackend for TestDisk {
 }
 
 impl TestDisk {
+    fn has_failed(&self) -> bool {
+        self.with(|disk| disk.fail_write_at.is_some_and(|at| disk.calls >= at))
+    }
+
     fn write_call(&self, write: impl FnOnce(&mut Disk)) -> io::Result<()> {
         self.with(|disk| {
             disk.calls += 1;
@@ -288,6 +292,36 @@ async fn a_full_disk_refuses_the_write_and_the_broker_goes_on() {
         let again = TestDisk::of(&disk.with(|disk| disk.durable.clone())).open().unwrap();
         assert_eq!(names(&again), ["after", "before"]);
     }
+}
+
+/// redb cuts its file shorter behind a commit: a disk that refuses this has refused nothing of the change. Every call of a history fails once.
+#[tokio::test]
+async fn a_change_is_refused_if_and_only_if_it_is_not_durable() {
+    let (mut kept, mut refused) = (0, 0);
+    for nth in 1.. {
+        let disk = TestDisk::default();
+        let metadata = disk.open().unwrap();
+        let mut expected = Vec::new();
+        disk.with(|disk| disk.fail_write_at = Some(disk.calls + nth));
+        for step in 0..12 {
+            let name = format!("t{step:0200}");
+            let has_failed = disk.has_failed();
+            let done = match step < 8 {
+                true => create(&metadata, &name, 1).await.map(|_| expected.push(name)),
+                false => metadata.delete_topic(&expected[0]).await.map(|_| drop(expected.remove(0))),
+            };
+            assert_eq!(names(&metadata), expected, "call {nth}, step {step}");
+            if disk.has_failed() && !has_failed {
+                *if done.is_ok() { &mut kept } else { &mut refused } += 1;
+                let durable = TestDisk::of(&disk.with(|disk| disk.durable.clone()));
+                assert_eq!(names(&durable.open().unwrap()), expected, "call {nth}, step {step}");
+            }
+        }
+        if !disk.has_failed() {
+            break;
+        }
+    }
+    assert!(kept > 0 && refused > 0, "{kept} kept, {refused} refused");
 }
 
 /// A disk that stays full keeps redb from opening its own file again, and that ended the broker.
