@@ -29,6 +29,8 @@ pub struct ProducerState {
     /// Without this the next of a pipeline would be taken for a beginning as soon as there is space, and leave a gap for good. Of this
     /// process only; in no snapshot.
     awaited: BTreeMap<i64, (i16, i32)>,
+    /// Whether it was rebuilt around records that could not be read: a producer may have come further than is known here.
+    has_gaps: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +108,17 @@ impl ProducerState {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
+    }
+
+    /// Says that batches between the first and the last that it was advanced by could not be read.
+    pub fn note_gap(&mut self) {
+        self.has_gaps = true;
+    }
+
+    /// Whether batches are missing from it, so that it must not outlive this process: the next may be able to read them.
+    #[must_use]
+    pub fn has_gaps(&self) -> bool {
+        self.has_gaps
     }
 
     /// All that are known, by rising id.
@@ -319,7 +332,7 @@ fn take_state(rest: &mut &[u8]) -> Option<ProducerState> {
         }
         producers.insert(id, producer);
     }
-    Some(ProducerState { producers, awaited: BTreeMap::new() })
+    Some(ProducerState { producers, ..ProducerState::default() })
 }
 
 fn take_producer(rest: &mut &[u8]) -> Option<Producer> {

@@ -60,7 +60,12 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
         if next_base <= from || visible.position == 0 {
             continue;
         }
-        let Some(mut here) = first_behind(&*env.disk, reader, segment, from, visible).await? else { continue };
+        let first = first_behind(&*env.disk, reader, segment, from, visible).await?;
+        let wanted = from.max(segment.base_offset());
+        if wanted < visible.offset && first.is_none_or(|first| first.offset > wanted) {
+            state.note_gap();
+        }
+        let Some(mut here) = first else { continue };
         let mut walk = HeaderWalk::new(&*env.disk, segment, visible.position);
         while here.offset < visible.offset.min(end) {
             match walk.header(here.position, here.offset).await {
@@ -70,7 +75,10 @@ pub(super) async fn load(env: &LogEnv, dir: &Path, reader: &LogReader, end: Offs
                     here = BatchEnd { position, offset: header.next_offset() };
                 }
                 // Damage does not keep the partition from opening: its fetch says so. What lies behind it counts.
-                Err(fault) => here = damage::mark(&*env.disk, segment, fault, None, here.offset, visible).await?,
+                Err(fault) => {
+                    state.note_gap();
+                    here = damage::mark(&*env.disk, segment, fault, None, here.offset, visible).await?;
+                }
             }
             headers += 1;
             if headers.is_multiple_of(HEADERS_PER_TURN) {
@@ -154,10 +162,13 @@ impl Log {
     }
 
     /// Writes the snapshot of everything before `durable_end`, and removes those that are too old. Failing costs a longer
-    /// replay.
+    /// replay, and so does a state with gaps, which is never written: a disk that could not be read once would refuse producers for good.
     pub(super) async fn save_producers(&self, durable_end: Offset) {
         let payload = {
             let mut writer = self.writer.borrow_mut();
+            if writer.producers.has_gaps() {
+                return;
+            }
             let expire_after_ms = writer.config.producer_expiration_ms;
             writer.producers.expire(self.env.clock.now_ms(), expire_after_ms);
             writer.producers.encode(durable_end)

@@ -340,6 +340,41 @@ fn producer_state_is_whole_or_an_error() {
     });
 }
 
+/// What a start could not read, it does not know of producers; the next start, which can, does.
+#[test]
+fn producer_state_with_gaps_does_not_outlive_the_process() {
+    let place = Place::new();
+    let config = || LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+    let (size, entry) = place.run(config(), async |log| {
+        for (producer, sequence) in [(9, 0), (9, 1), (9, 2), (8, 0)] {
+            append(log, produced(producer, 0, sequence)).await.unwrap();
+        }
+        usize::try_from(log.reader().bytes() / 4).unwrap()
+    });
+    for name in place.files(".producers") {
+        std::fs::remove_file(place.dir().join(name)).unwrap();
+    }
+    let path = place.dir().join("00000000000000000000.log");
+    let whole = std::fs::read(&path).unwrap();
+    for (batch, refusal) in [(0, None), (2, Some(AppendError::OutOfOrderSequence))] {
+        let mut damaged = whole.clone();
+        damaged[batch * size..][..size].fill(0);
+        std::fs::write(&path, damaged).unwrap();
+        let log = place.open(config(), StartInfo { clean: true, checkpoint: Some(entry.clone()) }).unwrap();
+        place.drive(&log, async {
+            assert_eq!(log.reader().damaged_ranges().len(), 1);
+            assert_eq!(append(&log, produced(9, 0, 3)).await.err(), refusal);
+        });
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(place.files(".producers"), Vec::<String>::new());
+    }
+    let log = place.open(config(), StartInfo { clean: true, checkpoint: Some(entry) }).unwrap();
+    place.drive(&log, async {
+        append(&log, produced(9, 0, 3)).await.unwrap();
+    });
+    assert_ne!(place.files(".producers"), Vec::<String>::new());
+}
+
 #[test]
 fn the_scrub_goes_around_what_cannot_be_read() {
     let disk = Rc::new(SimDisk::new(1, SimOptions::default()));
