@@ -40,6 +40,9 @@ pub struct Judge {
     /// Whether the disk fails now, and whether it did in this life of the broker.
     faults: bool,
     faults_in_life: bool,
+    /// Whether the broker is down or starts, and whether the disk failed while it last was and did.
+    starting: bool,
+    faults_in_start: bool,
     /// Whether a disk ever lied about a flush.
     lied: bool,
 }
@@ -107,17 +110,24 @@ impl Judge {
             Event::Recovered { place, asked, log_start, end } => self.recovered(*place, *asked, *log_start, *end),
             Event::Booted => {
                 self.faults_in_life = self.faults;
+                self.faults_in_start = self.faults || (self.starting && self.faults_in_start);
+                self.starting = false;
                 self.readings.clear();
                 let faults = self.faults;
                 self.places.values_mut().for_each(|state| state.in_doubt &= faults);
             }
-            Event::Stopped => self.places.values_mut().for_each(PlaceState::all_is_synced),
-            Event::Killed => {}
+            Event::Stopped => {
+                self.is_down();
+                self.places.values_mut().for_each(PlaceState::all_is_synced);
+            }
+            Event::Killed => self.is_down(),
             Event::PowerCut => {
+                self.is_down();
                 let line = self.line;
                 self.places.values_mut().filter(|state| state.caching).for_each(|state| state.power_cut(line));
             }
             Event::LyingCut => {
+                self.is_down();
                 self.lied = true;
                 let line = self.line;
                 self.places.values_mut().for_each(|state| state.lying_cut(line));
@@ -249,9 +259,16 @@ impl Judge {
         }
     }
 
+    /// The broker is gone, and a start comes next.
+    fn is_down(&mut self) {
+        self.faults_in_start = self.faults || (self.starting && self.faults_in_start);
+        self.starting = true;
+    }
+
     fn faults(&mut self, on: bool) {
         self.faults = on;
         self.faults_in_life |= on;
+        self.faults_in_start |= on && self.starting;
         if on {
             let line = self.line;
             for state in self.places.values_mut().filter(|state| state.caching) {

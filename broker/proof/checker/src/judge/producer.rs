@@ -140,8 +140,8 @@ impl Judge {
             );
             self.violation(Rule::RefusedIsAbsent, words);
         }
-        // Where a failing disk does not give a batch back, what it said of its producer is not known either.
-        let has_lost = self.faults_in_life || self.places.get(&place).is_some_and(|state| state.has_lost);
+        // A start learns of producers from their batches: of one that a failing disk did not give it, it knows nothing.
+        let has_lost = self.faults_in_start || self.places.get(&place).is_some_and(|state| state.has_lost);
         if OUT_OF_STEP_CODES.contains(&code) && in_step && !has_lost && self.leaving(place).is_none() {
             let words = format!(
                 "{}: number {first} of producer {producer} is refused with code {code}, and all before it is acknowledged",

@@ -225,6 +225,16 @@ fn a_batch_that_follows_what_was_acknowledged_is_in_sequence() {
 }
 
 #[test]
+fn a_start_from_a_failing_disk_may_not_know_its_producers_and_none_later() {
+    let (on, off) = (Event::Faults { on: true }, Event::Faults { on: false });
+    let step = [sent(0, 1, 1), refused(0, 1, 45)];
+    let good = [&[sent(0, 0, 1), acked(0, 0, 0), Event::Killed, on.clone(), off, Event::Booted], &step[..]].concat();
+    check(Rule::NoGap, &good, |events| events.swap(3, 5));
+    check(Rule::NoGap, &good, |events| events.splice(6..6, [Event::Killed, Event::Booted]).for_each(drop));
+    check(Rule::NoGap, &good, |events| events.splice(2..6, [on]).for_each(drop));
+}
+
+#[test]
 fn a_producers_records_keep_their_order() {
     let good = [sent(1, 0, 1), sent(1, 1, 1), acked(1, 1, 1), acked(1, 0, 0)];
     check(Rule::InOrder, &good, |events| events[3] = acked(1, 0, 2));
