@@ -138,6 +138,11 @@ impl Broker {
         Err(io::ErrorKind::TimedOut.into())
     }
 
+    /// How it has ended already, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child that was not reaped can be waited for")
+    }
+
     /// Sends SIGTERM and does not wait.
     pub(crate) fn ask_to_stop(&self) {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
@@ -145,10 +150,9 @@ impl Broker {
 
     /// Waits for an end that was asked for, up to `patience`.
     pub(crate) async fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let child = &mut self.child;
         let reaped = async {
             loop {
-                if let Some(status) = child.try_wait().expect("a child that was not reaped can be waited for") {
+                if let Some(status) = self.has_ended() {
                     return status;
                 }
                 sleep(REAP_PERIOD).await;

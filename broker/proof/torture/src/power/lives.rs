@@ -303,6 +303,10 @@ impl Switch {
             sleep(Duration::from_millis(self.random.below(LINGER_MS_MAX))).await;
         } else {
             broker.freeze().map_err(Failure::not_possible("stopping the broker's threads"))?;
+            if let Some(status) = broker.has_ended() {
+                self.rig.cut(how)?;
+                return Ok(End::ByItself(status));
+            }
             self.ends = self.random.once_in(LOOKED_AT_ONCE_IN).then(|| LogEnds::of(&self.data_dir));
             how = match self.random.below(10) {
                 0 => Shutdown::Frozen,
@@ -312,8 +316,9 @@ impl Switch {
         }
         self.rig.cut(how)?;
         Ok(match broker.kill().await {
-            Ok(()) => End::Cut,
-            Err(status) => End::ByItself(status),
+            Err(status) if self.regime.lingers() => End::ByItself(status),
+            // Frozen in the middle of its last step, it may still have seen its disk go: that is the cut.
+            _ => End::Cut,
         })
     }
 }
