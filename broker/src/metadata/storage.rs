@@ -212,4 +212,16 @@ mod tests {
         assert!(blocks_bytes(&file) >= 2 * MIB, "growing the length keeps what was allocated behind it");
         assert_eq!(storage.len().unwrap(), 2 * MIB);
     }
+
+    /// A journal that is given up makes ext4 read-only for changes, while files can still be opened and read.
+    #[test]
+    fn no_sync_is_believed_of_an_ext4_that_has_given_up() {
+        let Some(volume) = Volume::ext4(16 * MIB, None, "defaults") else { return };
+        let file = File::create(volume.path().join("file")).unwrap();
+        believe_sync(file.as_fd()).unwrap();
+        let remount = std::process::Command::new("mount").args(["-o", "remount,abort"]).arg(volume.path()).status();
+        assert!(remount.unwrap().success());
+        File::open(volume.path().join("file")).unwrap();
+        assert_eq!(believe_sync(file.as_fd()).unwrap_err().kind(), io::ErrorKind::ReadOnlyFilesystem);
+    }
 }

@@ -73,21 +73,21 @@ pub(super) fn perform(op: Op) -> io::Result<Done> {
 ///
 /// When ext4 aborts its journal, or xfs shuts down, a sync that is under way or comes after it can still return 0 while its data is gone: the
 /// change that would have made the new blocks part of the file is dropped without a word to the waiting sync (seen on kernel 6.18, with
-/// failing disks and with `FS_IOC_SHUTDOWN`). Once it has noticed, either refuses to open any file. xfs notices at once; ext4 when the next
-/// change of anything asks the journal, which after a commit that failed alone took up to 30 ms: long enough for other syncs to
-/// be told 0. So the file is touched, which asks the journal, and then opened once more. Only the time of access is set: it
-/// means nothing to us, and the next sync of data need not write it. What is no sign of a dead file system, as no `/proc`
-/// or no free descriptor, is let pass.
+/// failing disks and with `FS_IOC_SHUTDOWN`). xfs notices at once; ext4 when the next change of anything asks the journal, which after a
+/// commit that failed alone took up to 30 ms: long enough for other syncs to be told 0. So the file is touched, twice: the first asks the
+/// journal, and is told 0 even where that has refused; the second is refused by a file system that has noticed. (Opening the file is not
+/// enough: reading goes on where ext4 has made itself read-only.) Only the time of access is set: it means nothing to us, and the next sync
+/// of data need not write it. What is no sign of a dead file system, as a file of another owner, is let pass.
 pub(super) fn believe_sync(file: BorrowedFd<'_>) -> Result<(), Errno> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    // Its own answer says nothing: ext4 gives 0 even when the journal has refused.
-    let _ = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: omitted });
-    let own_path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match retry_on_intr(|| rustix::fs::open(own_path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
-        Err(error @ (Errno::IO | Errno::ROFS | Errno::SHUTDOWN)) => Err(error),
-        _ => Ok(()),
+    for _ in 0..2 {
+        let touched = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: omitted });
+        if let Err(error @ (Errno::IO | Errno::ROFS | Errno::SHUTDOWN)) = touched {
+            return Err(error);
+        }
     }
+    Ok(())
 }
 
 fn nothing((): ()) -> Done {
