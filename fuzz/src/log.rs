@@ -142,11 +142,9 @@ impl World {
         if script.byte() < 200 {
             return;
         }
-        // Both indexes go together: of an offset index alone, a clean start believes more than it should (the largest timestamp).
-        let (indexes, producers) = (script.flag(), script.flag());
+        let kinds = [".index", ".timeindex", ".producers"].map(|kind| script.flag().then_some(kind));
         for entry in disk.list_dir(Path::new(DIR)).await.expect("it can be listed") {
-            let goes = (indexes && entry.name.ends_with("index")) || (producers && entry.name.ends_with(".producers"));
-            if goes {
+            if kinds.iter().flatten().any(|kind| entry.name.ends_with(kind)) {
                 disk.remove_file(&Path::new(DIR).join(entry.name)).await.expect("the disk is well");
             }
         }
