@@ -410,7 +410,9 @@ pub(crate) async fn rot(topic: Topic, life: Rc<Life>, random: Random) {
 pub(crate) fn rot_once(topic: &Topic, machine: &crate::Machine, history: &crate::history::History, random: &Random) {
     let dir = PathBuf::from(format!("{DATA_DIR}/{}-0", topic.name));
     let names = machine.simulation.names(&dir);
-    let bases: BTreeSet<&str> = names.iter().filter_map(|name| name.strip_suffix(".log")).collect();
+    // A power cut may take the name of the newest segment: then the one before it is the newest, whose damage may be a torn tail.
+    let durable_names = machine.simulation.durable_names(&dir);
+    let bases: BTreeSet<&str> = durable_names.iter().filter_map(|name| name.strip_suffix(".log")).collect();
     let Some(active) = bases.last() else { return };
     let closed = |name: &&String| {
         let base = name.split('.').next().unwrap_or_default();

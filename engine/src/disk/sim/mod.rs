@@ -147,6 +147,12 @@ impl Simulation {
         entries.into_iter().map(|entry| entry.name).collect()
     }
 
+    /// The names in a directory that are on the device, sorted: what is there after a power cut that takes all the rest.
+    #[must_use]
+    pub fn durable_names(&self, dir: &Path) -> Vec<String> {
+        self.lock().tree.list_durable(dir).unwrap_or_default()
+    }
+
     /// How much of the device is taken, in bytes; see [`SimOptions::capacity_bytes`].
     #[must_use]
     pub fn used_bytes(&self) -> u64 {

@@ -210,6 +210,7 @@ fn names_survive_a_power_cut_only_after_their_directory_was_synced() {
             disk.open(Path::new("/other/x"), OpenHow::CreateNew).await.unwrap();
             disk.sync_dir(Path::new("/other")).await.unwrap();
         });
+        assert_eq!((simulation.names(Path::new("/d")).len(), simulation.durable_names(Path::new("/d")).len()), (2, 1));
         simulation.crash_power();
         with_disk(&simulation, async |disk| {
             let names = async |path: &str| disk.list_dir(Path::new(path)).await.map(|entries| entries.len());

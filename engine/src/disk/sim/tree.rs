@@ -96,6 +96,11 @@ impl Tree {
         Ok(dir.current.iter().map(entry).collect())
     }
 
+    pub(super) fn list_durable(&self, path: &Path) -> Result<Vec<String>, Errno> {
+        let dir = self.dirs.get(&self.lookup(path)?).ok_or(Errno::NOTDIR)?;
+        Ok(dir.durable.keys().cloned().collect())
+    }
+
     pub(super) fn create_file(&mut self, place: Place, node: u64) {
         self.change(vec![Edit { dir: place.dir, name: place.name, node: Some(node) }]);
     }
