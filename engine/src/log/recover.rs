@@ -220,6 +220,7 @@ async fn recover(
             unsynced_bytes_max,
             clean: start.clean,
             epochs: least_epoch..=meta.epochs.current().get(),
+            reigns: &meta.epochs,
             interval_bytes: config.index_interval_bytes,
             times: start
                 .checkpoint

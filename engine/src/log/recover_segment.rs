@@ -12,6 +12,7 @@ use super::scan::Scan;
 use super::watermarks::{End, Quarantine};
 use crate::checkpoint::SegmentTimes;
 use crate::disk::{Disk, DiskFile, FileInfo, OpenHow};
+use crate::epochs::EpochList;
 use crate::segment::damage::{BatchEnd, is_device_error};
 use crate::segment::file::{self, FileKind};
 use crate::segment::headers::{HeaderFault, HeaderWalk};
@@ -31,6 +32,8 @@ pub(super) struct SegmentRecovery<'a> {
     pub(super) clean: bool,
     /// From the last epoch of the segment before to today's.
     pub(super) epochs: RangeInclusive<i32>,
+    /// Which one reigned where.
+    pub(super) reigns: &'a EpochList,
     pub(super) interval_bytes: u64,
     pub(super) times: Option<SegmentTimes>,
 }
@@ -334,12 +337,23 @@ impl SegmentRecovery<'_> {
                 Ok(header) if header.base_offset != progress.end.offset => {
                     return Ok(Some(format!("offset {} where {} is next", header.base_offset, progress.end.offset)));
                 }
+                Ok(header) if self.is_stale(&header) => {
+                    return Ok(Some(format!("leader epoch {} reigned before, and not here", header.leader_epoch)));
+                }
                 Ok(header) => progress.pass(segment, &header, self),
                 Err(why) => return Ok(Some(why)),
             }
             self.spill(segment).await;
         }
         Ok(None)
+    }
+
+    /// Whether a sound batch is an earlier life's: what was cut off behind the end of the log, and is back because blocks were used again and
+    /// their new content never reached the device. Nothing that was acknowledged stands there under another epoch than the one that reigns.
+    /// Elsewhere than in the tail a wrong epoch is damage of this batch alone, which a fetch finds.
+    fn is_stale(&self, header: &BatchHeader) -> bool {
+        let is_in_tail = !self.clean && self.next_base.is_none() && header.base_offset >= self.recovery_point;
+        is_in_tail && self.reigns.at(header.base_offset).is_some_and(|reign| header.leader_epoch < reign.get())
     }
 
     /// Applies the rule of P and E to what lies behind the last good batch.
