@@ -34,21 +34,22 @@ impl LogEnds {
     }
 }
 
-/// Copies data directory, logs and history to a place that outlives this process.
+/// Copies data directory, logs and history to a place that outlives this process, all that can be read.
 ///
 /// # Errors
-/// When there is no space for them.
+/// When there is no space for them, or the disk below is gone.
 pub(super) fn keep(what: &[&Path], name: &str) -> io::Result<PathBuf> {
     let kept = std::env::temp_dir().join(name);
     fs::create_dir_all(&kept)?;
+    let mut failed = None;
     for path in what.iter().filter(|path| path.exists()) {
         // Sparse files stay sparse, and times and owners stay as they are.
         let copied = Command::new("cp").args(["-a", "--sparse=always"]).arg(path).arg(&kept).status()?;
         if !copied.success() {
-            return Err(io::Error::other(format!("cp of {}: {copied}", path.display())));
+            failed = Some(io::Error::other(format!("cp of {}: {copied}", path.display())));
         }
     }
-    Ok(kept)
+    failed.map_or(Ok(kept), Err)
 }
 
 #[cfg(test)]
