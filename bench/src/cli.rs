@@ -5,20 +5,44 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ringmill_batch::Codec;
 
+use crate::load::{Payload, Sizes};
 use crate::units::{parse_bytes, parse_count, parse_duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  ringmill-bench limits --dir /var/lib/ringmill              what disk, loopback and processor can do at all
+  ringmill-bench produce --fresh --runs 5 --limit .          as fast as answered, as a share of the disk's own rate
+  ringmill-bench produce --rate 50MB -n 100 --duration 30s   latency under a steady load, from an open-loop schedule
+  ringmill-bench replay /var/log/dpkg.log -z zstd            real lines, compressed
+  ringmill-bench consume --runs 5 --limit .                  as a share of a bare sendfile
+
+Sizes are decimal (1KB = 1000) or binary (1KiB = 1024). `ringmill-bench COMMAND --help` tells the rest.";
+
+const PRODUCE_EXAMPLES: &str = "\
+Examples:
+  ringmill-bench produce --connections 4 --bytes 2GB --fresh --runs 5 --limit . --pid $(pidof ringmill)
+  ringmill-bench produce -z zstd --payload hdfs -r line      each record one line as HDFS logs it
+  ringmill-bench produce -r log:500B --keys 10000            sizes with a long tail, and keys
+  ringmill-bench produce --rate 50MB --acks all --idempotent --duration 30s";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  ringmill-bench replay /var/log/dpkg.log --topic logs                every line once, as fast as answered
+  ringmill-bench replay access.log --loop --rate 20MB --duration 1m   by the clock, over and over
+  ringmill-bench replay access.log --loop --bytes 5GB -z lz4 --connections 4";
 
 /// Loads a broker that speaks the Kafka protocol, and measures what the machine itself can do.
 #[derive(Debug, Parser)]
-#[command(name = "ringmill-bench", version)]
+#[command(name = "ringmill-bench", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Prints JSON instead of a table.
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
+    /// Writes the report as JSON to a file and prints the table, too; alone or with - it prints JSON instead of the table.
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +51,8 @@ pub(crate) enum Command {
     Limits(LimitsOptions),
     /// Sends record batches as fast as the broker answers, or at a given rate.
     Produce(ProduceOptions),
+    /// Sends the lines of a real log file as records, once or in a loop.
+    Replay(ReplayOptions),
     /// Fetches what is there, from the start to the end.
     Consume(ConsumeOptions),
 }
@@ -84,9 +110,33 @@ pub(crate) struct LoadOptions {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = PRODUCE_EXAMPLES)]
 pub(crate) struct ProduceOptions {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) send: SendOptions,
+    #[command(flatten)]
+    pub(crate) records: RecordOptions,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub(crate) struct ReplayOptions {
+    /// A text file; each of its lines becomes a record. It is held in memory, at most its first GiB.
+    pub(crate) file: PathBuf,
+    /// Begins anew at the file's end, until --duration or --bytes is full [default: every line once].
+    #[arg(long = "loop")]
+    pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) send: SendOptions,
+}
+
+/// How records travel, whatever they are.
+#[derive(Args, Debug)]
+pub(crate) struct SendOptions {
     /// Partitions of a new topic [default: one per connection].
     #[arg(short, long)]
     pub(crate) partitions: Option<u32>,
@@ -99,23 +149,17 @@ pub(crate) struct ProduceOptions {
     /// Deletes the topic before each run, so that every run begins with an empty log.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// Bytes of each record's value.
-    #[arg(short, long, default_value = "1KB", value_parser = parse_bytes)]
-    pub(crate) record_bytes: u64,
     /// Records in each batch, and one batch in each request.
     #[arg(short = 'n', long, default_value = "1000", value_parser = parse_count)]
     pub(crate) batch_records: u64,
     /// Bytes of values in each batch, instead of a number of records.
     #[arg(long, conflicts_with = "batch_records", value_parser = parse_bytes)]
     pub(crate) batch_bytes: Option<u64>,
-    /// What the values hold [default: text with a codec, random without].
-    #[arg(long)]
-    pub(crate) payload: Option<Payload>,
-    /// Compression: none, gzip, snappy, lz4 or zstd. Done once, before the clock starts.
+    /// Compression: none, gzip, snappy, lz4 or zstd. Done before the clock starts.
     #[arg(short = 'z', long, default_value_t = Codec::None)]
     pub(crate) codec: Codec,
-    /// When the broker answers: 0 never, 1 and -1 by its own rule.
-    #[arg(short, long, default_value_t = -1, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1..=1))]
+    /// When the broker answers: 0 never, 1 and -1 (all) by its own rule.
+    #[arg(short, long, default_value = "-1", allow_negative_numbers = true, value_parser = parse_acks)]
     pub(crate) acks: i16,
     /// Requests under way on each connection.
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -123,9 +167,32 @@ pub(crate) struct ProduceOptions {
     /// Asks for a producer id and numbers the batches.
     #[arg(long)]
     pub(crate) idempotent: bool,
-    /// Value bytes per second over all connections, sent by the clock whether answers come or not.
+    /// Value bytes per second over all connections, sent by the clock whether answers come or not; latency then counts from
+    /// when a request should have left [default: the next request leaves when there is room for it].
     #[arg(long, value_parser = parse_bytes)]
     pub(crate) rate: Option<u64>,
+}
+
+/// What generated records are like.
+#[derive(Args, Debug)]
+pub(crate) struct RecordOptions {
+    /// Bytes of each record's value: a size, a range such as 100B..4KB (uniform), log:1KB or log:1KB:1.5 (log-normal by its
+    /// median and sigma, with a long tail as real logs have), or line (each value is one log line, as long as it is).
+    #[arg(short, long, default_value = "1KB")]
+    pub(crate) record_bytes: Sizes,
+    /// What the values hold [default: text with a codec, random without].
+    #[arg(long)]
+    pub(crate) payload: Option<Payload>,
+    /// Gives each record one of so many keys [default: none]. Partitions take turns all the same.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keys: Option<u32>,
+    /// What the generated values and keys depend on: the same seed makes the same records.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Different batches that each connection makes before the clock starts and then sends in turn [default: 1 of random bytes,
+    /// up to 4 of text].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) distinct: Option<u32>,
 }
 
 #[derive(Args, Debug)]
@@ -143,16 +210,17 @@ pub(crate) struct ConsumeOptions {
     pub(crate) check_crc: bool,
 }
 
-/// What record values are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Payload {
-    /// Lines as a web server logs them; they compress like logs do.
-    Text,
-    /// Bytes that nothing compresses.
-    Random,
-}
-
 fn parse_setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Kafka's names for the numbers: `all` is -1.
+fn parse_acks(text: &str) -> Result<i16, String> {
+    match text {
+        "all" | "-1" => Ok(-1),
+        "0" => Ok(0),
+        "1" => Ok(1),
+        _ => Err("acks are 0, 1 or all (-1)".to_owned()),
+    }
 }

@@ -197,6 +197,49 @@ fn idempotent_batches_are_numbered_without_gaps() {
 }
 
 #[test]
+fn generated_lines_of_every_codec_are_taken_with_keys_and_sizes_of_all_kinds() {
+    let broker = FakeBroker::start();
+    for (codec, sizes) in
+        [("none", "line"), ("gzip", "50..500"), ("snappy", "log:200"), ("lz4", "100"), ("zstd", "line")]
+    {
+        let arguments = ["produce", "--bytes", "50KB", "-n", "20", "-z", codec, "-r", sizes, "--keys", "5"];
+        assert!(broker.metric(&[&arguments[..], &["--payload", "text"]].concat(), "records_total") >= 20.0);
+    }
+}
+
+#[test]
+fn a_files_lines_come_once_or_until_enough_is_sent() {
+    let broker = FakeBroker::start();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for line in 0..95 {
+        writeln!(file, "line {line} of a file").unwrap();
+    }
+    let path = file.path().to_str().unwrap();
+    let arguments = ["replay", path, "-n", "10", "-z", "zstd", "--connections", "3", "--acks", "all"];
+    assert!((broker.metric(&arguments, "records_total") - 95.0).abs() < 0.5);
+    assert_eq!(broker.log.lock().unwrap().next_offset, 95);
+    let again = [&arguments[..], &["--loop", "--bytes", "10KB"]].concat();
+    assert!(broker.metric(&again, "records_total") > 500.0);
+    let (succeeded, error) = broker.bench(&["replay", path, "-n", "50", "--connections", "3"]);
+    assert!(!succeeded && error.contains("too few for 3 connections"), "{error}");
+}
+
+#[test]
+fn a_report_goes_to_a_file_beside_the_table() {
+    let broker = FakeBroker::start();
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("report.json");
+    let address = format!("127.0.0.1:{}", broker.port);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmill-bench"));
+    command.args(["produce", "--bytes", "50KB", "-n", "10", "--broker", &address, "--json"]).arg(&json);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("records total"), "{output:?}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["command"], "produce");
+}
+
+#[test]
 fn an_open_loop_keeps_its_rate_and_says_how_late_it_was() {
     let broker = FakeBroker::start();
     let arguments =

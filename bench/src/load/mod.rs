@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
+use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions, ReplayOptions, SendOptions};
 use crate::limits;
 use crate::process_usage::ServerProcess;
 use crate::report::{self, Case, Metric, Report, Run, Unit, cpu_per_gb, rate};
@@ -15,52 +15,87 @@ use crate::sockets;
 
 mod batch;
 mod consume;
+mod generated;
 mod incoming;
 mod produce;
+mod records;
 mod schedule;
 mod session;
 mod topic;
 
+use batch::Stock;
+use generated::Generated;
+pub(crate) use records::{Payload, Sizes};
 use session::{Ending, Measured, Session, Tally};
 use topic::{Share, TopicClient};
 
 /// Runs when neither a duration nor a number of bytes was asked for.
 const PRODUCE_DURATION_DEFAULT: Duration = Duration::from_secs(5);
 
-/// Sends batches to the topic, which is created where it is missing.
+/// Sends generated records to the topic, which is created where it is missing.
 ///
 /// # Errors
 /// What the broker refused, or what does not fit together in the options.
 pub(crate) fn produce(options: &ProduceOptions) -> Result<Report, String> {
+    let generated = Generated::new(&options.records, &options.send, options.load.connections)?;
+    let ending =
+        Ending { duration: options.load.duration.or(produce_default(&options.load)), bytes: options.load.bytes };
+    let stocks = || Ok((0..options.load.connections).map(|connection| generated.stock(connection)).collect());
+    send("produce", &options.load, &options.send, ending, &generated.to_string(), stocks)
+}
+
+/// Sends a file's lines as records.
+///
+/// # Errors
+/// What the broker refused, a file that cannot be read, or what does not fit together in the options.
+pub(crate) fn replay(options: &ReplayOptions) -> Result<Report, String> {
     let load = &options.load;
-    let plan = produce::Plan::new(options)?;
+    let (size, codec) = (generated::batch_size(&options.send)?, options.send.codec);
+    let again = options.again;
+    let default = if again { produce_default(load) } else { None };
+    let ending = Ending { duration: load.duration.or(default), bytes: load.bytes };
+    if !again && !load.warm_up.is_zero() {
+        return Err("--warm-up needs --loop: sending once has no time to warm up".to_owned());
+    }
+    let name = format!("the lines of {}, {}", options.file.display(), if again { "in a loop" } else { "once" });
+    let stocks = || Stock::from_lines(&options.file, load.connections, size, codec, again);
+    send("replay", load, &options.send, ending, &name, stocks)
+}
+
+/// Sends what `stocks` makes before each run, a stock per connection.
+fn send(
+    command: &'static str,
+    load: &LoadOptions,
+    send: &SendOptions,
+    ending: Ending,
+    records: &str,
+    stocks: impl Fn() -> Result<Vec<Stock>, String>,
+) -> Result<Report, String> {
+    let plan = produce::Plan::new(load, send)?;
     let client = TopicClient::connect(&load.broker)?;
     let mut runs = Vec::new();
-    let mut partition_count = 0;
+    let mut conditions = Vec::new();
     for _ in 0..load.runs {
-        let partitions = client.prepare(options)?;
-        partition_count = partitions.len();
+        let partitions = client.prepare(load, send)?;
         let shares = topic::share_out(&partitions, load.connections)?;
+        let stocks = stocks()?;
+        conditions = self::conditions(load, partitions.len());
+        conditions.push(("records", records.to_owned()));
+        conditions.push(("batches", batch::describe(&stocks, send.codec)));
         let mut workers = Vec::new();
-        for (index, share) in (0..).zip(shares) {
-            let producer = if options.idempotent { Some(client.producer_id()?) } else { None };
-            workers.push(produce::Worker::new(&plan, &share, index, producer)?);
+        for (index, (share, stock)) in (0..).zip(shares.into_iter().zip(stocks)) {
+            let producer = if send.idempotent { Some(client.producer_id()?) } else { None };
+            workers.push(produce::Worker::new(&plan, &share, index, stock, producer)?);
         }
-        let ending = Ending { duration: load.duration.or(produce_default(load)), bytes: load.bytes };
         let limit = load.limit.as_deref().map(limits::direct_write).transpose()?;
         let session = Session::new(load.warm_up, ending, server(load));
         let measured = session
-            .run("produce", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
+            .run(command, workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
         runs.push(metrics(&measured, limit));
     }
-    let mut conditions = conditions(load, partition_count);
     conditions.extend(plan.conditions());
-    Ok(Report {
-        command: "produce",
-        conditions,
-        cases: vec![Case { name: "produce".to_owned(), runs }],
-        warnings: Vec::new(),
-    })
+    let case = Case { name: command.to_owned(), runs };
+    Ok(Report { command, conditions, cases: vec![case], warnings: Vec::new() })
 }
 
 /// Fetches the topic's records: once from start to end, or again and again until a duration or a number of bytes is full.

@@ -1,49 +1,46 @@
-//! A connection that produces: sends its batch again and again, with a number of requests under way.
+//! A connection that produces: sends the batches of its stock in turn, with a number of requests under way.
 //!
-//! Frames are built before the clock starts; what changes from one request to the next is the correlation id and, for an
-//! idempotent producer, the sequence number with the checksum over it.
+//! Frames are built before the clock starts; what changes from one request to the next is the correlation id, the lengths and,
+//! for an idempotent producer, the sequence number with the checksum over it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use ringmill_batch::{BatchHeader, Codec, crc32c, sequence_after};
+use bytes::Bytes;
+use ringmill_batch::sequence_after;
 use ringmill_net::Piece;
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use ringmill_net::wire::{Message, Reader, Records, encode_request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::{Payload, ProduceOptions};
+use crate::cli::{LoadOptions, SendOptions};
 
+use super::batch::Stock;
 use super::incoming::Incoming;
 use super::schedule::Schedule;
 use super::session::{Phase, Session, Tally};
 use super::topic::{ProducerId, Share, error_name};
-use super::{batch, connect, topic};
+use super::{connect, topic};
 
 /// What librdkafka 2.0 speaks, so that every broker in use knows it; topics still go by name.
 const PRODUCE_VERSION: i16 = 7;
 /// Where a frame carries its correlation id: behind length, key and version.
 const CORRELATION_ID_AT: usize = 8;
-/// A batch's checksum covers everything from its attributes on.
-const CRC_COVERS_FROM: usize = 21;
+/// In front of a frame, and in front of a batch.
+const LENGTH_BYTES: usize = 4;
 /// How long the broker may take, and a little longer until it is given up.
 const REQUEST_TIMEOUT_MS: i32 = 30_000;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 /// The answer to one batch takes some hundred bytes; this one would not be Kafka's.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// What all connections of a load send.
+/// How all connections of a load send.
 #[derive(Debug)]
 pub(super) struct Plan {
     topic: String,
     connections: u32,
-    value_bytes: usize,
-    records: u64,
-    payload: Payload,
-    codec: Codec,
     acks: i16,
     in_flight_max: usize,
     rate_bytes_per_s: Option<u64>,
@@ -61,8 +58,7 @@ pub(super) struct Worker<'a> {
     incoming: Incoming,
     /// The last answer's frame, without its length.
     answer: Vec<u8>,
-    batch: BytesMut,
-    header: BatchHeader,
+    stock: Stock,
     producer: Option<ProducerId>,
     /// One for each partition of the connection's share, served in turn.
     lanes: Vec<Lane>,
@@ -85,6 +81,8 @@ struct InFlight {
     correlation_id: i32,
     /// When it should have left.
     due: Instant,
+    records: u64,
+    value_bytes: u64,
 }
 
 /// What a worker does next.
@@ -95,46 +93,30 @@ enum Step {
 }
 
 impl Plan {
-    pub(super) fn new(options: &ProduceOptions) -> Result<Plan, String> {
-        let value_bytes = options.record_bytes;
-        if !(1..=64_000_000).contains(&value_bytes) {
-            return Err("--record-bytes must lie between 1 and 64 MB".to_owned());
+    pub(super) fn new(load: &LoadOptions, send: &SendOptions) -> Result<Plan, String> {
+        if send.idempotent && send.acks != -1 {
+            return Err("an idempotent producer waits for all replicas: --idempotent needs --acks all".to_owned());
         }
-        let records = options.batch_bytes.map_or(options.batch_records, |bytes| (bytes / value_bytes).max(1));
-        if records == 0 || records.saturating_mul(value_bytes) > 1 << 30 {
-            return Err("a batch holds at least one record and at most 1 GiB".to_owned());
-        }
-        if options.idempotent && options.acks != -1 {
-            return Err("an idempotent producer waits for all replicas: --idempotent needs --acks -1".to_owned());
-        }
-        if options.rate == Some(0) {
+        if send.rate == Some(0) {
             return Err("--rate must be above zero".to_owned());
         }
-        let default_payload = if options.codec == Codec::None { Payload::Random } else { Payload::Text };
         Ok(Plan {
-            topic: options.load.topic.clone(),
-            connections: options.load.connections,
-            value_bytes: usize::try_from(value_bytes).map_err(|error| error.to_string())?,
-            records,
-            payload: options.payload.unwrap_or(default_payload),
-            codec: options.codec,
-            acks: options.acks,
-            in_flight_max: options.in_flight as usize,
-            rate_bytes_per_s: options.rate,
-            idempotent: options.idempotent,
-            settings: topic::settings(options).iter().map(|(name, value)| format!("{name}={value} ")).collect(),
+            topic: load.topic.clone(),
+            connections: load.connections,
+            acks: send.acks,
+            in_flight_max: send.in_flight as usize,
+            rate_bytes_per_s: send.rate,
+            idempotent: send.idempotent,
+            settings: topic::settings(send).iter().map(|(name, value)| format!("{name}={value} ")).collect(),
         })
     }
 
     /// For the report.
     pub(super) fn conditions(&self) -> Vec<(&'static str, String)> {
-        let payload = format!("{:?}", self.payload).to_lowercase();
-        let values = format!("{} records of {} bytes of {payload}", self.records, self.value_bytes);
         let rate = self
             .rate_bytes_per_s
             .map_or_else(|| "as fast as answered".to_owned(), |rate| format!("{rate} B/s by the clock"));
         let mut conditions = vec![
-            ("batch", format!("{values}, codec {}, {} bytes as sent", self.codec, self.build_batch(0).len())),
             ("acks", if self.idempotent { "-1, idempotent".to_owned() } else { self.acks.to_string() }),
             ("in_flight", self.in_flight_max.to_string()),
             ("pace", rate),
@@ -144,14 +126,6 @@ impl Plan {
         }
         conditions
     }
-
-    fn build_batch(&self, seed: u32) -> BytesMut {
-        batch::build(self.records, self.value_bytes, self.payload, self.codec, seed)
-    }
-
-    fn value_bytes_per_batch(&self) -> u64 {
-        self.records * self.value_bytes as u64
-    }
 }
 
 impl<'a> Worker<'a> {
@@ -159,22 +133,20 @@ impl<'a> Worker<'a> {
         plan: &'a Plan,
         share: &Share,
         index: u32,
+        stock: Stock,
         producer: Option<ProducerId>,
     ) -> Result<Worker<'a>, String> {
         let stream = connect(share)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|error| error.to_string())?;
         let receiving = stream.try_clone().map_err(|error| error.to_string())?;
-        let batch = plan.build_batch(index);
-        let header = BatchHeader::parse(&batch).expect("the builder makes whole batches");
-        let lanes = share.partitions.iter().map(|partition| Lane::new(plan, partition.index, &batch)).collect();
+        let lanes = share.partitions.iter().map(|partition| Lane::new(plan, partition.index)).collect();
         Ok(Worker {
             plan,
             index,
             stream,
             incoming: Incoming::new(receiving),
             answer: Vec::new(),
-            batch,
-            header,
+            stock,
             producer,
             lanes,
             next_lane: 0,
@@ -193,11 +165,11 @@ impl<'a> Worker<'a> {
         rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)).map_err(|error| error.to_string())?;
         let plan = self.plan;
         let mut schedule = plan.rate_bytes_per_s.map(|rate| {
-            Schedule::new(Instant::now(), rate, plan.value_bytes_per_batch(), plan.connections, self.index)
+            Schedule::new(Instant::now(), rate, self.stock.mean_value_bytes(), plan.connections, self.index)
         });
         let mut tally = Tally::new();
         loop {
-            let stopped = session.phase() == Phase::Stopped;
+            let stopped = session.phase() == Phase::Stopped || self.stock.is_exhausted();
             if stopped && self.in_flight.is_empty() {
                 return Ok(tally);
             }
@@ -207,9 +179,11 @@ impl<'a> Worker<'a> {
                         schedule.advance();
                         record_lateness(session, &mut tally, due);
                     }
-                    self.send(due).map_err(lost)?;
+                    let request = self.send(due).map_err(lost)?;
                     if plan.acks == 0 {
-                        session.count(&mut tally, plan.records, plan.value_bytes_per_batch());
+                        session.count(&mut tally, request.records, request.value_bytes);
+                    } else {
+                        self.in_flight.push_back(request);
                     }
                 }
                 Step::AwaitAnswer => self.take_answer(session, &mut tally).map_err(lost)??,
@@ -234,21 +208,22 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn send(&mut self, due: Instant) -> io::Result<()> {
+    fn send(&mut self, due: Instant) -> io::Result<InFlight> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = correlation_id.wrapping_add(1);
         let lane = &mut self.lanes[self.next_lane];
+        let batch = self.stock.current();
         if let Some(producer) = self.producer {
-            number(&mut self.batch, &mut self.header, producer, lane.sequence);
-            lane.sequence = sequence_after(lane.sequence, self.header.record_count);
+            batch.number(producer, lane.sequence);
+            batch.seal();
+            lane.sequence = sequence_after(lane.sequence, batch.records());
         }
-        lane.before_batch[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&correlation_id.to_be_bytes());
-        send_all(&mut self.stream, &mut [&lane.before_batch[..], &self.batch, &lane.behind_batch].map(IoSlice::new))?;
+        lane.address(correlation_id, batch.bytes.len());
+        send_all(&mut self.stream, &mut [&lane.before_batch[..], &batch.bytes, &lane.behind_batch].map(IoSlice::new))?;
+        let (records, value_bytes) = (u64::try_from(batch.records()).unwrap_or(0), batch.value_bytes);
         self.next_lane = (self.next_lane + 1) % self.lanes.len();
-        if self.plan.acks != 0 {
-            self.in_flight.push_back(InFlight { correlation_id, due });
-        }
-        Ok(())
+        self.stock.advance();
+        Ok(InFlight { correlation_id, due, records, value_bytes })
     }
 
     /// Waits for the oldest request's answer. The inner error is what the broker refused.
@@ -265,14 +240,16 @@ impl<'a> Worker<'a> {
         }
         let checked = check_answer(&self.answer, request.correlation_id);
         if checked.is_ok() {
-            session.count(tally, self.plan.records, self.plan.value_bytes_per_batch());
+            session.count(tally, request.records, request.value_bytes);
         }
         Ok(checked)
     }
 }
 
 impl Lane {
-    fn new(plan: &Plan, partition: i32, batch: &BytesMut) -> Lane {
+    fn new(plan: &Plan, partition: i32) -> Lane {
+        // Any bytes will do in the batch's place, and their length is written for each request.
+        let place = Bytes::from_static(b"batch");
         let request = ProduceRequest {
             transactional_id: None,
             acks: plan.acks,
@@ -281,13 +258,12 @@ impl Lane {
                 name: &plan.topic,
                 partition_data: vec![PartitionProduceData {
                     index: partition,
-                    records: Some(Records::of_length(batch.len())),
+                    records: Some(Records::of_length(place.len())),
                 }],
                 ..Default::default()
             }],
         };
-        let records = vec![Piece::Bytes(batch.clone().freeze())];
-        let pieces = encode_request(&request, PRODUCE_VERSION, 0, Some("ringmill-bench"), records);
+        let pieces = encode_request(&request, PRODUCE_VERSION, 0, Some("ringmill-bench"), vec![Piece::Bytes(place)]);
         let mut bytes = pieces.into_iter().map(|piece| match piece {
             Piece::Bytes(bytes) => bytes,
             Piece::File { .. } => unreachable!("this request holds no file"),
@@ -295,20 +271,23 @@ impl Lane {
         let before_batch = bytes.next().unwrap_or_default().to_vec();
         Lane { before_batch, behind_batch: bytes.nth(1).unwrap_or_default(), sequence: 0 }
     }
+
+    /// Writes what differs from request to request: the frame's length, the correlation id and the batch's length.
+    fn address(&mut self, correlation_id: i32, batch_bytes: usize) {
+        let before = &mut self.before_batch;
+        let frame_bytes = before.len() - LENGTH_BYTES + batch_bytes + self.behind_batch.len();
+        let length = |bytes: usize| i32::try_from(bytes).expect("batches are far below 2 GiB").to_be_bytes();
+        before[..LENGTH_BYTES].copy_from_slice(&length(frame_bytes));
+        before[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&correlation_id.to_be_bytes());
+        let records_length_at = before.len() - LENGTH_BYTES;
+        before[records_length_at..].copy_from_slice(&length(batch_bytes));
+    }
 }
 
 fn record_lateness(session: &Session, tally: &mut Tally, due: Instant) {
     if session.phase() == Phase::Measuring {
         tally.lateness.record(due.elapsed());
     }
-}
-
-/// Writes the producer's identity and the sequence number into the batch, and its checksum anew.
-fn number(batch: &mut BytesMut, header: &mut BatchHeader, producer: ProducerId, sequence: i32) {
-    (header.producer_id, header.producer_epoch, header.base_sequence) = (producer.id, producer.epoch, sequence);
-    header.write(batch);
-    header.crc = crc32c(&batch[CRC_COVERS_FROM..]);
-    header.write(batch);
 }
 
 fn send_all(stream: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
@@ -348,21 +327,5 @@ fn check_answer(frame: &[u8], correlation_id: i32) -> Result<(), String> {
         Some(partition) => {
             Err(format!("partition {} refused a batch: {}", partition.index, error_name(partition.error_code)))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ringmill_batch::check_produced;
-
-    use super::*;
-
-    #[test]
-    fn a_numbered_batch_is_still_whole() {
-        let mut batch = batch::build(10, 100, Payload::Random, Codec::None, 0);
-        let mut header = BatchHeader::parse(&batch).unwrap();
-        number(&mut batch, &mut header, ProducerId { id: 7, epoch: 1 }, 40);
-        let checked = check_produced(&batch).unwrap();
-        assert_eq!((checked.producer_id, checked.producer_epoch, checked.base_sequence), (7, 1, 40));
     }
 }

@@ -60,6 +60,14 @@ pub(super) struct ServerUsage {
     pub(super) anonymous_bytes_max: u64,
 }
 
+/// The moment from which all counts.
+#[derive(Debug)]
+struct Opened {
+    at: Instant,
+    client_cpu: Duration,
+    server_cpu: Option<Duration>,
+}
+
 /// What the workers of one run share.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -139,9 +147,11 @@ impl Session {
         W: FnOnce(&Session) -> Result<Tally, String> + Send,
     {
         self.active_workers.store(workers.len(), Ordering::Release);
+        // Before the first request: a short load may be over by the time that this thread runs again.
+        let opened = if self.warm_up.is_zero() { Some(self.open_clock()?) } else { None };
         thread::scope(|scope| {
             let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| self.work(worker))).collect();
-            let watched = self.watch(title);
+            let watched = self.watch(title, opened);
             // Also where the broker's usage could not be read: the workers must not run on.
             self.end();
             let mut tally = Tally::new();
@@ -165,11 +175,9 @@ impl Session {
         tally
     }
 
-    /// Opens and closes the clock, looking after progress and the broker's memory meanwhile.
-    fn watch(&self, title: &str) -> Result<(Duration, Duration, Option<ServerUsage>), String> {
-        self.sleep_through(Instant::now() + self.warm_up, |_| Ok(()))?;
-        let server_cpu_before = self.server.map(ServerProcess::cpu).transpose().map_err(|error| error.to_string())?;
-        let (client_cpu_before, started) = (own_cpu(), Instant::now());
+    /// What was used until now, from which the run's own usage counts.
+    fn open_clock(&self) -> Result<Opened, String> {
+        let server_cpu = self.server.map(ServerProcess::cpu).transpose().map_err(|error| error.to_string())?;
         // A worker may have failed meanwhile, which must not be overwritten.
         let _ = self.phase.compare_exchange(
             Phase::WarmUp as u8,
@@ -177,7 +185,18 @@ impl Session {
             Ordering::AcqRel,
             Ordering::Acquire,
         );
+        Ok(Opened { at: Instant::now(), client_cpu: own_cpu(), server_cpu })
+    }
 
+    /// Opens the clock after the warm-up and closes it, looking after progress and the broker's memory meanwhile.
+    fn watch(&self, title: &str, opened: Option<Opened>) -> Result<(Duration, Duration, Option<ServerUsage>), String> {
+        let Opened { at: started, client_cpu: client_cpu_before, server_cpu: server_cpu_before } = match opened {
+            Some(opened) => opened,
+            None => {
+                self.sleep_through(Instant::now() + self.warm_up, |_| Ok(()))?;
+                self.open_clock()?
+            }
+        };
         let bar = self.progress_bar(title);
         let mut anonymous_bytes_max = 0;
         let deadline = started + self.ending.duration.unwrap_or(RUN_TIME_MAX);
@@ -190,7 +209,7 @@ impl Session {
             Ok(())
         })?;
         self.phase.store(Phase::Stopped as u8, Ordering::Release);
-        let elapsed = *self.ended.get_or_init(Instant::now) - started;
+        let elapsed = self.ended.get_or_init(Instant::now).saturating_duration_since(started);
         let client_cpu = own_cpu().saturating_sub(client_cpu_before);
         bar.finish_and_clear();
         let server_cpu = self.server.map(ServerProcess::cpu).transpose().map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@ use ringmill_net::wire::messages::list_offsets::{EARLIEST_TIMESTAMP, LATEST_TIME
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::ProduceOptions;
+use crate::cli::{LoadOptions, SendOptions};
 
 /// A deleted topic may take a moment to be gone, a created one to have leaders.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,19 +52,19 @@ impl TopicClient {
     }
 
     /// The topic as the options want it: deleted first if it is to be fresh, created if it is missing.
-    pub(super) fn prepare(&self, options: &ProduceOptions) -> Result<Vec<Partition>, String> {
-        let name = &options.load.topic;
+    pub(super) fn prepare(&self, load: &LoadOptions, send: &SendOptions) -> Result<Vec<Partition>, String> {
+        let name = &load.topic;
         let prepared = self.runtime.block_on(async {
-            if options.fresh {
+            if send.fresh {
                 self.delete(name).await?;
             } else if ignore(self.cluster.topic(name, false).await.map(drop), ErrorCode::UnknownTopicOrPartition)? {
                 return self.partitions(name).await;
             }
-            self.create(options).await?;
+            self.create(load, send).await?;
             self.partitions(name).await
         });
         let partitions = prepared.map_err(|error: ClientError| error.to_string())?;
-        match options.partitions {
+        match send.partitions {
             Some(asked) if asked as usize != partitions.len() => {
                 Err(format!("the topic has {} partitions, not {asked}: use --fresh or another topic", partitions.len()))
             }
@@ -98,12 +98,12 @@ impl TopicClient {
         ignore(self.cluster.any().await?.delete_topic(name).await, ErrorCode::UnknownTopicOrPartition).map(drop)
     }
 
-    async fn create(&self, options: &ProduceOptions) -> Result<(), ClientError> {
+    async fn create(&self, load: &LoadOptions, send: &SendOptions) -> Result<(), ClientError> {
         let broker = self.cluster.any().await?;
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         // A topic that exists although it was deleted is still on its way out.
-        while !ignore(broker.create_topic(&new_topic(options)).await, ErrorCode::TopicAlreadyExists)? {
-            if !options.fresh || Instant::now() >= deadline {
+        while !ignore(broker.create_topic(&new_topic(load, send)).await, ErrorCode::TopicAlreadyExists)? {
+            if !send.fresh || Instant::now() >= deadline {
                 break;
             }
             tokio::time::sleep(SETTLE_INTERVAL).await;
@@ -141,21 +141,21 @@ impl TopicClient {
 }
 
 /// What a new topic is created with.
-pub(super) fn settings(options: &ProduceOptions) -> Vec<(String, String)> {
-    let mut settings = options.configs.clone();
-    if options.write_caching {
+pub(super) fn settings(send: &SendOptions) -> Vec<(String, String)> {
+    let mut settings = send.configs.clone();
+    if send.write_caching {
         settings.push(("write.caching".to_owned(), "true".to_owned()));
     }
     settings
 }
 
-fn new_topic(options: &ProduceOptions) -> NewTopic {
-    let partitions = options.partitions.unwrap_or(options.load.connections);
+fn new_topic(load: &LoadOptions, send: &SendOptions) -> NewTopic {
+    let partitions = send.partitions.unwrap_or(load.connections);
     NewTopic {
-        name: options.load.topic.clone(),
+        name: load.topic.clone(),
         partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         replication_factor: 1,
-        configs: settings(options),
+        configs: settings(send),
     }
 }
 
