@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ringmill_batch::Codec;
 
+use crate::compare::CompareOptions;
 use crate::load::{Payload, Sizes};
 use crate::units::{parse_bytes, parse_count, parse_duration};
 
@@ -18,6 +19,8 @@ Examples:
   ringmill-bench produce --rate 50MB -n 100 --duration 30s   latency under a steady load, from an open-loop schedule
   ringmill-bench replay /var/log/dpkg.log -z zstd            real lines, compressed
   ringmill-bench consume --runs 5 --limit .                  as a share of a bare sendfile
+  ringmill-bench sink --listen 127.0.0.1:9192                what a client can send at most, to a server that discards it
+  ringmill-bench compare --brokers a=HOST:PORT b=HOST:PORT   brokers side by side
 
 Sizes are decimal (1KB = 1000) or binary (1KiB = 1024). `ringmill-bench COMMAND --help` tells the rest.";
 
@@ -33,6 +36,13 @@ Examples:
   ringmill-bench replay /var/log/dpkg.log --topic logs                every line once, as fast as answered
   ringmill-bench replay access.log --loop --rate 20MB --duration 1m   by the clock, over and over
   ringmill-bench replay access.log --loop --bytes 5GB -z lz4 --connections 4";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  ringmill-bench compare --brokers ringmill=127.0.0.1:9092,pid=$(pidof ringmill) kafka=127.0.0.1:9192,pid=N
+  ringmill-bench compare --loads produce-1kb,consume --connections 4 --brokers \\
+      ours=127.0.0.1:9092 kafka=127.0.0.1:9192 kafka-synced=127.0.0.1:9192,flush.messages=1
+`scripts/peers/kafka.sh start` runs a Kafka to compare with, `scripts/compare` does all of it.";
 
 /// Loads a broker that speaks the Kafka protocol, and measures what the machine itself can do.
 #[derive(Debug, Parser)]
@@ -55,6 +65,24 @@ pub(crate) enum Command {
     Replay(ReplayOptions),
     /// Fetches what is there, from the start to the end.
     Consume(ConsumeOptions),
+    /// Takes what any producer sends and discards it, to find the client's own ceiling. Ends on a signal, with a report.
+    Sink(SinkOptions),
+    /// Loads several brokers in alternating runs, and shows how the first fares against each of the others.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareOptions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SinkOptions {
+    /// Where to listen; port 0 takes a free one. What it is stands on standard error.
+    #[arg(short, long, default_value = "127.0.0.1:9092")]
+    pub(crate) listen: String,
+    /// Partitions of every topic.
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) partitions: u32,
+    /// Ends after this time, such as 30s, instead of on a signal only.
+    #[arg(short, long, value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
 }
 
 #[derive(Args, Debug)]

@@ -8,12 +8,14 @@ use std::path::Path;
 use clap::Parser;
 
 mod cli;
+mod compare;
 mod latency;
 mod limits;
 mod load;
 mod process_usage;
 mod progress;
 mod report;
+mod sink;
 mod sockets;
 mod units;
 
@@ -30,6 +32,8 @@ fn main() -> std::process::ExitCode {
         Command::Produce(options) => load::produce(options),
         Command::Replay(options) => load::replay(options),
         Command::Consume(options) => load::consume(options),
+        Command::Sink(options) => sink::run(options),
+        Command::Compare(options) => compare::run(options),
     };
     match outcome.and_then(|report| deliver(&report, &cli)) {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -29,6 +29,8 @@ pub(crate) enum Unit {
     Records,
     /// Percent.
     Percent,
+    /// How many times as much.
+    Ratio,
 }
 
 impl Unit {
@@ -42,6 +44,7 @@ impl Unit {
             Unit::Bytes => units::decimal(value, "B"),
             Unit::Records => units::decimal(value, ""),
             Unit::Percent => format!("{} %", units::three_digits(value)),
+            Unit::Ratio => format!("{} ×", units::three_digits(value)),
         }
     }
 }
@@ -109,9 +112,9 @@ impl Report {
         let columns = self.columns();
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_header(std::iter::once(String::new()).chain(columns.iter().map(|key| heading(key))));
+        table.set_header(std::iter::once(String::new()).chain(columns.iter().cloned()));
         for case in &self.cases {
-            let cells = columns.iter().map(|key| case.summary(key).map_or_else(String::new, |summary| summary.show()));
+            let cells = columns.iter().map(|title| case.cell(title));
             table.add_row(std::iter::once(case.name.clone()).chain(cells));
         }
         for column in table.column_iter_mut().skip(1) {
@@ -136,15 +139,16 @@ impl Report {
         serde_json::to_string_pretty(&whole).expect("a tree of strings and finite numbers is JSON")
     }
 
-    /// Every metric's key, in the order of first appearance.
-    fn columns(&self) -> Vec<&'static str> {
-        let mut keys = Vec::new();
+    /// Every metric's heading, in the order of first appearance. A figure and its ratio share one.
+    fn columns(&self) -> Vec<String> {
+        let mut titles = Vec::new();
         for metric in self.cases.iter().flat_map(|case| case.runs.iter().flatten()) {
-            if !keys.contains(&metric.key) {
-                keys.push(metric.key);
+            let title = heading(metric.key);
+            if !titles.contains(&title) {
+                titles.push(title);
             }
         }
-        keys
+        titles
     }
 }
 
@@ -152,6 +156,12 @@ impl Case {
     /// The middle of what the runs measured, if they measured it.
     pub(crate) fn median(&self, key: &str) -> Option<f64> {
         self.summary(key).map(|summary| summary.median)
+    }
+
+    /// What stands below a heading.
+    fn cell(&self, title: &str) -> String {
+        let metric = self.runs.iter().flatten().find(|metric| heading(metric.key) == title);
+        metric.and_then(|metric| self.summary(metric.key)).map_or_else(String::new, |summary| summary.show())
     }
 
     fn summary(&self, key: &str) -> Option<Summary> {
@@ -214,7 +224,8 @@ fn median(values: &[f64]) -> f64 {
 
 /// A column's title: the key without its unit, which every cell shows.
 fn heading(key: &str) -> String {
-    const UNIT_ENDINGS: [&str; 7] = ["_bytes_per_s", "_per_s", "_s_per_gb", "_us", "_bytes", "_s", "_percent"];
+    const UNIT_ENDINGS: [&str; 8] =
+        ["_bytes_per_s", "_per_s", "_s_per_gb", "_us", "_bytes", "_s", "_percent", "_ratio"];
     let short = UNIT_ENDINGS.iter().find_map(|ending| key.strip_suffix(ending)).unwrap_or(key);
     short.replace('_', " ")
 }

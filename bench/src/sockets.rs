@@ -27,7 +27,8 @@ pub(crate) fn loopback_pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((sender, receiver))
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
+/// Gives an accepted socket what [`connect`] gives: cubic and no delay.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_tcp_congestion(stream, CONGESTION_CONTROL).map_err(|error| {
         io::Error::other(format!("this machine does not let a socket use {CONGESTION_CONTROL}: {error}"))

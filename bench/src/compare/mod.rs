@@ -1,0 +1,196 @@
+//! Brokers side by side: the same load on each in turn, again and again, and how the first fares against each of the others.
+//!
+//! Every load is a `produce` or a `consume` as one could type it, run through the same code, so that a single figure can be repeated by hand.
+//! The order of the brokers rotates from round to round, and a ratio is taken within a round: what the machine does to one it does to the
+//! other. It starts no broker; `scripts/peers/` has scripts for that.
+
+mod contender;
+mod options;
+mod ratios;
+mod topics;
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::load;
+use crate::report::{self, Case, Report, Run};
+use contender::Contender;
+use options::Load;
+use topics::Topics;
+
+pub(crate) use options::CompareOptions;
+
+/// Fewer runs than this say little about spread.
+const RUNS_WANTED: u32 = 5;
+
+/// One cell of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cell {
+    load: Load,
+    /// Which of the contenders.
+    contender: usize,
+}
+
+/// What has been measured so far.
+type Results = BTreeMap<Cell, Vec<Run>>;
+
+/// Loads all brokers in alternating runs.
+///
+/// # Errors
+/// The first load's that failed, with the broker's name.
+pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
+    let contenders = &options.brokers;
+    contender::check_names(contenders)?;
+    let mut durabilities = Vec::new();
+    let mut results = Results::new();
+    // The first rounds warm up what starts cold, a JVM above all, and do not count.
+    for round in 0..options.warm_up_runs + options.runs {
+        let counted = round >= options.warm_up_runs;
+        for load in unpaced(options) {
+            for contender in in_turn(contenders.len(), round) {
+                let run = one_load(options, load, contender, None)?;
+                if counted {
+                    results.entry(Cell { load, contender }).or_default().push(run);
+                }
+            }
+        }
+        if durabilities.is_empty() {
+            durabilities = contenders.iter().map(durability).collect::<Result<Vec<_>, _>>()?;
+        }
+    }
+    if options.loads.contains(&Load::Paced) {
+        let rate = options.rate.or_else(|| half_of_the_slowest(&results));
+        let rate = rate.ok_or("the paced load needs --rate where produce-1kb is not measured")?;
+        for round in 0..options.runs {
+            for contender in in_turn(contenders.len(), round) {
+                let run = one_load(options, Load::Paced, contender, Some(rate))?;
+                results.entry(Cell { load: Load::Paced, contender }).or_default().push(run);
+            }
+        }
+    }
+    if !options.keep_topics {
+        for contender in contenders {
+            Topics::connect(contender)?.delete()?;
+        }
+    }
+    Ok(Report {
+        command: "compare",
+        conditions: conditions(options, &durabilities),
+        cases: ratios::cases(contenders, &durabilities, &results),
+        warnings: warnings(options, &durabilities),
+    })
+}
+
+/// The loads at full speed, in their order. What is consumed has to be produced, even where that is not to be shown.
+fn unpaced(options: &CompareOptions) -> Vec<Load> {
+    let all = [Load::Produce1Kb, Load::Produce100B, Load::Consume];
+    let wanted = |load: &Load| {
+        let fills_the_topic = *load == Load::Produce1Kb && options.loads.contains(&Load::Consume);
+        options.loads.contains(load) || fills_the_topic
+    };
+    all.into_iter().filter(wanted).collect()
+}
+
+/// All contenders, beginning with another one each round.
+fn in_turn(count: usize, round: u32) -> impl Iterator<Item = usize> {
+    (0..count).map(move |place| (place + round as usize) % count)
+}
+
+/// Runs one load on one broker.
+fn one_load(options: &CompareOptions, load: Load, contender: usize, rate: Option<u64>) -> Result<Run, String> {
+    let contender = &options.brokers[contender];
+    let arguments = contender.arguments(options, load, rate);
+    let named = |error: String| format!("{}, {}: {error}", contender.name, load.title());
+    // It was built from names of options that this very program has.
+    let parsed = Cli::try_parse_from(&arguments).map_err(|error| named(error.to_string()))?;
+    let report = match &parsed.command {
+        Command::Produce(options) => load::produce(options),
+        Command::Consume(options) => load::consume(options),
+        _ => unreachable!("a comparison consists of produces and consumes"),
+    };
+    let run = report.map_err(named)?.cases.into_iter().next().and_then(|case| case.runs.into_iter().next());
+    let run = run.ok_or_else(|| named("nothing was measured".to_owned()))?;
+    eprintln!("{}: {}", contender.name, arguments[1..].join(" "));
+    Ok(run)
+}
+
+/// Half of the rate that the slowest broker reached with 1 KB: a load that all can bear.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate in bytes is positive and far below 2^53"
+)]
+fn half_of_the_slowest(results: &Results) -> Option<u64> {
+    let median = |(cell, runs): (&Cell, &Vec<Run>)| {
+        let case = Case { name: String::new(), runs: runs.clone() };
+        (cell.load == Load::Produce1Kb).then(|| case.median(ratios::RATE)).flatten()
+    };
+    let slowest = results.iter().filter_map(median).min_by(f64::total_cmp)?;
+    Some((slowest / 2.0) as u64)
+}
+
+fn durability(contender: &Contender) -> Result<String, String> {
+    match &contender.durability {
+        Some(said) => Ok(said.clone()),
+        None => Topics::connect(contender)?.durability(),
+    }
+}
+
+fn conditions(options: &CompareOptions, durabilities: &[String]) -> Vec<(&'static str, String)> {
+    let mut conditions = report::machine();
+    let brokers = options.brokers.iter().zip(durabilities).map(|(contender, durability)| {
+        let settings: String = contender.settings.iter().map(|(name, value)| format!(", {name}={value}")).collect();
+        format!("{} at {}, {durability}{settings}", contender.name, contender.address)
+    });
+    conditions.push(("brokers", brokers.collect::<Vec<_>>().join("; ")));
+    conditions.push(("connections", format!("{}, {} partitions", options.connections, options.partitions())));
+    conditions.push(("in_flight", options.in_flight.to_string()));
+    conditions.push(("batch", "1000 records, one batch a request, random bytes, acks -1".to_owned()));
+    conditions.push(("bytes_of_a_run", options.bytes.to_string()));
+    conditions.push(("runs", format!("{}, after {} that do not count", options.runs, options.warm_up_runs)));
+    conditions
+}
+
+fn warnings(options: &CompareOptions, durabilities: &[String]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if options.runs < RUNS_WANTED {
+        warnings.push(format!("{} runs say little about spread: --runs {RUNS_WANTED} or more", options.runs));
+    }
+    for (contender, durability) in options.brokers.iter().zip(durabilities).skip(1) {
+        if Some(durability) != durabilities.first() {
+            let (first, other) = (&options.brokers[0].name, &contender.name);
+            warnings
+                .push(format!("{first} and {other} promise different things: {} and {durability}", durabilities[0]));
+        }
+    }
+    if options.brokers.iter().any(|contender| contender.pid.is_none()) {
+        warnings.push("CPU and memory of a broker need its pid: NAME=ADDRESS,pid=N".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::{Metric, Unit};
+
+    use super::*;
+
+    #[test]
+    fn every_broker_is_first_in_its_turn() {
+        let order = |round| in_turn(3, round).collect::<Vec<_>>();
+        assert_eq!([order(0), order(1), order(2), order(3)], [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
+
+    #[test]
+    fn the_paced_load_is_one_that_the_slowest_can_bear() {
+        let run = |value| vec![Metric { key: ratios::RATE, unit: Unit::BytesPerSecond, value }];
+        let mut results = Results::new();
+        results.insert(Cell { load: Load::Produce1Kb, contender: 0 }, vec![run(900.0), run(100.0), run(800.0)]);
+        results.insert(Cell { load: Load::Produce1Kb, contender: 1 }, vec![run(300.0)]);
+        results.insert(Cell { load: Load::Produce100B, contender: 1 }, vec![run(20.0)]);
+        assert_eq!(half_of_the_slowest(&results), Some(150));
+        assert_eq!(half_of_the_slowest(&Results::new()), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! The rows of a comparison: each broker under each load, and below them the first broker against each of the others.
+//!
+//! A ratio is the first broker's figure divided by the other's in the same round. More is better for a rate, less for all else.
+
+use super::options::Load;
+use super::{Cell, Contender, Results};
+use crate::report::{Case, Metric, Run, Unit};
+
+pub(super) const RATE: &str = "rate_bytes_per_s";
+
+/// What stands in a broker's row, where it was measured.
+const SHOWN: [&str; 6] =
+    ["records_per_s", RATE, "p99_us", "server_cpu_s_per_gb", "server_memory_bytes", "client_cpu_s_per_gb"];
+
+/// What is divided, and the quotient's name, which shares its column.
+const DIVIDED: [(&str, &str); 4] = [
+    (RATE, "rate_ratio"),
+    ("p99_us", "p99_ratio"),
+    ("server_cpu_s_per_gb", "server_cpu_ratio"),
+    ("server_memory_bytes", "server_memory_ratio"),
+];
+
+/// All rows, load by load.
+pub(super) fn cases(contenders: &[Contender], durabilities: &[String], results: &Results) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for load in Load::ALL {
+        let runs_of = |contender: usize| results.get(&Cell { load, contender }).map_or(&[][..], Vec::as_slice);
+        if runs_of(0).is_empty() {
+            continue;
+        }
+        for (place, (contender, durability)) in contenders.iter().zip(durabilities).enumerate() {
+            let name = format!("{}: {}, {durability}", load.title(), contender.name);
+            cases.push(Case { name, runs: runs_of(place).iter().map(shown).collect() });
+        }
+        for (place, contender) in contenders.iter().enumerate().skip(1) {
+            let name = format!("  {} / {}", contenders[0].name, contender.name);
+            let pairs = runs_of(0).iter().zip(runs_of(place));
+            cases.push(Case { name, runs: pairs.map(|(first, other)| quotients(first, other)).collect() });
+        }
+    }
+    cases
+}
+
+fn shown(run: &Run) -> Run {
+    SHOWN.iter().filter_map(|key| metric(run, key)).copied().collect()
+}
+
+fn quotients(first: &Run, other: &Run) -> Run {
+    let quotient = |(key, ratio): &(&str, &'static str)| {
+        let (first, other) = (metric(first, key)?, metric(other, key)?);
+        // CPU time comes in steps of 10 ms: a short run may have taken none.
+        (other.value > 0.0).then(|| Metric { key: ratio, unit: Unit::Ratio, value: first.value / other.value })
+    };
+    DIVIDED.iter().filter_map(quotient).collect()
+}
+
+fn metric<'a>(run: &'a Run, key: &str) -> Option<&'a Metric> {
+    run.iter().find(|metric| metric.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contender;
+    use super::*;
+
+    fn run(rate: f64, cpu: Option<f64>) -> Run {
+        let cpu = cpu.map(|value| Metric { key: "server_cpu_s_per_gb", unit: Unit::SecondsPerGb, value });
+        std::iter::once(Metric { key: RATE, unit: Unit::BytesPerSecond, value: rate }).chain(cpu).collect()
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_a_round() {
+        let contenders = ["mill=h:1", "kafka=h:2"].map(|text| contender::parse(text).unwrap());
+        let durabilities = ["synced".to_owned(), "unsynced".to_owned()];
+        let mut results = Results::new();
+        let cell = |contender| Cell { load: Load::Consume, contender };
+        // The machine halves its speed in the second round; the ratio stays.
+        results.insert(cell(0), vec![run(800.0, Some(1.0)), run(400.0, None), run(900.0, Some(0.0))]);
+        results.insert(cell(1), vec![run(200.0, Some(4.0)), run(100.0, Some(4.0)), run(300.0, Some(0.0))]);
+        let cases = cases(&contenders, &durabilities, &results);
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names, ["consume 1 KB: mill, synced", "consume 1 KB: kafka, unsynced", "  mill / kafka"]);
+        assert_eq!(cases[2].median("rate_ratio"), Some(4.0));
+        assert_eq!(cases[2].median("server_cpu_ratio"), Some(0.25), "a run without CPU time has no ratio");
+        assert_eq!(cases[2].median("p99_ratio"), None);
+    }
+}
