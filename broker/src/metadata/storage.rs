@@ -27,6 +27,8 @@ pub(super) type OpenStorage = Box<dyn FnMut() -> io::Result<Box<dyn StorageBacke
 pub(super) struct StorageFaults {
     /// A sync failed: what was durable before it is no longer known. Never taken back.
     pub(super) sync_failed: AtomicBool,
+    /// A sync succeeded since this was last taken back.
+    pub(super) has_synced: AtomicBool,
     /// There was no space for a write.
     pub(super) found_full: AtomicBool,
 }
@@ -163,7 +165,10 @@ impl StorageBackend for Storage {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data().inspect_err(|_| self.faults.sync_failed.store(true, Ordering::Relaxed))
+        let synced = self.inner.sync_data();
+        let told = if synced.is_ok() { &self.faults.has_synced } else { &self.faults.sync_failed };
+        told.store(true, Ordering::Relaxed);
+        synced
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

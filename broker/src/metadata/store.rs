@@ -395,6 +395,7 @@ impl Store {
         let database = self.database.as_ref().expect("opened before, or just now");
         let number = self.changes.wrapping_add(1);
         let mut made = None;
+        self.faults.has_synced.store(false, Ordering::Relaxed);
         let outcome = transact(database, |transaction| {
             made = Some(change(transaction)?);
             transaction.open_table(NUMBERS)?.insert("changes", number)?;
@@ -416,10 +417,12 @@ impl Store {
         if matches!(refused, MetadataError::Failed(_)) {
             return Err(refused);
         }
-        let counted = doubt::count_changes(&self.path, &mut self.open_storage).map_err(|error| self.fail(error))?;
+        let was_synced = self.faults.has_synced.load(Ordering::Relaxed);
+        let durable = doubt::is_durable(number, was_synced, &self.path, &mut self.open_storage)
+            .map_err(|error| self.fail(error.to_string()))?;
         // Now rather than at the next write, so that a full disk is not found to be half full of it.
         let _ = self.reopen();
-        if counted != number {
+        if !durable {
             return Err(refused);
         }
         tracing::warn!(%refused, "a change of the metadata was durable before the disk refused what comes after it");
