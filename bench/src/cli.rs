@@ -18,6 +18,7 @@ Examples:
   ringmill-bench produce --fresh --runs 5 --limit .          as fast as answered, as a share of the disk's own rate
   ringmill-bench produce --rate 50MB -n 100 --duration 30s   latency under a steady load, from an open-loop schedule
   ringmill-bench replay /var/log/dpkg.log -z zstd            real lines, compressed
+  ringmill-bench mixed --rate 50MB --fresh --duration 30s    end-to-end latency, by an open-loop schedule
   ringmill-bench consume --runs 5 --limit .                  as a share of a bare sendfile
   ringmill-bench sink --listen 127.0.0.1:9192                what a client can send at most, to a server that discards it
   ringmill-bench compare --brokers a=HOST:PORT b=HOST:PORT   brokers side by side
@@ -30,6 +31,16 @@ Examples:
   ringmill-bench produce -z zstd --payload hdfs -r line      each record one line as HDFS logs it
   ringmill-bench produce -r log:500B --keys 10000            sizes with a long tail, and keys
   ringmill-bench produce --rate 50MB --acks all --idempotent --duration 30s";
+
+const MIXED_EXAMPLES: &str = "\
+A consumer's latency is end to end: from when a batch should have left its producer to when it has wholly arrived. Batches carry
+that time with them; with --idempotent only in whole milliseconds.
+
+Examples:
+  ringmill-bench mixed --connections 4 --fresh --duration 30s                      as fast as answered, consumed as it comes
+  ringmill-bench mixed --rate 50MB -n 100 --fresh --duration 30s                   end-to-end latency under a steady load
+  ringmill-bench mixed --rate 50MB --fresh --backlog 10GB --catch-up 2 --cold      while two readers catch up from the disk
+  ringmill-bench mixed --topics 100 --partitions 10 --connections 16 --fresh       a thousand partitions";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -53,6 +64,9 @@ pub(crate) struct Cli {
     /// Writes the report as JSON to a file and prints the table, too; alone or with - it prints JSON instead of the table.
     #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
+    /// Writes the latencies of each run as HDR histograms into this directory, one file for each role: produce-1.hgrm and so on.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) hgrm: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +77,8 @@ pub(crate) enum Command {
     Produce(ProduceOptions),
     /// Sends the lines of a real log file as records, once or in a loop.
     Replay(ReplayOptions),
+    /// Produces and consumes at once, and measures how long records take from end to end.
+    Mixed(MixedOptions),
     /// Fetches what is there, from the start to the end.
     Consume(ConsumeOptions),
     /// Takes what any producer sends and discards it, to find the client's own ceiling. Ends on a signal, with a report.
@@ -113,6 +129,9 @@ pub(crate) struct LoadOptions {
     /// The topic; a produce creates it where it is missing.
     #[arg(short, long, default_value = "bench")]
     pub(crate) topic: String,
+    /// Loads so many topics, named after --topic with a number: bench-0, bench-1 …
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) topics: u32,
     /// Connections, each with a thread of its own.
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) connections: u32,
@@ -224,9 +243,42 @@ pub(crate) struct RecordOptions {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = MIXED_EXAMPLES)]
+pub(crate) struct MixedOptions {
+    /// --connections counts the producers.
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    /// Connections that follow the log's end, each record read by one of them [default: as many as produce].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) consumers: Option<u32>,
+    /// Connections that meanwhile read what the log held before the run, from its beginning, over and over.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) catch_up: u32,
+    /// Produces so many bytes before each run, for the catch-up readers to read.
+    #[arg(long, value_parser = parse_bytes)]
+    pub(crate) backlog: Option<u64>,
+    /// Empties the whole machine's page cache before each run, so that catching up reads from the disk; needs root.
+    #[arg(long)]
+    pub(crate) cold: bool,
+    #[command(flatten)]
+    pub(crate) send: SendOptions,
+    #[command(flatten)]
+    pub(crate) records: RecordOptions,
+    #[command(flatten)]
+    pub(crate) fetch: FetchOptions,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ConsumeOptions {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) fetch: FetchOptions,
+}
+
+/// How records are fetched.
+#[derive(Args, Debug)]
+pub(crate) struct FetchOptions {
     /// The most bytes that one answer may carry.
     #[arg(long, default_value = "4MiB", value_parser = parse_bytes)]
     pub(crate) fetch_bytes: u64,

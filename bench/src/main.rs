@@ -13,6 +13,7 @@ mod latency;
 mod limits;
 mod load;
 mod process_usage;
+mod profile;
 mod progress;
 mod report;
 mod sink;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
         Command::Limits(options) => limits::run(options),
         Command::Produce(options) => load::produce(options),
         Command::Replay(options) => load::replay(options),
+        Command::Mixed(options) => load::mixed(options),
         Command::Consume(options) => load::consume(options),
         Command::Sink(options) => sink::run(options),
         Command::Compare(options) => compare::run(options),
@@ -46,13 +48,18 @@ fn main() -> std::process::ExitCode {
 
 /// Puts the report where the command line wants it.
 fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
-    match &cli.json {
-        Some(path) if path.as_os_str() == "-" => println!("{}", report.to_json()),
-        Some(path) => {
-            println!("{}", report.to_table());
-            write(path, &report.to_json())?;
+    let json_alone = cli.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    println!("{}", if json_alone { report.to_json() } else { report.to_table() });
+    if let Some(path) = cli.json.as_ref().filter(|_| !json_alone) {
+        write(path, &report.to_json())?;
+    }
+    if let Some(directory) = &cli.hgrm {
+        std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        for profile in &report.profiles {
+            for (role, latency) in profile.latency.iter().filter(|(_, latency)| !latency.is_empty()) {
+                write(&directory.join(format!("{}-{}.hgrm", role.name(), profile.run)), &latency.to_hgrm())?;
+            }
         }
-        None => println!("{}", report.to_table()),
     }
     Ok(())
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that fills up with bytes and shows their rate.
+/// A bar that fills up with bytes; the caller sets the message to what happens meanwhile.
 pub(crate) fn bytes_bar(title: &str, total_bytes: u64) -> ProgressBar {
-    bar(title, total_bytes, "{prefix:32} {wide_bar} {decimal_bytes:>10} {decimal_bytes_per_sec:>12} {eta:>4}")
+    bar(title, total_bytes, "{prefix:8} {wide_bar} {decimal_bytes:>10} {msg:>24} {eta:>4}")
 }
 
 /// A bar that fills up with milliseconds; the caller sets the message to what happens meanwhile.
 pub(crate) fn time_bar(title: &str, total: Duration) -> ProgressBar {
-    bar(title, u64::try_from(total.as_millis()).unwrap_or(u64::MAX), "{prefix:32} {wide_bar} {msg:>24} {eta:>4}")
+    bar(title, u64::try_from(total.as_millis()).unwrap_or(u64::MAX), "{prefix:8} {wide_bar} {msg:>24} {eta:>4}")
 }
 
 /// A bar over a known number of steps; the caller sets the message to the step that runs.
@@ -27,5 +27,5 @@ fn bar(title: &str, total: u64, template: &str) -> ProgressBar {
 
 /// Bytes so far, where nobody knows how many there will be.
 pub(crate) fn bytes_spinner(title: &str) -> ProgressBar {
-    bar(title, u64::MAX, "{prefix:32} {decimal_bytes:>10} {decimal_bytes_per_sec:>12}")
+    bar(title, u64::MAX, "{prefix:8} {decimal_bytes:>10} {msg:>24}")
 }

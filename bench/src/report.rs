@@ -8,6 +8,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 
+use crate::profile::Profile;
 use crate::units;
 
 /// How a metric's number is to be read and printed. JSON keys carry the unit in their names.
@@ -93,6 +94,8 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<Case>,
     /// What the reader should know before believing a figure.
     pub(crate) warnings: Vec<String>,
+    /// How each run went, where that was recorded.
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// The conditions that every command reports: without them no figure can be compared.
@@ -134,8 +137,14 @@ impl Report {
         let conditions: Map<String, Value> =
             self.conditions.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         let cases: Vec<Value> = self.cases.iter().map(Case::to_json).collect();
-        let whole =
-            json!({ "command": self.command, "conditions": conditions, "cases": cases, "warnings": self.warnings });
+        let runs: Vec<Value> = self.profiles.iter().map(Profile::to_json).collect();
+        let whole = json!({
+            "command": self.command,
+            "conditions": conditions,
+            "cases": cases,
+            "warnings": self.warnings,
+            "runs": runs,
+        });
         serde_json::to_string_pretty(&whole).expect("a tree of strings and finite numbers is JSON")
     }
 
@@ -242,6 +251,7 @@ mod tests {
             conditions: vec![("cores", "2".to_owned())],
             cases: vec![case],
             warnings: Vec::new(),
+            profiles: Vec::new(),
         }
     }
 

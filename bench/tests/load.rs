@@ -225,6 +225,43 @@ fn a_files_lines_come_once_or_until_enough_is_sent() {
 }
 
 #[test]
+fn a_mixed_load_measures_from_end_to_end_beside_readers_that_catch_up() {
+    let broker = FakeBroker::start();
+    let arguments = ["mixed", "--bytes", "300KB", "--rate", "1MB", "-r", "100", "-n", "10", "--max-wait", "10ms"];
+    let more = ["--backlog", "50KB", "--catch-up", "1", "--fetch-bytes", "5000", "--check-crc"];
+    let (succeeded, text) = broker.bench(&[&arguments[..], &more].concat());
+    assert!(succeeded, "{text}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let names: Vec<&str> =
+        report["cases"].as_array().unwrap().iter().map(|case| case["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["produce", "consume", "catch-up", "together"]);
+    let metric = |case: usize, key: &str| report["cases"][case]["metrics"][key]["median"].as_f64().unwrap();
+    assert!(metric(0, "records_total") >= 3000.0, "{text}");
+    // The backlog is not the followers' business, so they see no more than was produced meanwhile, and catching up no less
+    // than the whole backlog.
+    assert!((1.0..=3100.0).contains(&metric(1, "records_total")), "{text}");
+    assert!(metric(2, "records_total") >= 500.0, "{text}");
+    // From end to end a record was under way for less than the run lasted.
+    assert!((1.0..metric(3, "elapsed_s") * 1e6).contains(&metric(1, "p50_us")), "{text}");
+    let samples = report["runs"][0]["samples"].as_array().unwrap();
+    let sampled: f64 = samples.iter().map(|sample| sample["loads"][0]["records"].as_f64().unwrap()).sum();
+    assert!(sampled > 0.0 && sampled <= metric(0, "records_total"), "{text}");
+}
+
+#[test]
+fn histogram_files_are_written_for_each_run_and_role() {
+    let broker = FakeBroker::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new");
+    let arguments = ["produce", "--bytes", "50KB", "-n", "10", "--runs", "2", "--hgrm", path.to_str().unwrap()];
+    assert!(broker.bench(&arguments).0);
+    for file in ["produce-1.hgrm", "produce-2.hgrm"] {
+        let text = std::fs::read_to_string(path.join(file)).unwrap();
+        assert!(text.contains("1.000000000000") && text.contains("#[Max "), "{text}");
+    }
+}
+
+#[test]
 fn a_report_goes_to_a_file_beside_the_table() {
     let broker = FakeBroker::start();
     let directory = tempfile::tempdir().unwrap();

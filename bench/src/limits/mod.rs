@@ -69,7 +69,7 @@ pub(crate) fn run(options: &LimitsOptions) -> Result<Report, String> {
     conditions.push(("directory", options.dir.display().to_string()));
     cases.retain(|case| !case.runs.is_empty());
     warnings.extend(unbacked_memory(&cases));
-    Ok(Report { command: "limits", conditions, cases, warnings })
+    Ok(Report { command: "limits", conditions, cases, warnings, profiles: Vec::new() })
 }
 
 /// A bare sendfile in slices of 256 KiB: what a consumer's rate is to be compared with.

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use ringmill_batch::{BatchBuilder, BatchHeader, Codec, crc32c};
 
+use super::departure;
 use super::records::RecordMaker;
 use super::topic::ProducerId;
 
@@ -91,6 +92,11 @@ impl Batch {
     pub(super) fn number(&mut self, producer: ProducerId, sequence: i32) {
         let header = &mut self.header;
         (header.producer_id, header.producer_epoch, header.base_sequence) = (producer.id, producer.epoch, sequence);
+    }
+
+    /// Writes into the batch that it leaves now, or should have left at `at`; [`seal`](Self::seal) must follow.
+    pub(super) fn stamp(&mut self, at: SystemTime) {
+        departure::stamp(&mut self.header, at);
     }
 
     /// Puts changes of the header into the bytes, with the checksum over them.

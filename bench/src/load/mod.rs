@@ -8,26 +8,34 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions, ReplayOptions, SendOptions};
-use crate::limits;
 use crate::process_usage::ServerProcess;
-use crate::report::{self, Case, Metric, Report, Run, Unit, cpu_per_gb, rate};
+use crate::profile::Role;
+use crate::report::{self, Report};
 use crate::sockets;
 
 mod batch;
 mod consume;
+mod departure;
 mod generated;
 mod incoming;
+mod mixed;
+mod outcome;
 mod produce;
 mod records;
+mod sampling;
 mod schedule;
 mod session;
 mod topic;
 
 use batch::Stock;
+use consume::Reading;
 use generated::Generated;
+pub(crate) use mixed::run as mixed;
+use outcome::{Outcome, RunLimits};
+use produce::Plan;
 pub(crate) use records::{Payload, Sizes};
-use session::{Ending, Measured, Session, Tally};
-use topic::{Share, TopicClient};
+use session::{Ending, Session, Worker};
+use topic::{Partition, Share, TopicClient};
 
 /// Runs when neither a duration nor a number of bytes was asked for.
 const PRODUCE_DURATION_DEFAULT: Duration = Duration::from_secs(5);
@@ -71,31 +79,41 @@ fn send(
     records: &str,
     stocks: impl Fn() -> Result<Vec<Stock>, String>,
 ) -> Result<Report, String> {
-    let plan = produce::Plan::new(load, send)?;
+    let plan = Plan::new(load, send, false)?;
     let client = TopicClient::connect(&load.broker)?;
-    let mut runs = Vec::new();
+    let mut outcome = Outcome::new(command, load.connections);
     let mut conditions = Vec::new();
     for _ in 0..load.runs {
         let partitions = client.prepare(load, send)?;
-        let shares = topic::share_out(&partitions, load.connections)?;
         let stocks = stocks()?;
         conditions = self::conditions(load, partitions.len());
         conditions.push(("records", records.to_owned()));
         conditions.push(("batches", batch::describe(&stocks, send.codec)));
-        let mut workers = Vec::new();
-        for (index, (share, stock)) in (0..).zip(shares.into_iter().zip(stocks)) {
-            let producer = if send.idempotent { Some(client.producer_id()?) } else { None };
-            workers.push(produce::Worker::new(&plan, &share, index, stock, producer)?);
-        }
-        let limit = load.limit.as_deref().map(limits::direct_write).transpose()?;
-        let session = Session::new(load.warm_up, ending, server(load));
-        let measured = session
-            .run(command, workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
-        runs.push(metrics(&measured, limit));
+        let workers = produce_workers(&plan, &client, &partitions, load, stocks)?;
+        let limits = RunLimits::measure(load, &[Role::Produce])?;
+        let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
+        outcome.add(session.run(command, workers)?, &limits);
     }
     conditions.extend(plan.conditions());
-    let case = Case { name: command.to_owned(), runs };
-    Ok(Report { command, conditions, cases: vec![case], warnings: Vec::new() })
+    Ok(outcome.report(conditions, Vec::new()))
+}
+
+/// A connected producer for each stock.
+fn produce_workers<'a>(
+    plan: &'a Plan,
+    client: &TopicClient,
+    partitions: &[Partition],
+    load: &LoadOptions,
+    stocks: Vec<Stock>,
+) -> Result<Vec<Worker<'a>>, String> {
+    let shares = topic::share_out(partitions, load.connections)?;
+    let mut workers = Vec::new();
+    for (index, (share, stock)) in (0..).zip(shares.into_iter().zip(stocks)) {
+        let producer = if plan.is_idempotent() { Some(client.producer_id()?) } else { None };
+        let worker = produce::Worker::new(plan, &share, index, stock, producer)?;
+        workers.push(Worker { role: Role::Produce, work: Box::new(move |meter| worker.run(meter)) });
+    }
+    Ok(workers)
 }
 
 /// Fetches the topic's records: once from start to end, or again and again until a duration or a number of bytes is full.
@@ -109,23 +127,23 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
     if !again && !load.warm_up.is_zero() {
         return Err("--warm-up needs --duration or --bytes: reading once has no time to warm up".to_owned());
     }
+    let reading = if again { Reading::Again } else { Reading::Once };
     let client = TopicClient::connect(&load.broker)?;
-    let partitions = client.describe(&load.topic)?;
-    let mut runs = Vec::new();
+    let partitions = client.describe(load)?;
+    let mut outcome = Outcome::new("consume", load.connections);
     for _ in 0..load.runs {
-        let shares = topic::share_out(&partitions, load.connections)?;
-        let workers =
-            shares.iter().map(|share| consume::Worker::new(options, share, again)).collect::<Result<Vec<_>, _>>()?;
-        let limit = load.limit.as_deref().map(limits::bare_sendfile).transpose()?;
-        let session = Session::new(load.warm_up, ending, server(load));
-        let measured = session
-            .run("consume", workers.into_iter().map(|worker| |session: &Session| worker.run(session)).collect())?;
-        runs.push(metrics(&measured, limit));
+        let mut workers = Vec::new();
+        for share in topic::share_out(&partitions, load.connections)? {
+            let worker = consume::Worker::new(&options.fetch, &share, reading)?;
+            workers.push(Worker { role: Role::Consume, work: Box::new(move |meter| worker.run(meter)) });
+        }
+        let limits = RunLimits::measure(load, &[Role::Consume])?;
+        let session = Session::new(Role::Consume, load.warm_up, ending, server(load));
+        outcome.add(session.run("consume", workers)?, &limits);
     }
     let mut conditions = conditions(load, partitions.len());
-    conditions.push(("fetch_bytes", options.fetch_bytes.to_string()));
-    let case = Case { name: "consume".to_owned(), runs };
-    Ok(Report { command: "consume", conditions, cases: vec![case], warnings: slow_sockets().into_iter().collect() })
+    conditions.push(("fetch_bytes", options.fetch.fetch_bytes.to_string()));
+    Ok(outcome.report(conditions, slow_sockets().into_iter().collect()))
 }
 
 fn produce_default(load: &LoadOptions) -> Option<Duration> {
@@ -147,9 +165,13 @@ fn connect(share: &Share) -> Result<std::net::TcpStream, String> {
 }
 
 fn conditions(load: &LoadOptions, partitions: usize) -> Vec<(&'static str, String)> {
+    let topics = match load.topics {
+        1 => format!("{}, {partitions} partitions", load.topic),
+        topics => format!("{0}-0 to {0}-{1}, {partitions} partitions together", load.topic, topics - 1),
+    };
     let mut conditions = report::machine();
     conditions.push(("broker", load.broker.clone()));
-    conditions.push(("topic", format!("{}, {partitions} partitions", load.topic)));
+    conditions.push(("topic", topics));
     conditions.push(("connections", load.connections.to_string()));
     conditions
 }
@@ -160,34 +182,4 @@ fn slow_sockets() -> Option<String> {
     (system == "bbr").then(|| {
         "this system's sockets use bbr, which paces loopback: `sysctl net.ipv4.tcp_congestion_control=cubic` before the broker starts".to_owned()
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "records and bytes of a run stay far below 2^53")]
-fn metrics(measured: &Measured, limit: Option<Run>) -> Run {
-    let Tally { records, bytes, latency, lateness } = &measured.tally;
-    let seconds = measured.elapsed.as_secs_f64();
-    let mut run = vec![
-        Metric { key: "records_per_s", unit: Unit::RecordsPerSecond, value: *records as f64 / seconds },
-        rate(*bytes, measured.elapsed),
-    ];
-    // The rate is the first metric of every limit.
-    if let Some(Metric { value: limit, .. }) = limit.and_then(|limit| limit.into_iter().next()) {
-        let share = 100.0 * *bytes as f64 / seconds / limit;
-        run.push(Metric { key: "limit_bytes_per_s", unit: Unit::BytesPerSecond, value: limit });
-        run.push(Metric { key: "share_of_limit_percent", unit: Unit::Percent, value: share });
-    }
-    if !latency.is_empty() {
-        run.extend(latency.metrics(&[("p50_us", 0.5), ("p99_us", 0.99), ("p99.9_us", 0.999), ("max_us", 1.0)]));
-    }
-    if !lateness.is_empty() {
-        run.extend(lateness.metrics(&[("sent_late_p99_us", 0.99)]));
-    }
-    run.push(cpu_per_gb("client_cpu_s_per_gb", measured.client_cpu, *bytes));
-    if let Some(server) = &measured.server {
-        run.push(cpu_per_gb("server_cpu_s_per_gb", server.cpu, *bytes));
-        run.push(Metric { key: "server_memory_bytes", unit: Unit::Bytes, value: server.anonymous_bytes_max as f64 });
-    }
-    run.push(Metric { key: "records_total", unit: Unit::Records, value: *records as f64 });
-    run.push(Metric { key: "elapsed_s", unit: Unit::Seconds, value: seconds });
-    run
 }

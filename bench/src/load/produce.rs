@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use ringmill_batch::sequence_after;
@@ -20,8 +20,8 @@ use crate::cli::{LoadOptions, SendOptions};
 use super::batch::Stock;
 use super::incoming::Incoming;
 use super::schedule::Schedule;
-use super::session::{Phase, Session, Tally};
-use super::topic::{ProducerId, Share, error_name};
+use super::session::{Meter, Phase};
+use super::topic::{Partition, ProducerId, Share, error_name};
 use super::{connect, topic};
 
 /// What librdkafka 2.0 speaks, so that every broker in use knows it; topics still go by name.
@@ -39,12 +39,13 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How all connections of a load send.
 #[derive(Debug)]
 pub(super) struct Plan {
-    topic: String,
     connections: u32,
     acks: i16,
     in_flight_max: usize,
     rate_bytes_per_s: Option<u64>,
     idempotent: bool,
+    /// Whether each batch carries the time at which it should have left.
+    stamped: bool,
     /// The topic's, if this load creates it.
     settings: String,
 }
@@ -93,7 +94,7 @@ enum Step {
 }
 
 impl Plan {
-    pub(super) fn new(load: &LoadOptions, send: &SendOptions) -> Result<Plan, String> {
+    pub(super) fn new(load: &LoadOptions, send: &SendOptions, stamped: bool) -> Result<Plan, String> {
         if send.idempotent && send.acks != -1 {
             return Err("an idempotent producer waits for all replicas: --idempotent needs --acks all".to_owned());
         }
@@ -101,14 +102,23 @@ impl Plan {
             return Err("--rate must be above zero".to_owned());
         }
         Ok(Plan {
-            topic: load.topic.clone(),
             connections: load.connections,
             acks: send.acks,
             in_flight_max: send.in_flight as usize,
             rate_bytes_per_s: send.rate,
             idempotent: send.idempotent,
+            stamped,
             settings: topic::settings(send).iter().map(|(name, value)| format!("{name}={value} ")).collect(),
         })
+    }
+
+    /// The same without a schedule.
+    pub(super) fn unpaced(&self) -> Plan {
+        Plan { rate_bytes_per_s: None, settings: self.settings.clone(), ..*self }
+    }
+
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     /// For the report.
@@ -139,7 +149,7 @@ impl<'a> Worker<'a> {
         let stream = connect(share)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|error| error.to_string())?;
         let receiving = stream.try_clone().map_err(|error| error.to_string())?;
-        let lanes = share.partitions.iter().map(|partition| Lane::new(plan, partition.index)).collect();
+        let lanes = share.partitions.iter().map(|partition| Lane::new(plan, partition)).collect();
         Ok(Worker {
             plan,
             index,
@@ -156,7 +166,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Sends until the session is over, then waits for the answers that are still due.
-    pub(super) fn run(mut self, session: &Session) -> Result<Tally, String> {
+    pub(super) fn run(mut self, meter: &Meter<'_>) -> Result<(), String> {
         let lost = |error: io::Error| match error.kind() {
             ErrorKind::WouldBlock => format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
             _ => format!("the connection broke: {error}"),
@@ -167,29 +177,28 @@ impl<'a> Worker<'a> {
         let mut schedule = plan.rate_bytes_per_s.map(|rate| {
             Schedule::new(Instant::now(), rate, self.stock.mean_value_bytes(), plan.connections, self.index)
         });
-        let mut tally = Tally::new();
         loop {
-            let stopped = session.phase() == Phase::Stopped || self.stock.is_exhausted();
+            let stopped = meter.phase() == Phase::Stopped || self.stock.is_exhausted();
             if stopped && self.in_flight.is_empty() {
-                return Ok(tally);
+                return Ok(());
             }
             match self.next_step(stopped, schedule.as_ref()) {
                 Step::Send { due } => {
                     if let Some(schedule) = &mut schedule {
                         schedule.advance();
-                        record_lateness(session, &mut tally, due);
+                        meter.leaves(due);
                     }
                     let request = self.send(due).map_err(lost)?;
                     if plan.acks == 0 {
-                        session.count(&mut tally, request.records, request.value_bytes);
+                        meter.count(request.records, request.value_bytes, None);
                     } else {
                         self.in_flight.push_back(request);
                     }
                 }
-                Step::AwaitAnswer => self.take_answer(session, &mut tally).map_err(lost)??,
+                Step::AwaitAnswer => self.take_answer(meter).map_err(lost)??,
                 Step::AwaitAnswerUntil(due) => {
                     if self.incoming.has_buffered() || readable_before(&self.stream, due).map_err(lost)? {
-                        self.take_answer(session, &mut tally).map_err(lost)??;
+                        self.take_answer(meter).map_err(lost)??;
                     }
                 }
             }
@@ -215,8 +224,13 @@ impl<'a> Worker<'a> {
         let batch = self.stock.current();
         if let Some(producer) = self.producer {
             batch.number(producer, lane.sequence);
-            batch.seal();
             lane.sequence = sequence_after(lane.sequence, batch.records());
+        }
+        if self.plan.stamped {
+            batch.stamp(SystemTime::now() - due.elapsed());
+        }
+        if self.plan.stamped || self.producer.is_some() {
+            batch.seal();
         }
         lane.address(correlation_id, batch.bytes.len());
         send_all(&mut self.stream, &mut [&lane.before_batch[..], &batch.bytes, &lane.behind_batch].map(IoSlice::new))?;
@@ -227,7 +241,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Waits for the oldest request's answer. The inner error is what the broker refused.
-    fn take_answer(&mut self, session: &Session, tally: &mut Tally) -> io::Result<Result<(), String>> {
+    fn take_answer(&mut self, meter: &Meter<'_>) -> io::Result<Result<(), String>> {
         let length = self.incoming.length()?;
         if length > ANSWER_BYTES_MAX {
             return Ok(Err(format!("the broker announced an answer of {length} bytes to a produce")));
@@ -235,19 +249,17 @@ impl<'a> Worker<'a> {
         self.answer.resize(length, 0);
         self.incoming.read_into(&mut self.answer)?;
         let request = self.in_flight.pop_front().expect("answers are awaited only for requests under way");
-        if session.phase() == Phase::Measuring {
-            tally.latency.record(request.due.elapsed());
-        }
+        let latency = request.due.elapsed();
         let checked = check_answer(&self.answer, request.correlation_id);
         if checked.is_ok() {
-            session.count(tally, request.records, request.value_bytes);
+            meter.count(request.records, request.value_bytes, Some(latency));
         }
         Ok(checked)
     }
 }
 
 impl Lane {
-    fn new(plan: &Plan, partition: i32) -> Lane {
+    fn new(plan: &Plan, partition: &Partition) -> Lane {
         // Any bytes will do in the batch's place, and their length is written for each request.
         let place = Bytes::from_static(b"batch");
         let request = ProduceRequest {
@@ -255,9 +267,9 @@ impl Lane {
             acks: plan.acks,
             timeout_ms: REQUEST_TIMEOUT_MS,
             topic_data: vec![TopicProduceData {
-                name: &plan.topic,
+                name: &partition.topic,
                 partition_data: vec![PartitionProduceData {
-                    index: partition,
+                    index: partition.index,
                     records: Some(Records::of_length(place.len())),
                 }],
                 ..Default::default()
@@ -281,12 +293,6 @@ impl Lane {
         before[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&correlation_id.to_be_bytes());
         let records_length_at = before.len() - LENGTH_BYTES;
         before[records_length_at..].copy_from_slice(&length(batch_bytes));
-    }
-}
-
-fn record_lateness(session: &Session, tally: &mut Tally, due: Instant) {
-    if session.phase() == Phase::Measuring {
-        tally.lateness.record(due.elapsed());
     }
 }
 

@@ -1,7 +1,7 @@
 //! One run: starts the workers, lets them warm up, measures until the run's end, stops them, and adds up what they counted.
 //!
-//! Workers ask [`Session::phase`] before each request and report each answer to [`Session::count`]; they know nothing of each
-//! other. Only what is answered between the two marks counts.
+//! Workers ask [`Meter::phase`] before each request and report each answer to [`Meter::count`]; they know nothing of each other.
+//! Only what is answered between the two marks counts.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -9,9 +9,12 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::latency::Latency;
-use crate::process_usage::{ServerProcess, own_cpu};
+use crate::process_usage::ServerProcess;
+use crate::profile::Role;
 use crate::progress;
 use indicatif::ProgressBar;
+
+use super::sampling::{Collected, Recorder, Slot, Usage};
 
 /// How often the main thread looks after progress and memory.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -34,24 +37,20 @@ pub(super) enum Phase {
     Stopped = 2,
 }
 
-/// What workers counted while it counted.
-#[derive(Clone, Debug)]
-pub(super) struct Tally {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-    /// From the moment a request should have left to its answer.
-    pub(super) latency: Latency,
-    /// How much later than it should a request left: the generator's own share of the latency.
-    pub(super) lateness: Latency,
-}
-
 /// A whole run's result.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) elapsed: Duration,
-    pub(super) tally: Tally,
     pub(super) client_cpu: Duration,
     pub(super) server: Option<ServerUsage>,
+    pub(super) collected: Collected,
+}
+
+impl Measured {
+    /// Bytes of all roles together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.collected.loads.iter().map(|(_, tally)| tally.bytes).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -60,12 +59,55 @@ pub(super) struct ServerUsage {
     pub(super) anonymous_bytes_max: u64,
 }
 
-/// The moment from which all counts.
-#[derive(Debug)]
-struct Opened {
-    at: Instant,
-    client_cpu: Duration,
-    server_cpu: Option<Duration>,
+/// A connection's work, from its first request to the session's end.
+pub(super) struct Worker<'a> {
+    pub(super) role: Role,
+    pub(super) work: Work<'a>,
+}
+
+/// Runs on a thread of its own.
+type Work<'a> = Box<dyn FnOnce(&Meter<'_>) -> Result<(), String> + Send + 'a>;
+
+/// What a worker knows of the session.
+pub(super) struct Meter<'s> {
+    session: &'s Session,
+    slot: &'s Slot,
+}
+
+impl Meter<'_> {
+    pub(super) fn phase(&self) -> Phase {
+        self.session.phase()
+    }
+
+    /// Counts what an answer brought, if the clock runs, and ends the run if it was the last one asked for.
+    pub(super) fn count(&self, records: u64, bytes: u64, latency: Option<Duration>) {
+        if self.phase() != Phase::Measuring {
+            return;
+        }
+        self.slot.count(|tally| {
+            tally.records += records;
+            tally.bytes += bytes;
+            if let Some(latency) = latency {
+                tally.latency.record(latency);
+            }
+        });
+        self.session.progress(self.slot.role, bytes);
+    }
+
+    /// Notes how long a batch took to come here.
+    pub(super) fn arrived(&self, latency: Duration) {
+        if self.phase() == Phase::Measuring {
+            self.slot.count(|tally| tally.latency.record(latency));
+        }
+    }
+
+    /// Notes how much later than `due` a request leaves.
+    pub(super) fn leaves(&self, due: Instant) {
+        if self.phase() == Phase::Measuring {
+            let late = due.elapsed();
+            self.slot.count(|tally| tally.lateness.get_or_insert_with(Latency::new).record(late));
+        }
+    }
 }
 
 /// What the workers of one run share.
@@ -75,7 +117,9 @@ pub(super) struct Session {
     ending: Ending,
     server: Option<ServerProcess>,
     phase: AtomicU8,
-    /// Of all workers, while measuring.
+    /// Whose bytes the run's end counts.
+    leading: Role,
+    /// Of the leading role, while measuring.
     bytes: AtomicU64,
     active_workers: AtomicUsize,
     /// When the last byte that was asked for came, or the last worker ended.
@@ -83,23 +127,11 @@ pub(super) struct Session {
     main_thread: Thread,
 }
 
-impl Tally {
-    pub(super) fn new() -> Tally {
-        Tally { records: 0, bytes: 0, latency: Latency::new(), lateness: Latency::new() }
-    }
-
-    fn merge(&mut self, other: &Tally) {
-        self.records += other.records;
-        self.bytes += other.bytes;
-        self.latency.merge(&other.latency);
-        self.lateness.merge(&other.lateness);
-    }
-}
-
 impl Session {
     /// To be made on the thread that will call [`run`](Self::run).
-    pub(super) fn new(warm_up: Duration, ending: Ending, server: Option<ServerProcess>) -> Session {
+    pub(super) fn new(leading: Role, warm_up: Duration, ending: Ending, server: Option<ServerProcess>) -> Session {
         Session {
+            leading,
             warm_up,
             ending,
             server,
@@ -119,16 +151,12 @@ impl Session {
         }
     }
 
-    /// Adds an answer to the worker's own tally, if the clock runs, and ends the run if it was the last one asked for.
-    pub(super) fn count(&self, tally: &mut Tally, records: u64, bytes: u64) {
-        if self.phase() != Phase::Measuring {
-            return;
-        }
-        tally.records += records;
-        tally.bytes += bytes;
-        let total = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if self.ending.bytes.is_some_and(|asked| total >= asked) {
-            self.end();
+    fn progress(&self, role: Role, bytes: u64) {
+        if role == self.leading {
+            let total = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            if self.ending.bytes.is_some_and(|asked| total >= asked) {
+                self.end();
+            }
         }
     }
 
@@ -142,42 +170,42 @@ impl Session {
     ///
     /// # Errors
     /// The first worker's that failed, or that of reading the broker's usage.
-    pub(super) fn run<W>(&self, title: &str, workers: Vec<W>) -> Result<Measured, String>
-    where
-        W: FnOnce(&Session) -> Result<Tally, String> + Send,
-    {
+    pub(super) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
         self.active_workers.store(workers.len(), Ordering::Release);
+        let slots: Vec<Slot> = workers.iter().map(|worker| Slot::new(worker.role)).collect();
         // Before the first request: a short load may be over by the time that this thread runs again.
         let opened = if self.warm_up.is_zero() { Some(self.open_clock()?) } else { None };
         thread::scope(|scope| {
-            let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| self.work(worker))).collect();
-            let watched = self.watch(title, opened);
+            let meters = slots.iter().map(|slot| Meter { session: self, slot });
+            let pairs = workers.into_iter().zip(meters);
+            let threads: Vec<_> = pairs.map(|(worker, meter)| scope.spawn(move || self.work(worker, &meter))).collect();
+            let watched = self.watch(title, &slots, opened);
             // Also where the broker's usage could not be read: the workers must not run on.
             self.end();
-            let mut tally = Tally::new();
             for worker in threads {
-                tally.merge(&worker.join().expect("a worker does not panic")?);
+                worker.join().expect("a worker does not panic")?;
             }
-            let (elapsed, client_cpu, server) = watched?;
-            if tally.bytes == 0 {
+            let (measured, recorder) = watched?;
+            let measured = Measured { collected: recorder.finish()?, ..measured };
+            if measured.bytes() == 0 {
                 return Err("nothing was measured: the run ended before the first answer".to_owned());
             }
-            Ok(Measured { elapsed, tally, client_cpu, server })
+            Ok(measured)
         })
     }
 
-    fn work(&self, worker: impl FnOnce(&Session) -> Result<Tally, String>) -> Result<Tally, String> {
-        let tally = worker(self);
+    fn work(&self, worker: Worker<'_>, meter: &Meter<'_>) -> Result<(), String> {
+        let outcome = (worker.work)(meter);
         // One that failed ends the run: a load with a missing connection is none.
-        if self.active_workers.fetch_sub(1, Ordering::AcqRel) == 1 || tally.is_err() {
+        if self.active_workers.fetch_sub(1, Ordering::AcqRel) == 1 || outcome.is_err() {
             self.end();
         }
-        tally
+        outcome
     }
 
     /// What was used until now, from which the run's own usage counts.
-    fn open_clock(&self) -> Result<Opened, String> {
-        let server_cpu = self.server.map(ServerProcess::cpu).transpose().map_err(|error| error.to_string())?;
+    fn open_clock(&self) -> Result<Usage, String> {
+        let usage = Usage::now(self.server)?;
         // A worker may have failed meanwhile, which must not be overwritten.
         let _ = self.phase.compare_exchange(
             Phase::WarmUp as u8,
@@ -185,12 +213,18 @@ impl Session {
             Ordering::AcqRel,
             Ordering::Acquire,
         );
-        Ok(Opened { at: Instant::now(), client_cpu: own_cpu(), server_cpu })
+        Ok(usage)
     }
 
-    /// Opens the clock after the warm-up and closes it, looking after progress and the broker's memory meanwhile.
-    fn watch(&self, title: &str, opened: Option<Opened>) -> Result<(Duration, Duration, Option<ServerUsage>), String> {
-        let Opened { at: started, client_cpu: client_cpu_before, server_cpu: server_cpu_before } = match opened {
+    /// Opens the clock after the warm-up and closes it, looking after progress and the broker's usage meanwhile. The recorder
+    /// still has to take in what was counted last.
+    fn watch<'s>(
+        &self,
+        title: &str,
+        slots: &'s [Slot],
+        opened: Option<Usage>,
+    ) -> Result<(Measured, Recorder<'s>), String> {
+        let opened = match opened {
             Some(opened) => opened,
             None => {
                 self.sleep_through(Instant::now() + self.warm_up, |_| Ok(()))?;
@@ -198,25 +232,22 @@ impl Session {
             }
         };
         let bar = self.progress_bar(title);
-        let mut anonymous_bytes_max = 0;
-        let deadline = started + self.ending.duration.unwrap_or(RUN_TIME_MAX);
+        let length = self.ending.bytes.map_or(self.ending.duration, |_| None);
+        let mut recorder = Recorder::new(slots, self.server, length, opened);
+        let deadline = opened.at + self.ending.duration.unwrap_or(RUN_TIME_MAX);
         self.sleep_through(deadline, |now| {
-            bar.set_position(self.position(now - started));
-            if let Some(server) = self.server {
-                anonymous_bytes_max =
-                    anonymous_bytes_max.max(server.anonymous_bytes().map_err(|error| error.to_string())?);
+            if let Some(shown) = recorder.look(now)? {
+                bar.set_message(shown);
             }
+            bar.set_position(self.position(now.saturating_duration_since(opened.at)));
             Ok(())
         })?;
         self.phase.store(Phase::Stopped as u8, Ordering::Release);
-        let elapsed = self.ended.get_or_init(Instant::now).saturating_duration_since(started);
-        let client_cpu = own_cpu().saturating_sub(client_cpu_before);
+        let elapsed = self.ended.get_or_init(Instant::now).saturating_duration_since(opened.at);
+        let (client_cpu, server_cpu) = Usage::now(self.server)?.since(&opened);
         bar.finish_and_clear();
-        let server_cpu = self.server.map(ServerProcess::cpu).transpose().map_err(|error| error.to_string())?;
-        let server = server_cpu
-            .zip(server_cpu_before)
-            .map(|(after, before)| ServerUsage { cpu: after.saturating_sub(before), anonymous_bytes_max });
-        Ok((elapsed, client_cpu, server))
+        let server = server_cpu.map(|cpu| ServerUsage { cpu, anonymous_bytes_max: recorder.server_memory_bytes_max });
+        Ok((Measured { elapsed, client_cpu, server, collected: Collected::default() }, recorder))
     }
 
     /// Returns at `deadline` or when the run has ended; calls `look` at the start and every so often.
@@ -255,38 +286,52 @@ impl Session {
 mod tests {
     use super::*;
 
-    type TestWorker = fn(&Session) -> Result<Tally, String>;
+    type TestWork = fn(&Meter<'_>) -> Result<(), String>;
 
-    fn answer_until_stopped(session: &Session) -> Result<Tally, String> {
-        let mut tally = Tally::new();
-        while session.phase() != Phase::Stopped {
+    fn answer_until_stopped(meter: &Meter<'_>) -> Result<(), String> {
+        while meter.phase() != Phase::Stopped {
             thread::sleep(Duration::from_micros(100));
-            session.count(&mut tally, 1, 10);
+            meter.count(1, 10, None);
         }
-        Ok(tally)
+        Ok(())
+    }
+
+    fn run(warm_up: Duration, ending: Ending, works: &[(Role, TestWork)]) -> Result<Measured, String> {
+        let worker = |&(role, work): &(Role, TestWork)| Worker { role, work: Box::new(work) };
+        Session::new(Role::Produce, warm_up, ending, None).run("test", works.iter().map(worker).collect())
     }
 
     #[test]
-    fn a_run_of_bytes_ends_when_they_have_come() {
-        let session = Session::new(Duration::ZERO, Ending { duration: None, bytes: Some(1000) }, None);
-        let measured = session.run("test", vec![answer_until_stopped, answer_until_stopped]).unwrap();
-        assert!((1000..1100).contains(&measured.tally.bytes), "{measured:?}");
+    fn a_run_of_bytes_ends_when_the_leading_role_has_them() {
+        let ending = Ending { duration: None, bytes: Some(1000) };
+        let works: [(Role, TestWork); 3] = [
+            (Role::Produce, answer_until_stopped),
+            (Role::Produce, answer_until_stopped),
+            (Role::Consume, |meter| {
+                meter.count(1, 5000, None);
+                Ok(())
+            }),
+        ];
+        let measured = run(Duration::ZERO, ending, &works).unwrap();
+        let (role, tally) = &measured.collected.loads[0];
+        assert!(*role == Role::Produce && (1000..1100).contains(&tally.bytes), "{measured:?}");
+        assert_eq!(measured.collected.loads[1].1.bytes, 5000);
     }
 
     #[test]
     fn the_warm_up_does_not_count() {
         let ending = Ending { duration: Some(Duration::from_millis(20)), bytes: None };
-        let session = Session::new(Duration::from_millis(60), ending, None);
-        let measured = session.run("test", vec![answer_until_stopped]).unwrap();
+        let measured = run(Duration::from_millis(60), ending, &[(Role::Produce, answer_until_stopped)]).unwrap();
+        let records = measured.collected.loads[0].1.records;
         // Each answer takes at least 100 µs, so more of them would be those of the warm-up.
-        assert!(u128::from(measured.tally.records) <= measured.elapsed.as_micros() / 100 + 1, "{measured:?}");
+        assert!(u128::from(records) <= measured.elapsed.as_micros() / 100 + 1, "{measured:?}");
     }
 
     #[test]
     fn a_failed_worker_ends_the_run_for_all() {
-        let session =
-            Session::new(Duration::ZERO, Ending { duration: Some(Duration::from_secs(100)), bytes: None }, None);
-        let workers: Vec<TestWorker> = vec![answer_until_stopped, |_| Err("cut".to_owned())];
-        assert_eq!(session.run("test", workers).map(|_| ()), Err("cut".to_owned()));
+        let ending = Ending { duration: Some(Duration::from_secs(100)), bytes: None };
+        let works: [(Role, TestWork); 2] =
+            [(Role::Produce, answer_until_stopped), (Role::Produce, |_| Err("cut".to_owned()))];
+        assert_eq!(run(Duration::ZERO, ending, &works).map(|_| ()), Err("cut".to_owned()));
     }
 }

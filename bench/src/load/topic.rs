@@ -4,6 +4,7 @@ use ringmill_net::client::{ClientError, Cluster, ConnectOptions, NewTopic};
 use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use ringmill_net::wire::messages::list_offsets::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,6 +17,7 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// A partition and what a load has to know of it.
 #[derive(Clone, Debug)]
 pub(super) struct Partition {
+    pub(super) topic: Arc<str>,
     pub(super) index: i32,
     /// `host:port` of its leader.
     pub(super) leader: String,
@@ -51,30 +53,45 @@ impl TopicClient {
         Ok(TopicClient { runtime, cluster })
     }
 
-    /// The topic as the options want it: deleted first if it is to be fresh, created if it is missing.
+    /// The load's topics as the options want them: deleted first if they are to be fresh, created where they are missing.
     pub(super) fn prepare(&self, load: &LoadOptions, send: &SendOptions) -> Result<Vec<Partition>, String> {
-        let name = &load.topic;
-        let prepared = self.runtime.block_on(async {
-            if send.fresh {
-                self.delete(name).await?;
-            } else if ignore(self.cluster.topic(name, false).await.map(drop), ErrorCode::UnknownTopicOrPartition)? {
-                return self.partitions(name).await;
+        let mut partitions = Vec::new();
+        for name in names(load) {
+            let prepared = self.runtime.block_on(self.prepare_one(&name, load, send));
+            let prepared = prepared.map_err(|error: ClientError| error.to_string())?;
+            match send.partitions {
+                Some(asked) if asked as usize != prepared.len() => {
+                    let count = prepared.len();
+                    return Err(format!("{name} has {count} partitions, not {asked}: use --fresh or another topic"));
+                }
+                Some(_) | None => partitions.extend(prepared),
             }
-            self.create(load, send).await?;
-            self.partitions(name).await
-        });
-        let partitions = prepared.map_err(|error: ClientError| error.to_string())?;
-        match send.partitions {
-            Some(asked) if asked as usize != partitions.len() => {
-                Err(format!("the topic has {} partitions, not {asked}: use --fresh or another topic", partitions.len()))
-            }
-            Some(_) | None => Ok(partitions),
         }
+        Ok(partitions)
     }
 
-    /// The topic's partitions with their offsets.
-    pub(super) fn describe(&self, name: &str) -> Result<Vec<Partition>, String> {
-        self.runtime.block_on(self.partitions(name)).map_err(|error| error.to_string())
+    async fn prepare_one(
+        &self,
+        name: &str,
+        load: &LoadOptions,
+        send: &SendOptions,
+    ) -> Result<Vec<Partition>, ClientError> {
+        if send.fresh {
+            self.delete(name).await?;
+        } else if ignore(self.cluster.topic(name, false).await.map(drop), ErrorCode::UnknownTopicOrPartition)? {
+            return self.partitions(name).await;
+        }
+        self.create(name, load, send).await?;
+        self.partitions(name).await
+    }
+
+    /// The partitions of the load's topics with their offsets.
+    pub(super) fn describe(&self, load: &LoadOptions) -> Result<Vec<Partition>, String> {
+        let mut partitions = Vec::new();
+        for name in names(load) {
+            partitions.extend(self.runtime.block_on(self.partitions(&name)).map_err(|error| error.to_string())?);
+        }
+        Ok(partitions)
     }
 
     /// A new identity for an idempotent producer.
@@ -98,11 +115,11 @@ impl TopicClient {
         ignore(self.cluster.any().await?.delete_topic(name).await, ErrorCode::UnknownTopicOrPartition).map(drop)
     }
 
-    async fn create(&self, load: &LoadOptions, send: &SendOptions) -> Result<(), ClientError> {
+    async fn create(&self, name: &str, load: &LoadOptions, send: &SendOptions) -> Result<(), ClientError> {
         let broker = self.cluster.any().await?;
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         // A topic that exists although it was deleted is still on its way out.
-        while !ignore(broker.create_topic(&new_topic(load, send)).await, ErrorCode::TopicAlreadyExists)? {
+        while !ignore(broker.create_topic(&new_topic(name, load, send)).await, ErrorCode::TopicAlreadyExists)? {
             if !send.fresh || Instant::now() >= deadline {
                 break;
             }
@@ -126,10 +143,12 @@ impl TopicClient {
 
     async fn partitions_now(&self, name: &str) -> Result<Vec<Partition>, ClientError> {
         let topic = self.cluster.topic(name, false).await?;
+        let topic_name: Arc<str> = name.into();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for info in &topic.partitions {
             let (_, leader) = self.cluster.leader(name, info.index).await?;
             partitions.push(Partition {
+                topic: Arc::clone(&topic_name),
                 index: info.index,
                 leader: leader.address().to_owned(),
                 log_start: leader.list_offset(name, info.index, EARLIEST_TIMESTAMP).await?,
@@ -137,6 +156,14 @@ impl TopicClient {
             });
         }
         Ok(partitions)
+    }
+}
+
+/// The topics of a load: the one named, or numbered ones.
+fn names(load: &LoadOptions) -> Vec<String> {
+    match load.topics {
+        1 => vec![load.topic.clone()],
+        topics => (0..topics).map(|number| format!("{}-{number}", load.topic)).collect(),
     }
 }
 
@@ -149,10 +176,10 @@ pub(super) fn settings(send: &SendOptions) -> Vec<(String, String)> {
     settings
 }
 
-fn new_topic(load: &LoadOptions, send: &SendOptions) -> NewTopic {
+fn new_topic(name: &str, load: &LoadOptions, send: &SendOptions) -> NewTopic {
     let partitions = send.partitions.unwrap_or(load.connections);
     NewTopic {
-        name: load.topic.clone(),
+        name: name.to_owned(),
         partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         replication_factor: 1,
         configs: settings(send),
@@ -199,8 +226,13 @@ mod tests {
     use super::*;
 
     fn partitions(leaders: &[&str]) -> Vec<Partition> {
-        let partition =
-            |(index, leader): (i32, &&str)| Partition { index, leader: (*leader).to_owned(), log_start: 0, log_end: 0 };
+        let partition = |(index, leader): (i32, &&str)| Partition {
+            topic: "t".into(),
+            index,
+            leader: (*leader).to_owned(),
+            log_start: 0,
+            log_end: 0,
+        };
         (0..).zip(leaders).map(partition).collect()
     }
 
