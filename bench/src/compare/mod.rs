@@ -80,6 +80,7 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
         conditions: conditions(options, &durabilities),
         cases: ratios::cases(contenders, &durabilities, &results),
         warnings: warnings(options, &durabilities),
+        profiles: Vec::new(),
     })
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
         outcome.add(session.run("mixed", workers)?, &limits);
     }
     described.push(("consumers", format!("{consumers}, and {} that catch up", options.catch_up)));
+    described.push(("rates", "produce: bytes of values; consume and catch-up: bytes of batches as stored".to_owned()));
     described.extend(mixed.plan.conditions());
     Ok(outcome.report(described, slow_sockets().into_iter().collect()))
 }

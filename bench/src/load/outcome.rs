@@ -111,7 +111,7 @@ fn speed(tally: &Tally, elapsed: Duration, limit_bytes_per_s: Option<f64>) -> Ru
     if !latency.is_empty() {
         run.extend(latency.metrics(&[("p50_us", 0.5), ("p99_us", 0.99), ("p99.9_us", 0.999), ("max_us", 1.0)]));
     }
-    if let Some(lateness) = lateness {
+    if let Some(lateness) = lateness.as_ref().filter(|lateness| !lateness.is_empty()) {
         run.extend(lateness.metrics(&[("sent_late_p99_us", 0.99)]));
     }
     run

@@ -153,6 +153,7 @@ impl Sink {
             conditions,
             cases: vec![Case { name: "taken".to_owned(), runs: vec![run] }],
             warnings: Vec::new(),
+            profiles: Vec::new(),
         })
     }
 }
