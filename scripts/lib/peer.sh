@@ -12,6 +12,12 @@ peer_fail() {
     exit 1
 }
 
+# peer_lacks WHAT: for what is not to be had on this machine, which is no fault.
+peer_lacks() {
+    echo "SKIPPED: $*" >&2
+    exit 77
+}
+
 # peer_place NAME DIR PORT: makes the peer's directory, a new one unless DIR is given, and chooses a port unless PORT is given.
 peer_place() {
     peer_dir=${2:-$(mktemp -d "${TMPDIR:-/tmp}/ringmill-peer-$1.XXXXXX")}

@@ -58,7 +58,7 @@ start() {
         esac
         shift 2
     done
-    need_command java openjdk-17-jre-headless || peer_fail "no java, and openjdk-17-jre-headless cannot be installed"
+    need_command java openjdk-17-jre-headless || peer_lacks "no java, and openjdk-17-jre-headless cannot be installed"
     jars=$(repository_root)/target/peers/kafka-$version
     fetch "$version"
     peer_place kafka "$dir" "$port"
@@ -89,7 +89,8 @@ say() {
 
 stop() {
     case "${2:-}" in
-        '' | --keep) peer_stop "${1:?stop needs the directory that start printed}" kafka.Kafka "${2#--}" ;;
+        '') peer_stop "${1:?stop needs the directory that start printed}" kafka.Kafka ;;
+        --keep) peer_stop "$1" kafka.Kafka keep ;;
         *) echo "unknown option $2; --help says what there is" >&2; exit 2 ;;
     esac
 }
@@ -97,13 +98,13 @@ stop() {
 # fetch VERSION: its jars under $jars, each compared with the checksum that Maven Central gives and, for the pinned version, with ours.
 fetch() {
     if [ ! -e "$jars/.complete" ]; then
-        maven_ready || peer_fail "no mvn, and maven cannot be installed"
+        maven_ready || peer_lacks "no mvn, and maven cannot be installed"
         rm -rf "$jars"
         mkdir -p "$jars"
         echo "fetching Kafka $1 from Maven Central ..." >&2
         timeout 600 mvn -q -B --strict-checksums -f "$here/kafka/pom.xml" dependency:copy-dependencies -Dkafka.version="$1" \
             -DincludeScope=runtime -DoutputDirectory="$jars" > "$jars.log" 2>&1 ||
-            peer_fail "Maven Central did not give Kafka $1: $(grep -m 1 ERROR "$jars.log")"
+            peer_lacks "Maven Central did not give Kafka $1: $(grep -m 1 ERROR "$jars.log")"
         touch "$jars/.complete"
     fi
     [ "$1" != "$PINNED_VERSION" ] || (cd "$jars" && sha256sum --quiet --check "$here/kafka/jars.sha256" >&2) ||

@@ -80,6 +80,7 @@ impl Contender {
         push("partitions", options.partitions().to_string());
         push("in-flight", options.in_flight.to_string());
         push("record-bytes", load.record_bytes().to_string());
+        push("batch-records", load.batch_records().to_string());
         match rate {
             Some(rate) => {
                 push("rate", rate.to_string());

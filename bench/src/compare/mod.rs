@@ -9,13 +9,14 @@ mod options;
 mod ratios;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::load;
 use crate::report::{self, Case, Report, Run};
+use crate::units;
 use contender::Contender;
 use options::Load;
 use topics::Topics;
@@ -36,6 +37,17 @@ struct Cell {
 /// What has been measured so far.
 type Results = BTreeMap<Cell, Vec<Run>>;
 
+/// The generator's threads are busier than this only when they may be what holds a load back.
+const CLIENT_BUSY_SHARE_MAX: f64 = 0.8;
+
+/// All that the loads have brought.
+#[derive(Debug, Default)]
+struct Findings {
+    results: Results,
+    /// What the loads' own reports warn of.
+    warnings: BTreeSet<String>,
+}
+
 /// Loads all brokers in alternating runs.
 ///
 /// # Errors
@@ -44,30 +56,22 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
     let contenders = &options.brokers;
     contender::check_names(contenders)?;
     let mut durabilities = Vec::new();
-    let mut results = Results::new();
+    let mut findings = Findings::default();
     // The first rounds warm up what starts cold, a JVM above all, and do not count.
     for round in 0..options.warm_up_runs + options.runs {
         let counted = round >= options.warm_up_runs;
         for load in unpaced(options) {
-            for contender in in_turn(contenders.len(), round) {
-                let run = one_load(options, load, contender, None)?;
-                if counted {
-                    results.entry(Cell { load, contender }).or_default().push(run);
-                }
-            }
+            findings.round(options, load, round, counted, None)?;
         }
         if durabilities.is_empty() {
             durabilities = contenders.iter().map(durability).collect::<Result<Vec<_>, _>>()?;
         }
     }
     if options.loads.contains(&Load::Paced) {
-        let rate = options.rate.or_else(|| half_of_the_slowest(&results));
+        let rate = options.rate.or_else(|| half_of_the_slowest(&findings.results));
         let rate = rate.ok_or("the paced load needs --rate where produce-1kb is not measured")?;
         for round in 0..options.runs {
-            for contender in in_turn(contenders.len(), round) {
-                let run = one_load(options, Load::Paced, contender, Some(rate))?;
-                results.entry(Cell { load: Load::Paced, contender }).or_default().push(run);
-            }
+            findings.round(options, Load::Paced, round, true, Some(rate))?;
         }
     }
     if !options.keep_topics {
@@ -75,13 +79,39 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
             Topics::connect(contender)?.delete()?;
         }
     }
+    let Findings { results, warnings: of_the_loads } = findings;
+    let mut warnings = warnings(options, &durabilities);
+    warnings.extend(busy_clients(options, &results));
+    warnings.extend(of_the_loads);
     Ok(Report {
         command: "compare",
         conditions: conditions(options, &durabilities),
         cases: ratios::cases(contenders, &durabilities, &results),
-        warnings: warnings(options, &durabilities),
+        warnings,
         profiles: Vec::new(),
     })
+}
+
+impl Findings {
+    /// Puts one load on each broker in its turn.
+    fn round(
+        &mut self,
+        options: &CompareOptions,
+        load: Load,
+        round: u32,
+        counted: bool,
+        rate: Option<u64>,
+    ) -> Result<(), String> {
+        for contender in in_turn(options.brokers.len(), round) {
+            let (run, warnings) = one_load(options, load, contender, rate)?;
+            self.warnings.extend(warnings);
+            // What only fills the topic for a consume is not to be shown.
+            if counted && options.loads.contains(&load) {
+                self.results.entry(Cell { load, contender }).or_default().push(run);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The loads at full speed, in their order. What is consumed has to be produced, even where that is not to be shown.
@@ -99,8 +129,13 @@ fn in_turn(count: usize, round: u32) -> impl Iterator<Item = usize> {
     (0..count).map(move |place| (place + round as usize) % count)
 }
 
-/// Runs one load on one broker.
-fn one_load(options: &CompareOptions, load: Load, contender: usize, rate: Option<u64>) -> Result<Run, String> {
+/// Runs one load on one broker: its figures and its report's warnings.
+fn one_load(
+    options: &CompareOptions,
+    load: Load,
+    contender: usize,
+    rate: Option<u64>,
+) -> Result<(Run, Vec<String>), String> {
     let contender = &options.brokers[contender];
     let arguments = contender.arguments(options, load, rate);
     let named = |error: String| format!("{}, {}: {error}", contender.name, load.title());
@@ -111,10 +146,11 @@ fn one_load(options: &CompareOptions, load: Load, contender: usize, rate: Option
         Command::Consume(options) => load::consume(options),
         _ => unreachable!("a comparison consists of produces and consumes"),
     };
-    let run = report.map_err(named)?.cases.into_iter().next().and_then(|case| case.runs.into_iter().next());
+    let report = report.map_err(named)?;
+    let run = report.cases.into_iter().next().and_then(|case| case.runs.into_iter().next());
     let run = run.ok_or_else(|| named("nothing was measured".to_owned()))?;
     eprintln!("{}: {}", contender.name, arguments[1..].join(" "));
-    Ok(run)
+    Ok((run, report.warnings))
 }
 
 /// Half of the rate that the slowest broker reached with 1 KB: a load that all can bear.
@@ -124,12 +160,32 @@ fn one_load(options: &CompareOptions, load: Load, contender: usize, rate: Option
     reason = "a rate in bytes is positive and far below 2^53"
 )]
 fn half_of_the_slowest(results: &Results) -> Option<u64> {
-    let median = |(cell, runs): (&Cell, &Vec<Run>)| {
-        let case = Case { name: String::new(), runs: runs.clone() };
-        (cell.load == Load::Produce1Kb).then(|| case.median(ratios::RATE)).flatten()
-    };
-    let slowest = results.iter().filter_map(median).min_by(f64::total_cmp)?;
+    let rates = results.iter().filter(|(cell, _)| cell.load == Load::Produce1Kb);
+    let slowest = rates.filter_map(|(_, runs)| median(runs, ratios::RATE)).min_by(f64::total_cmp)?;
     Some((slowest / 2.0) as u64)
+}
+
+fn median(runs: &[Run], key: &str) -> Option<f64> {
+    Case { name: String::new(), runs: runs.to_vec() }.median(key)
+}
+
+/// Where the load generator may be the limit, and not the broker.
+fn busy_clients(options: &CompareOptions, results: &Results) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (cell, runs) in results {
+        let (Some(rate), Some(cpu)) = (median(runs, ratios::RATE), median(runs, "client_cpu_s_per_gb")) else {
+            continue;
+        };
+        let share = rate / units::GB * cpu / f64::from(options.connections);
+        if share > CLIENT_BUSY_SHARE_MAX {
+            let (load, name) = (cell.load.title(), &options.brokers[cell.contender].name);
+            warnings.push(format!(
+                "{load}, {name}: the load generator's threads were busy {:.0} % of the time, and may be the limit",
+                share * 100.0
+            ));
+        }
+    }
+    warnings
 }
 
 fn durability(contender: &Contender) -> Result<String, String> {
@@ -148,7 +204,7 @@ fn conditions(options: &CompareOptions, durabilities: &[String]) -> Vec<(&'stati
     conditions.push(("brokers", brokers.collect::<Vec<_>>().join("; ")));
     conditions.push(("connections", format!("{}, {} partitions", options.connections, options.partitions())));
     conditions.push(("in_flight", options.in_flight.to_string()));
-    conditions.push(("batch", "1000 records, one batch a request, random bytes, acks -1".to_owned()));
+    conditions.push(("batch", "1000 records, paced 100; one batch a request, random bytes, acks -1".to_owned()));
     conditions.push(("bytes_of_a_run", options.bytes.to_string()));
     conditions.push(("runs", format!("{}, after {} that do not count", options.runs, options.warm_up_runs)));
     conditions
@@ -159,12 +215,9 @@ fn warnings(options: &CompareOptions, durabilities: &[String]) -> Vec<String> {
     if options.runs < RUNS_WANTED {
         warnings.push(format!("{} runs say little about spread: --runs {RUNS_WANTED} or more", options.runs));
     }
-    for (contender, durability) in options.brokers.iter().zip(durabilities).skip(1) {
-        if Some(durability) != durabilities.first() {
-            let (first, other) = (&options.brokers[0].name, &contender.name);
-            warnings
-                .push(format!("{first} and {other} promise different things: {} and {durability}", durabilities[0]));
-        }
+    let (first, others) = durabilities.split_first().expect("a comparison has brokers");
+    if !others.is_empty() && !others.contains(first) {
+        warnings.push(format!("{} is {first} and no other broker is: none promises the same", options.brokers[0].name));
     }
     if options.brokers.iter().any(|contender| contender.pid.is_none()) {
         warnings.push("CPU and memory of a broker need its pid: NAME=ADDRESS,pid=N".to_owned());

@@ -9,7 +9,8 @@ use crate::units::{parse_bytes, parse_duration};
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareOptions {
-    /// The brokers, each as NAME=ADDRESS[,pid=N][,durability=WORD][,SETTING=VALUE]...; the first is compared with each of the others. With
+    /// The brokers, each as NAME=ADDRESS[,pid=N][,durability=WORD][,SETTING=VALUE]...; the first is compared with each of the others, and
+    /// others among themselves where they promise the same. With
     /// its process id a broker's CPU time and memory are shown. Settings are those of its topics; the same broker may be given twice with
     /// different ones, such as flush.messages=1 for Kafka or write.caching=true for Ringmill. What its answers promise is read from them.
     #[arg(short, long, required = true, num_args = 1.., value_name = "NAME=ADDRESS", value_parser = contender::parse)]
@@ -46,18 +47,18 @@ pub(crate) struct CompareOptions {
     pub(crate) keep_topics: bool,
 }
 
-/// A load that every broker gets. All of them send 1000 records a batch.
+/// A load that every broker gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Load {
-    /// Records of 1 KB, as fast as they are answered.
+    /// Batches of 1000 records of 1 KB, as fast as they are answered.
     #[value(name = "produce-1kb")]
     Produce1Kb,
-    /// Records of 100 B, as fast as they are answered.
+    /// Batches of 1000 records of 100 B, as fast as they are answered.
     #[value(name = "produce-100b")]
     Produce100B,
     /// What was produced with 1 KB, read from start to end.
     Consume,
-    /// Records of 1 KB by the clock, whether answers come or not: the latency that an application sees.
+    /// Batches of 100 records of 1 KB by the clock, whether answers come or not: the latency that an application sees.
     Paced,
 }
 
@@ -90,6 +91,14 @@ impl Load {
             Load::Produce1Kb | Load::Consume => "1kb",
             Load::Produce100B => "100b",
             Load::Paced => "paced",
+        }
+    }
+
+    /// Records in each batch.
+    pub(super) fn batch_records(self) -> u32 {
+        match self {
+            Load::Produce1Kb | Load::Produce100B | Load::Consume => 1000,
+            Load::Paced => 100,
         }
     }
 

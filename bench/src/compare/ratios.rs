@@ -1,6 +1,7 @@
-//! The rows of a comparison: each broker under each load, and below them the first broker against each of the others.
+//! The rows of a comparison: each broker under each load, and below them one broker against another.
 //!
-//! A ratio is the first broker's figure divided by the other's in the same round. More is better for a rate, less for all else.
+//! The first is set against each of the others, and others among themselves where they promise the same. A ratio is one broker's figure divided
+//! by the other's in the same round. More is better for a rate, less for all else.
 
 use super::options::Load;
 use super::{Cell, Contender, Results};
@@ -32,24 +33,35 @@ pub(super) fn cases(contenders: &[Contender], durabilities: &[String], results: 
             let name = format!("{}: {}, {durability}", load.title(), contender.name);
             cases.push(Case { name, runs: runs_of(place).iter().map(shown).collect() });
         }
-        for (place, contender) in contenders.iter().enumerate().skip(1) {
-            let name = format!("  {} / {}", contenders[0].name, contender.name);
-            let pairs = runs_of(0).iter().zip(runs_of(place));
-            cases.push(Case { name, runs: pairs.map(|(first, other)| quotients(first, other)).collect() });
+        for (one, other) in pairs(durabilities) {
+            let durability = if durabilities[one] == durabilities[other] {
+                format!("both {}", durabilities[one])
+            } else {
+                format!("{} against {}", durabilities[one], durabilities[other])
+            };
+            let name = format!("  {} / {}, {durability}", contenders[one].name, contenders[other].name);
+            let rounds = runs_of(one).iter().zip(runs_of(other));
+            cases.push(Case { name, runs: rounds.map(|(one, other)| quotients(one, other)).collect() });
         }
     }
     cases
+}
+
+/// Who is set against whom, as places in the order of the brokers.
+fn pairs(durabilities: &[String]) -> Vec<(usize, usize)> {
+    let all = (0..durabilities.len()).flat_map(|one| (one + 1..durabilities.len()).map(move |other| (one, other)));
+    all.filter(|(one, other)| *one == 0 || durabilities[*one] == durabilities[*other]).collect()
 }
 
 fn shown(run: &Run) -> Run {
     SHOWN.iter().filter_map(|key| metric(run, key)).copied().collect()
 }
 
-fn quotients(first: &Run, other: &Run) -> Run {
+fn quotients(one: &Run, other: &Run) -> Run {
     let quotient = |(key, ratio): &(&str, &'static str)| {
-        let (first, other) = (metric(first, key)?, metric(other, key)?);
+        let (one, other) = (metric(one, key)?, metric(other, key)?);
         // CPU time comes in steps of 10 ms: a short run may have taken none.
-        (other.value > 0.0).then(|| Metric { key: ratio, unit: Unit::Ratio, value: first.value / other.value })
+        (other.value > 0.0).then(|| Metric { key: ratio, unit: Unit::Ratio, value: one.value / other.value })
     };
     DIVIDED.iter().filter_map(quotient).collect()
 }
@@ -69,6 +81,12 @@ mod tests {
     }
 
     #[test]
+    fn the_first_meets_everyone_and_others_meet_their_like() {
+        let durabilities = ["synced", "unsynced", "unsynced", "synced"].map(str::to_owned);
+        assert_eq!(pairs(&durabilities), [(0, 1), (0, 2), (0, 3), (1, 2)]);
+    }
+
+    #[test]
     fn a_ratio_is_taken_within_a_round() {
         let contenders = ["mill=h:1", "kafka=h:2"].map(|text| contender::parse(text).unwrap());
         let durabilities = ["synced".to_owned(), "unsynced".to_owned()];
@@ -79,7 +97,10 @@ mod tests {
         results.insert(cell(1), vec![run(200.0, Some(4.0)), run(100.0, Some(4.0)), run(300.0, Some(0.0))]);
         let cases = cases(&contenders, &durabilities, &results);
         let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
-        assert_eq!(names, ["consume 1 KB: mill, synced", "consume 1 KB: kafka, unsynced", "  mill / kafka"]);
+        assert_eq!(
+            names,
+            ["consume 1 KB: mill, synced", "consume 1 KB: kafka, unsynced", "  mill / kafka, synced against unsynced"]
+        );
         assert_eq!(cases[2].median("rate_ratio"), Some(4.0));
         assert_eq!(cases[2].median("server_cpu_ratio"), Some(0.25), "a run without CPU time has no ratio");
         assert_eq!(cases[2].median("p99_ratio"), None);
