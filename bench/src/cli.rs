@@ -123,7 +123,7 @@ pub(crate) struct LimitsOptions {
 /// What every load needs to know.
 #[derive(Args, Debug)]
 pub(crate) struct LoadOptions {
-    /// A broker to begin with; the others are asked for.
+    /// A broker to begin with; the others are asked for. Also redis://HOST:PORT, for produce and consume.
     #[arg(short, long, default_value = "127.0.0.1:9092")]
     pub(crate) broker: String,
     /// The topic; a produce creates it where it is missing.

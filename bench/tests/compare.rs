@@ -96,3 +96,14 @@ fn what_fails_is_named_with_its_broker() {
     let (succeeded, _, said) = compare(&["--brokers", &broker, &broker]);
     assert!(!succeeded && said.contains("two brokers are named nowhere"), "{said}");
 }
+
+#[test]
+fn a_paced_load_alone_needs_a_rate() {
+    let sink = Sink::start();
+    let broker = format!("one={},durability=none", sink.address);
+    let paced = ["--loads=paced", "--runs=1", "--paced-duration=50ms", "--brokers", &broker];
+    let (succeeded, _, said) = compare(&paced);
+    assert!(!succeeded && said.contains("--rate"), "{said}");
+    let (succeeded, report, said) = compare(&[&["--rate=10MB"], &paced[..]].concat());
+    assert!(succeeded && report.contains("produce 1 KB, paced: one, none"), "{said}");
+}

@@ -70,6 +70,15 @@ peer_say() {
     printf '%-11s %s\n' "$1" "$2"
 }
 
+# peer_stop_as WORD DIR [--keep]: what stands behind `stop` on a start script's command line.
+peer_stop_as() {
+    case "${3:-}" in
+        '') peer_stop "${2:?stop needs the directory that start printed}" "$1" ;;
+        --keep) peer_stop "$2" "$1" keep ;;
+        *) echo "unknown option $3; --help says what there is" >&2; exit 2 ;;
+    esac
+}
+
 # peer_stop DIR WORD [keep]: asks the peer in DIR to end, waits, and removes the directory unless it is to be kept. The process must have
 # WORD in its command line: a number in a file may be that of another by now.
 peer_stop() {

@@ -38,7 +38,7 @@ usage() {
 main() {
     case "${1:-}" in
         start) shift; start "$@" ;;
-        stop) stop "${@:2}" ;;
+        stop) shift; peer_stop_as kafka.Kafka "$@" ;;
         -h | --help) usage ;;
         *) usage >&2; exit 2 ;;
     esac
@@ -85,14 +85,6 @@ say() {
     peer_say stop "$0 stop $peer_dir"
     peer_say pid "$(cat "$peer_dir/pid")"
     peer_say address "$(cat "$peer_dir/address")"
-}
-
-stop() {
-    case "${2:-}" in
-        '') peer_stop "${1:?stop needs the directory that start printed}" kafka.Kafka ;;
-        --keep) peer_stop "$1" kafka.Kafka keep ;;
-        *) echo "unknown option $2; --help says what there is" >&2; exit 2 ;;
-    esac
 }
 
 # fetch VERSION: its jars under $jars, each compared with the checksum that Maven Central gives and, for the pinned version, with ours.

@@ -1,6 +1,7 @@
 //! A broker of a comparison, as it stands on the command line, and the loads that it gets, as they would stand there.
 
 use super::options::{CompareOptions, Load};
+use crate::load::Peer;
 
 /// A broker to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub(crate) fn parse(text: &str) -> Result<Contender, String> {
         match key {
             "pid" => contender.pid = Some(value.parse().map_err(|_| format!("`{value}` is no process id"))?),
             "durability" => contender.durability = Some(value.to_owned()),
+            _ if Peer::of(address).is_some() => {
+                return Err(format!("{name} has no topics that `{key}` could be set for"));
+            }
             _ => contender.settings.push((key.to_owned(), value.to_owned())),
         }
     }
@@ -77,7 +81,10 @@ impl Contender {
         if load == Load::Consume {
             return arguments;
         }
-        push("partitions", options.partitions().to_string());
+        // Without partitions of its own a peer writes a stream per connection.
+        if Peer::of(&self.address).is_none() {
+            push("partitions", options.partitions().to_string());
+        }
         push("in-flight", options.in_flight.to_string());
         push("record-bytes", load.record_bytes().to_string());
         push("batch-records", load.batch_records().to_string());
@@ -111,7 +118,9 @@ mod tests {
 
     #[test]
     fn what_is_no_broker_is_refused() {
-        for text in ["", "kafka", "kafka=9092", "a b=h:1", "a/b=h:1", "a=h:1,pid=x", "a=h:1,pid"] {
+        for text in
+            ["", "kafka", "kafka=9092", "a b=h:1", "a/b=h:1", "a=h:1,pid=x", "a=h:1,pid", "a=redis://h:1,maxlen=7"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -9,14 +9,13 @@ mod options;
 mod ratios;
 mod topics;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-use crate::load;
+use crate::load::{self, Peer};
 use crate::report::{self, Case, Report, Run};
-use crate::units;
 use contender::Contender;
 use options::Load;
 use topics::Topics;
@@ -37,16 +36,8 @@ struct Cell {
 /// What has been measured so far.
 type Results = BTreeMap<Cell, Vec<Run>>;
 
-/// The generator's threads are busier than this only when they may be what holds a load back.
+/// Busier than this for as much as it can be busy, the load generator may be what holds a load back.
 const CLIENT_BUSY_SHARE_MAX: f64 = 0.8;
-
-/// All that the loads have brought.
-#[derive(Debug, Default)]
-struct Findings {
-    results: Results,
-    /// What the loads' own reports warn of.
-    warnings: BTreeSet<String>,
-}
 
 /// Loads all brokers in alternating runs.
 ///
@@ -56,33 +47,31 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
     let contenders = &options.brokers;
     contender::check_names(contenders)?;
     let mut durabilities = Vec::new();
-    let mut findings = Findings::default();
+    let mut results = Results::new();
     // The first rounds warm up what starts cold, a JVM above all, and do not count.
-    for round in 0..options.warm_up_runs + options.runs {
+    let unpaced = unpaced(options);
+    let rounds = if unpaced.is_empty() { 0 } else { options.warm_up_runs + options.runs };
+    for round in 0..rounds {
         let counted = round >= options.warm_up_runs;
-        for load in unpaced(options) {
-            findings.round(options, load, round, counted, None)?;
+        for load in unpaced.iter().copied() {
+            run_round(options, load, round, None, counted.then_some(&mut results))?;
         }
-        if durabilities.is_empty() {
-            durabilities = contenders.iter().map(durability).collect::<Result<Vec<_>, _>>()?;
-        }
+        learn(contenders, &mut durabilities)?;
     }
     if options.loads.contains(&Load::Paced) {
-        let rate = options.rate.or_else(|| half_of_the_slowest(&findings.results));
+        let rate = options.rate.or_else(|| half_of_the_slowest(&results));
         let rate = rate.ok_or("the paced load needs --rate where produce-1kb is not measured")?;
         for round in 0..options.runs {
-            findings.round(options, Load::Paced, round, true, Some(rate))?;
+            run_round(options, Load::Paced, round, Some(rate), Some(&mut results))?;
+            learn(contenders, &mut durabilities)?;
         }
     }
     if !options.keep_topics {
-        for contender in contenders {
-            Topics::connect(contender)?.delete()?;
-        }
+        contenders.iter().try_for_each(|contender| delete_topics(options, contender))?;
     }
-    let Findings { results, warnings: of_the_loads } = findings;
     let mut warnings = warnings(options, &durabilities);
     warnings.extend(busy_clients(options, &results));
-    warnings.extend(of_the_loads);
+    warnings.extend(load::slow_sockets());
     Ok(Report {
         command: "compare",
         conditions: conditions(options, &durabilities),
@@ -92,26 +81,22 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
     })
 }
 
-impl Findings {
-    /// Puts one load on each broker in its turn.
-    fn round(
-        &mut self,
-        options: &CompareOptions,
-        load: Load,
-        round: u32,
-        counted: bool,
-        rate: Option<u64>,
-    ) -> Result<(), String> {
-        for contender in in_turn(options.brokers.len(), round) {
-            let (run, warnings) = one_load(options, load, contender, rate)?;
-            self.warnings.extend(warnings);
-            // What only fills the topic for a consume is not to be shown.
-            if counted && options.loads.contains(&load) {
-                self.results.entry(Cell { load, contender }).or_default().push(run);
-            }
+/// Puts one load on each broker in its turn, and keeps the figures where `results` are wanted.
+fn run_round(
+    options: &CompareOptions,
+    load: Load,
+    round: u32,
+    rate: Option<u64>,
+    mut results: Option<&mut Results>,
+) -> Result<(), String> {
+    for contender in in_turn(options.brokers.len(), round) {
+        let run = one_load(options, load, contender, rate)?;
+        // What only fills the topic for a consume is not to be shown.
+        if let Some(results) = results.as_deref_mut().filter(|_| options.loads.contains(&load)) {
+            results.entry(Cell { load, contender }).or_default().push(run);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// The loads at full speed, in their order. What is consumed has to be produced, even where that is not to be shown.
@@ -129,13 +114,8 @@ fn in_turn(count: usize, round: u32) -> impl Iterator<Item = usize> {
     (0..count).map(move |place| (place + round as usize) % count)
 }
 
-/// Runs one load on one broker: its figures and its report's warnings.
-fn one_load(
-    options: &CompareOptions,
-    load: Load,
-    contender: usize,
-    rate: Option<u64>,
-) -> Result<(Run, Vec<String>), String> {
+/// Runs one load on one broker.
+fn one_load(options: &CompareOptions, load: Load, contender: usize, rate: Option<u64>) -> Result<Run, String> {
     let contender = &options.brokers[contender];
     let arguments = contender.arguments(options, load, rate);
     let named = |error: String| format!("{}, {}: {error}", contender.name, load.title());
@@ -150,7 +130,7 @@ fn one_load(
     let run = report.cases.into_iter().next().and_then(|case| case.runs.into_iter().next());
     let run = run.ok_or_else(|| named("nothing was measured".to_owned()))?;
     eprintln!("{}: {}", contender.name, arguments[1..].join(" "));
-    Ok((run, report.warnings))
+    Ok(run)
 }
 
 /// Half of the rate that the slowest broker reached with 1 KB: a load that all can bear.
@@ -172,11 +152,10 @@ fn median(runs: &[Run], key: &str) -> Option<f64> {
 /// Where the load generator may be the limit, and not the broker.
 fn busy_clients(options: &CompareOptions, results: &Results) -> Vec<String> {
     let mut warnings = Vec::new();
+    let cores = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
     for (cell, runs) in results {
-        let (Some(rate), Some(cpu)) = (median(runs, ratios::RATE), median(runs, "client_cpu_s_per_gb")) else {
-            continue;
-        };
-        let share = rate / units::GB * cpu / f64::from(options.connections);
+        let Some(percent) = median(runs, "client_busy_percent") else { continue };
+        let share = percent / 100.0 / f64::from(options.connections.min(cores));
         if share > CLIENT_BUSY_SHARE_MAX {
             let (load, name) = (cell.load.title(), &options.brokers[cell.contender].name);
             warnings.push(format!(
@@ -188,11 +167,28 @@ fn busy_clients(options: &CompareOptions, results: &Results) -> Vec<String> {
     warnings
 }
 
+/// Asks the brokers what their answers promise, once: as soon as there are topics to ask about, so that nothing is measured in vain.
+fn learn(contenders: &[Contender], durabilities: &mut Vec<String>) -> Result<(), String> {
+    if durabilities.is_empty() && !contenders.is_empty() {
+        *durabilities = contenders.iter().map(durability).collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
 fn durability(contender: &Contender) -> Result<String, String> {
     match &contender.durability {
         Some(said) => Ok(said.clone()),
-        None => Topics::connect(contender)?.durability(),
+        None => match Peer::of(&contender.address) {
+            Some(peer) => peer.durability().map_err(|error| format!("{}: {error}", contender.name)),
+            None => Topics::connect(contender)?.durability(),
+        },
     }
+}
+
+fn delete_topics(options: &CompareOptions, contender: &Contender) -> Result<(), String> {
+    let Some(peer) = Peer::of(&contender.address) else { return Topics::connect(contender)?.delete() };
+    let delete = |load: &Load| peer.delete(&contender.topic(*load), options.connections);
+    Load::WRITTEN.iter().try_for_each(delete).map_err(|error| format!("{}: {error}", contender.name))
 }
 
 fn conditions(options: &CompareOptions, durabilities: &[String]) -> Vec<(&'static str, String)> {

@@ -11,7 +11,7 @@ pub(super) const RATE: &str = "rate_bytes_per_s";
 
 /// What stands in a broker's row, where it was measured.
 const SHOWN: [&str; 6] =
-    ["records_per_s", RATE, "p99_us", "server_cpu_s_per_gb", "server_memory_bytes", "client_cpu_s_per_gb"];
+    ["records_per_s", RATE, "p99_us", "server_cpu_s_per_gb", "server_memory_bytes", "client_busy_percent"];
 
 /// What is divided, and the quotient's name, which shares its column.
 const DIVIDED: [(&str, &str); 4] = [

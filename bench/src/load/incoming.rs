@@ -8,6 +8,8 @@ use std::net::TcpStream;
 
 /// Small enough to stay in the processor's cache.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// No protocol that has lines sends longer ones.
+const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The receiving half of a connection.
 #[derive(Debug)]
@@ -65,6 +67,22 @@ impl<S: Read> Incoming<S> {
         Ok(())
     }
 
+    /// Takes what comes up to and with the next line feed, in `line`'s place.
+    pub(super) fn line(&mut self, line: &mut Vec<u8>) -> io::Result<()> {
+        line.clear();
+        while line.last() != Some(&b'\n') {
+            self.available()?;
+            let lying = &self.buffer[self.start..self.end];
+            let count = lying.iter().position(|byte| *byte == b'\n').map_or(lying.len(), |at| at + 1);
+            if line.len() + count > LINE_BYTES_MAX {
+                return Err(io::Error::new(ErrorKind::InvalidData, "a line without an end"));
+            }
+            line.extend_from_slice(&lying[..count]);
+            self.start += count;
+        }
+        Ok(())
+    }
+
     /// Passes over `count` bytes.
     pub(super) fn skip(&mut self, mut count: usize) -> io::Result<()> {
         while count > 0 {
@@ -103,6 +121,19 @@ mod tests {
             self.0 = &self.0[count..];
             Ok(count)
         }
+    }
+
+    #[test]
+    fn lines_may_arrive_in_pieces_and_must_end() {
+        let mut incoming = Incoming::new(Dribble(b"+hello\r\n:12\r\nrest"));
+        let mut line = Vec::new();
+        incoming.line(&mut line).unwrap();
+        assert_eq!(line, b"+hello\r\n");
+        incoming.line(&mut line).unwrap();
+        assert_eq!(line, b":12\r\n");
+        assert_eq!(incoming.line(&mut line).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let endless = vec![b'x'; LINE_BYTES_MAX + 1];
+        assert_eq!(Incoming::new(&endless[..]).line(&mut line).unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
     #[test]

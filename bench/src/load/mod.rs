@@ -20,6 +20,7 @@ mod generated;
 mod incoming;
 mod mixed;
 mod outcome;
+mod peers;
 mod produce;
 mod records;
 mod sampling;
@@ -32,6 +33,7 @@ use consume::Reading;
 use generated::Generated;
 pub(crate) use mixed::run as mixed;
 use outcome::{Outcome, RunLimits};
+pub(crate) use peers::Peer;
 use produce::Plan;
 pub(crate) use records::{Payload, Sizes};
 use session::{Ending, Session, Worker};
@@ -45,6 +47,9 @@ const PRODUCE_DURATION_DEFAULT: Duration = Duration::from_secs(5);
 /// # Errors
 /// What the broker refused, or what does not fit together in the options.
 pub(crate) fn produce(options: &ProduceOptions) -> Result<Report, String> {
+    if let Some(peer) = Peer::of(&options.load.broker) {
+        return peer.produce(options);
+    }
     let generated = Generated::new(&options.records, &options.send, options.load.connections)?;
     let ending =
         Ending { duration: options.load.duration.or(produce_default(&options.load)), bytes: options.load.bytes };
@@ -122,6 +127,9 @@ fn produce_workers<'a>(
 /// What the broker refused, an empty topic, or a batch that is damaged.
 pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
     let load = &options.load;
+    if let Some(peer) = Peer::of(&load.broker) {
+        return peer.consume(options);
+    }
     let ending = Ending { duration: load.duration, bytes: load.bytes };
     let again = ending.duration.is_some() || ending.bytes.is_some();
     if !again && !load.warm_up.is_zero() {
@@ -177,7 +185,7 @@ fn conditions(load: &LoadOptions, partitions: usize) -> Vec<(&'static str, Strin
 }
 
 /// What the broker sends with is its own socket's choice, and usually the system's.
-fn slow_sockets() -> Option<String> {
+pub(crate) fn slow_sockets() -> Option<String> {
     let system = sockets::system_congestion_control();
     (system == "bbr").then(|| {
         "this system's sockets use bbr, which paces loopback: `sysctl net.ipv4.tcp_congestion_control=cubic` before the broker starts".to_owned()

@@ -1,0 +1,162 @@
+//! Servers with protocols of their own, loaded as brokers are: the same values, as many a batch, as many batches under way.
+//!
+//! A broker's address with a scheme leads here: `redis://HOST:PORT`. Each connection writes and reads a stream of its own, named after the topic
+//! and the connection's number. A batch is a pipeline of single appends, for these protocols have no batches; it is answered when its last
+//! record is.
+
+mod pipeline;
+mod redis;
+
+use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
+use crate::profile::Role;
+use crate::report::{self, Report};
+use ringmill_batch::Codec;
+
+use super::outcome::{Outcome, RunLimits};
+use super::records::{Payload, RecordMaker};
+use super::session::{Ending, Session, Worker};
+use super::{produce_default, server};
+use pipeline::{Pace, Pipeline};
+
+const REDIS_SCHEME: &str = "redis://";
+
+/// A server that is no Kafka.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// `host:port`.
+    address: String,
+}
+
+impl Peer {
+    /// The server that an address with a scheme names.
+    pub(crate) fn of(broker: &str) -> Option<Peer> {
+        broker.strip_prefix(REDIS_SCHEME).map(|address| Peer { address: address.to_owned() })
+    }
+
+    /// What an answer means for a record, by the server's own settings.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub(crate) fn durability(&self) -> Result<String, String> {
+        redis::Connection::open(&self.address)?.durability()
+    }
+
+    /// Removes what `connections` connections have written to a topic.
+    ///
+    /// # Errors
+    /// When the server cannot be told.
+    pub(crate) fn delete(&self, topic: &str, connections: u32) -> Result<(), String> {
+        let mut connection = redis::Connection::open(&self.address)?;
+        (0..connections).try_for_each(|index| connection.delete(&stream_name(topic, index)))
+    }
+
+    /// Sends generated records.
+    pub(super) fn produce(&self, options: &ProduceOptions) -> Result<Report, String> {
+        check(options)?;
+        let (load, send) = (&options.load, &options.send);
+        let ending = Ending { duration: load.duration.or(produce_default(load)), bytes: load.bytes };
+        let mut outcome = Outcome::new("produce", load.connections);
+        for _ in 0..load.runs {
+            let mut workers = Vec::new();
+            for index in 0..load.connections {
+                let mut connection = redis::Connection::open(&self.address)?;
+                let stream = stream_name(&load.topic, index);
+                if send.fresh {
+                    connection.delete(&stream)?;
+                }
+                let values = values(options, index);
+                let pipeline = Pipeline {
+                    batch: redis::appends(&stream, &values),
+                    records: send.batch_records,
+                    value_bytes: values.iter().map(|value| value.len() as u64).sum(),
+                    in_flight_max: send.in_flight as usize,
+                    pace: Pace { rate_bytes_per_s: send.rate, connections: load.connections, connection: index },
+                };
+                workers
+                    .push(Worker { role: Role::Produce, work: Box::new(move |meter| pipeline.run(connection, meter)) });
+            }
+            let limits = RunLimits::measure(load, &[Role::Produce])?;
+            let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
+            outcome.add(session.run("produce", workers)?, &limits);
+        }
+        let mut conditions = self.conditions(load)?;
+        conditions.push(("batch", format!("{} records, each an append in a pipeline", send.batch_records)));
+        conditions.push(("in_flight", send.in_flight.to_string()));
+        Ok(outcome.report(conditions, Vec::new()))
+    }
+
+    /// Reads the streams: once from start to end, or again and again until a duration or a number of bytes is full.
+    pub(super) fn consume(&self, options: &ConsumeOptions) -> Result<Report, String> {
+        let load = &options.load;
+        let ending = Ending { duration: load.duration, bytes: load.bytes };
+        let again = ending.duration.is_some() || ending.bytes.is_some();
+        let mut outcome = Outcome::new("consume", load.connections);
+        for _ in 0..load.runs {
+            let mut workers = Vec::new();
+            for index in 0..load.connections {
+                let (connection, stream) = (redis::Connection::open(&self.address)?, stream_name(&load.topic, index));
+                let work = move |meter: &super::session::Meter<'_>| connection.read(&stream, again, meter);
+                workers.push(Worker { role: Role::Consume, work: Box::new(work) });
+            }
+            let limits = RunLimits::measure(load, &[Role::Consume])?;
+            let session = Session::new(Role::Consume, load.warm_up, ending, server(load));
+            outcome.add(session.run("consume", workers)?, &limits);
+        }
+        Ok(outcome.report(self.conditions(load)?, Vec::new()))
+    }
+
+    fn conditions(&self, load: &LoadOptions) -> Result<Vec<(&'static str, String)>, String> {
+        let mut conditions = report::machine();
+        conditions.push(("broker", load.broker.clone()));
+        conditions.push(("durability", self.durability()?));
+        conditions.push(("streams", format!("{0}-0 to {0}-{1}", load.topic, load.connections - 1)));
+        conditions.push(("connections", load.connections.to_string()));
+        Ok(conditions)
+    }
+}
+
+fn stream_name(topic: &str, connection: u32) -> String {
+    format!("{topic}-{connection}")
+}
+
+/// The values of a connection's batch, sent again and again.
+fn values(options: &ProduceOptions, connection: u32) -> Vec<Vec<u8>> {
+    let records = &options.records;
+    let seed = records.seed << 10 | u64::from(connection);
+    let mut maker = RecordMaker::new(records.payload.unwrap_or(Payload::Random), records.record_bytes, None, seed);
+    let mut next = || {
+        let mut value = Vec::new();
+        maker.fill(&mut value);
+        value
+    };
+    (0..options.send.batch_records).map(|_| next()).collect()
+}
+
+/// Refuses what only Kafka's protocol has, so that no figure seems to be what it is not.
+fn check(options: &ProduceOptions) -> Result<(), String> {
+    /// A pipeline is held in memory.
+    const BATCH_RECORDS_MAX: u64 = 1_000_000;
+    let (load, send, records) = (&options.load, &options.send, &options.records);
+    let refused = [
+        ("--codec", send.codec != Codec::None),
+        ("--acks", send.acks != -1),
+        ("--idempotent", send.idempotent),
+        ("--config", !send.configs.is_empty()),
+        ("--write-caching", send.write_caching),
+        ("--batch-bytes", send.batch_bytes.is_some()),
+        ("--partitions", send.partitions.is_some_and(|count| count != load.connections)),
+        ("--topics", load.topics != 1),
+        ("--keys", records.keys.is_some()),
+        ("--distinct", records.distinct.is_some()),
+    ];
+    if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
+        return Err(format!("{option} is for brokers that speak Kafka's protocol"));
+    }
+    if !(1..=BATCH_RECORDS_MAX).contains(&send.batch_records) {
+        return Err(format!("a pipeline holds 1 to {BATCH_RECORDS_MAX} records"));
+    }
+    if send.rate == Some(0) {
+        return Err("--rate must be above zero".to_owned());
+    }
+    Ok(())
+}
