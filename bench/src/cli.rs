@@ -67,6 +67,9 @@ pub(crate) struct Cli {
     /// Writes the latencies of each run as HDR histograms into this directory, one file for each role: produce-1.hgrm and so on.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Writes the report as one HTML page with charts, which needs no network.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -66,6 +66,12 @@ impl Latency {
         text
     }
 
+    /// Quantiles (0 to 1) with what they did not exceed in microseconds, closer together towards the end.
+    pub(crate) fn quantiles(&self) -> Vec<(f64, f64)> {
+        let steps = self.nanoseconds.iter_quantiles(HGRM_STEPS_PER_HALF);
+        steps.map(|step| (step.quantile_iterated_to(), milliseconds(step.value_iterated_to()) * 1e3)).collect()
+    }
+
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
         self.nanoseconds.reset();

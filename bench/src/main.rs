@@ -9,6 +9,7 @@ use clap::Parser;
 
 mod cli;
 mod compare;
+mod html;
 mod latency;
 mod limits;
 mod load;
@@ -60,6 +61,9 @@ fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
                 write(&directory.join(format!("{}-{}.hgrm", role.name(), profile.run)), &latency.to_hgrm())?;
             }
         }
+    }
+    if let Some(path) = &cli.html {
+        write(path, &html::page(report))?;
     }
     Ok(())
 }

@@ -102,11 +102,25 @@ pub(crate) struct Report {
 pub(crate) fn machine() -> Vec<(&'static str, String)> {
     let system = rustix::system::uname();
     let cores = std::thread::available_parallelism().map_or_else(|_| "unknown".to_owned(), |count| count.to_string());
+    let memory_bytes = field_of("/proc/meminfo", "MemTotal").and_then(|kib| kib.split(' ').next()?.parse::<f64>().ok());
     vec![
+        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("kernel", system.release().to_string_lossy().into_owned()),
+        (
+            "processor",
+            field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| system.machine().to_string_lossy().into()),
+        ),
         ("cores", cores),
+        ("memory", memory_bytes.map_or_else(|| "unknown".to_owned(), |kib| units::decimal(kib * 1024.0, "B"))),
     ]
+}
+
+/// The first line `name: value` of a file of the kernel.
+fn field_of(path: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (_, value) = text.lines().find(|line| line.starts_with(name))?.split_once(':')?;
+    Some(value.trim().to_owned())
 }
 
 impl Report {
@@ -149,7 +163,7 @@ impl Report {
     }
 
     /// Every metric's heading, in the order of first appearance. A figure and its ratio share one.
-    fn columns(&self) -> Vec<String> {
+    pub(crate) fn columns(&self) -> Vec<String> {
         let mut titles = Vec::new();
         for metric in self.cases.iter().flat_map(|case| case.runs.iter().flatten()) {
             let title = heading(metric.key);
@@ -168,7 +182,7 @@ impl Case {
     }
 
     /// What stands below a heading.
-    fn cell(&self, title: &str) -> String {
+    pub(crate) fn cell(&self, title: &str) -> String {
         let metric = self.runs.iter().flatten().find(|metric| heading(metric.key) == title);
         metric.and_then(|metric| self.summary(metric.key)).map_or_else(String::new, |summary| summary.show())
     }

@@ -150,7 +150,7 @@ impl<'s> Recorder<'s> {
         if now.saturating_duration_since(self.last.at) < self.interval {
             return Ok(None);
         }
-        let sample = self.collect()?;
+        let sample = self.collect(Usage::now(self.server)?);
         let shown = describe(&sample);
         if self.samples.len() < SAMPLES_MAX {
             self.samples.push(sample);
@@ -158,18 +158,17 @@ impl<'s> Recorder<'s> {
         Ok(Some(shown))
     }
 
-    /// Takes in what was counted since the last time.
-    pub(super) fn finish(mut self) -> Result<Collected, String> {
-        let rest = self.collect()?;
+    /// Takes in what was counted since the last time. `stopped` is when the clock was closed.
+    pub(super) fn finish(mut self, stopped: Usage) -> Collected {
+        let rest = self.collect(stopped);
         // A short rest says little and would look like an outlier.
         if rest.span * 2 >= self.interval || self.samples.is_empty() {
             self.samples.push(rest);
         }
-        Ok(Collected { loads: self.totals, samples: self.samples })
+        Collected { loads: self.totals, samples: self.samples }
     }
 
-    fn collect(&mut self) -> Result<Sample, String> {
-        let usage = Usage::now(self.server)?;
+    fn collect(&mut self, usage: Usage) -> Sample {
         let mut loads = Vec::with_capacity(self.totals.len());
         for (role, total) in &mut self.totals {
             self.window.clear();
@@ -185,9 +184,10 @@ impl<'s> Recorder<'s> {
             loads.push(LoadSample { role: *role, records: *records, bytes: *bytes, latency_us });
         }
         let (client_cpu, server_cpu) = usage.since(&self.last);
-        let (at, span) = (usage.at - self.opened.at, usage.at - self.last.at);
+        let since = |earlier: &Usage| usage.at.saturating_duration_since(earlier.at);
+        let (at, span) = (since(&self.opened), since(&self.last));
         self.last = usage;
-        Ok(Sample { at, span, loads, client_cpu, server_cpu, server_memory_bytes: self.server_memory_bytes })
+        Sample { at, span, loads, client_cpu, server_cpu, server_memory_bytes: self.server_memory_bytes }
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
         assert!(shown.starts_with("produce ") && shown.contains(" 3.00 ms | consume 0 B/s -"), "{shown}");
         count(&slots[1], 5);
         count(&slots[2], 7);
-        let Collected { loads: totals, samples } = recorder.finish().unwrap();
+        let Collected { loads: totals, samples } = recorder.finish(Usage::now(None).unwrap());
         let bytes: Vec<(Role, u64)> = totals.iter().map(|(role, total)| (*role, total.bytes)).collect();
         assert_eq!(bytes, [(Role::Produce, 30), (Role::Consume, 10)]);
         assert_eq!(samples[0].loads[0].bytes, 20);

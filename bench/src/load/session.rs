@@ -185,8 +185,8 @@ impl Session {
             for worker in threads {
                 worker.join().expect("a worker does not panic")?;
             }
-            let (measured, recorder) = watched?;
-            let measured = Measured { collected: recorder.finish()?, ..measured };
+            let (measured, recorder, stopped) = watched?;
+            let measured = Measured { collected: recorder.finish(stopped), ..measured };
             if measured.bytes() == 0 {
                 return Err("nothing was measured: the run ended before the first answer".to_owned());
             }
@@ -217,13 +217,13 @@ impl Session {
     }
 
     /// Opens the clock after the warm-up and closes it, looking after progress and the broker's usage meanwhile. The recorder
-    /// still has to take in what was counted last.
+    /// still has to take in what was counted until it stopped.
     fn watch<'s>(
         &self,
         title: &str,
         slots: &'s [Slot],
         opened: Option<Usage>,
-    ) -> Result<(Measured, Recorder<'s>), String> {
+    ) -> Result<(Measured, Recorder<'s>, Usage), String> {
         let opened = match opened {
             Some(opened) => opened,
             None => {
@@ -243,11 +243,13 @@ impl Session {
             Ok(())
         })?;
         self.phase.store(Phase::Stopped as u8, Ordering::Release);
-        let elapsed = self.ended.get_or_init(Instant::now).saturating_duration_since(opened.at);
-        let (client_cpu, server_cpu) = Usage::now(self.server)?.since(&opened);
+        let ended = *self.ended.get_or_init(Instant::now);
+        let elapsed = ended.saturating_duration_since(opened.at);
+        let stopped = Usage { at: ended, ..Usage::now(self.server)? };
+        let (client_cpu, server_cpu) = stopped.since(&opened);
         bar.finish_and_clear();
         let server = server_cpu.map(|cpu| ServerUsage { cpu, anonymous_bytes_max: recorder.server_memory_bytes_max });
-        Ok((Measured { elapsed, client_cpu, server, collected: Collected::default() }, recorder))
+        Ok((Measured { elapsed, client_cpu, server, collected: Collected::default() }, recorder, stopped))
     }
 
     /// Returns at `deadline` or when the run has ended; calls `look` at the start and every so often.
