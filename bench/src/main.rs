@@ -3,16 +3,19 @@
 //! It knows the wire and the record format, and nothing of a broker's insides. Figures are medians over runs, KB = 1000 bytes,
 //! GB = 10⁹ bytes. This file only parses the command line, calls the command and prints its report.
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::Parser;
 
 mod cli;
 mod compare;
+mod durability;
 mod html;
 mod latency;
 mod limits;
 mod load;
+mod machine;
 mod process_usage;
 mod profile;
 mod progress;
@@ -47,12 +50,14 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-/// Puts the report where the command line wants it.
+/// Puts the report where the command line wants it; files first, for whoever reads the table may stop reading.
 fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
     let json_alone = cli.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    println!("{}", if json_alone { report.to_json() } else { report.to_table() });
     if let Some(path) = cli.json.as_ref().filter(|_| !json_alone) {
         write(path, &report.to_json())?;
+    }
+    if let Some(path) = &cli.html {
+        write(path, &html::page(report))?;
     }
     if let Some(directory) = &cli.hgrm {
         std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
@@ -62,10 +67,11 @@ fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
             }
         }
     }
-    if let Some(path) = &cli.html {
-        write(path, &html::page(report))?;
+    let text = if json_alone { report.to_json() } else { report.to_table() };
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

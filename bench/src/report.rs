@@ -98,31 +98,6 @@ pub(crate) struct Report {
     pub(crate) profiles: Vec<Profile>,
 }
 
-/// The conditions that every command reports: without them no figure can be compared.
-pub(crate) fn machine() -> Vec<(&'static str, String)> {
-    let system = rustix::system::uname();
-    let cores = std::thread::available_parallelism().map_or_else(|_| "unknown".to_owned(), |count| count.to_string());
-    let memory_bytes = field_of("/proc/meminfo", "MemTotal").and_then(|kib| kib.split(' ').next()?.parse::<f64>().ok());
-    vec![
-        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("kernel", system.release().to_string_lossy().into_owned()),
-        (
-            "processor",
-            field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| system.machine().to_string_lossy().into()),
-        ),
-        ("cores", cores),
-        ("memory", memory_bytes.map_or_else(|| "unknown".to_owned(), |kib| units::decimal(kib * 1024.0, "B"))),
-    ]
-}
-
-/// The first line `name: value` of a file of the kernel.
-fn field_of(path: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let (_, value) = text.lines().find(|line| line.starts_with(name))?.split_once(':')?;
-    Some(value.trim().to_owned())
-}
-
 impl Report {
     /// A table with a column per metric, and the conditions above it.
     pub(crate) fn to_table(&self) -> String {

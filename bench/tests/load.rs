@@ -262,6 +262,20 @@ fn histogram_files_are_written_for_each_run_and_role() {
 }
 
 #[test]
+fn a_page_shows_how_a_load_went_and_under_what_conditions() {
+    let broker = FakeBroker::start();
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    let pid = std::process::id().to_string();
+    let arguments = ["produce", "--duration", "600ms", "--rate", "1MB", "-r", "100", "-n", "10"];
+    assert!(broker.bench(&[&arguments[..], &["--pid", &pid, "--html", page.to_str().unwrap()]].concat()).0);
+    let page = std::fs::read_to_string(page).unwrap();
+    for part in ["<h3>Throughput</h3>", "<h3>CPU</h3>", "<polyline", "durability unknown", "broker command", "kernel"] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+}
+
+#[test]
 fn a_report_goes_to_a_file_beside_the_table() {
     let broker = FakeBroker::start();
     let directory = tempfile::tempdir().unwrap();

@@ -15,7 +15,8 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::load::{self, Peer};
-use crate::report::{self, Case, Report, Run};
+use crate::machine;
+use crate::report::{Case, Report, Run};
 use contender::Contender;
 use options::Load;
 use topics::Topics;
@@ -192,7 +193,7 @@ fn delete_topics(options: &CompareOptions, contender: &Contender) -> Result<(), 
 }
 
 fn conditions(options: &CompareOptions, durabilities: &[String]) -> Vec<(&'static str, String)> {
-    let mut conditions = report::machine();
+    let mut conditions = machine::conditions();
     let brokers = options.brokers.iter().zip(durabilities).map(|(contender, durability)| {
         let settings: String = contender.settings.iter().map(|(name, value)| format!(", {name}={value}")).collect();
         format!("{} at {}, {durability}{settings}", contender.name, contender.address)

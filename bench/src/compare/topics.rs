@@ -4,6 +4,8 @@ use ringmill_net::client::{ClientError, Cluster, ConnectOptions};
 use ringmill_net::wire::ErrorCode;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::durability;
+
 use super::contender::Contender;
 use super::options::Load;
 
@@ -41,10 +43,7 @@ impl Topics<'_> {
             Ok(found)
         });
         let settings = settings.map_err(|error: ClientError| format!("{}: {error}", self.contender.name))?;
-        let value = |name: &str| {
-            settings.iter().find(|setting| setting.name == name).and_then(|setting| setting.value.as_deref())
-        };
-        Ok(judge(value("write.caching"), value("flush.messages")).to_owned())
+        Ok(durability::promised_by(&settings).to_owned())
     }
 
     /// Deletes what the loads wrote.
@@ -60,28 +59,5 @@ impl Topics<'_> {
             Ok(())
         });
         deleted.map_err(|error: ClientError| format!("{}: {error}", self.contender.name))
-    }
-}
-
-/// Ringmill says by `write.caching` whether it answers before the sync; Kafka syncs before each answer only if every message is flushed.
-fn judge(write_caching: Option<&str>, flush_messages: Option<&str>) -> &'static str {
-    match (write_caching, flush_messages) {
-        (Some("false"), _) | (None, Some("1")) => "synced",
-        (Some(_), _) | (None, Some(_)) => "unsynced",
-        (None, None) => "durability unknown",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_brokers_own_settings_tell_what_its_answers_promise() {
-        assert_eq!(judge(Some("false"), Some("9223372036854775807")), "synced");
-        assert_eq!(judge(Some("true"), None), "unsynced");
-        assert_eq!(judge(None, Some("1")), "synced");
-        assert_eq!(judge(None, Some("9223372036854775807")), "unsynced");
-        assert_eq!(judge(None, None), "durability unknown");
     }
 }

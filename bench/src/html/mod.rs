@@ -31,8 +31,8 @@ const WORDS: [(&str, &str); 9] = [
     ),
     (
         "append sync, p50 to append sync",
-        "What a bare append of 4 KiB with fdatasync took on this disk right before the run (median), and how many times as long half \
-         of the answers took. No durable answer can be faster than once.",
+        "What a bare append of 4 KiB with fdatasync took on this disk right before the run (median), and the broker's median as \
+         a share of it. A durable answer stays above 100 % unless the disk has faster ways to write than that.",
     ),
     ("client cpu, client busy", "The load generator's own CPU time: per 10⁹ bytes, and as a share of one core's time."),
     (

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use crate::cli::LimitsOptions;
+use crate::machine;
 use crate::progress;
 use crate::report::{self, Case, Report, Run};
 
@@ -65,8 +66,9 @@ pub(crate) fn run(options: &LimitsOptions) -> Result<Report, String> {
         }
     }
     bar.finish_and_clear();
-    let mut conditions = report::machine();
+    let mut conditions = machine::conditions();
     conditions.push(("directory", options.dir.display().to_string()));
+    conditions.push(("file_system", machine::file_system(&options.dir)));
     cases.retain(|case| !case.runs.is_empty());
     warnings.extend(unbacked_memory(&cases));
     Ok(Report { command: "limits", conditions, cases, warnings, profiles: Vec::new() })
@@ -82,8 +84,13 @@ pub(crate) fn direct_write(dir: &Path) -> Result<Run, String> {
     disk_write::direct(&quick(dir), 4).map_err(|error| format!("O_DIRECT write: {error}"))
 }
 
+/// A 4 KiB append with fdatasync to new blocks: what a durable answer's latency is to be compared with.
+pub(crate) fn append_sync(dir: &Path) -> Result<Run, String> {
+    disk_sync::growing(&quick(dir)).map_err(|error| format!("append and fdatasync: {error}"))
+}
+
 fn quick(dir: &Path) -> LimitsOptions {
-    LimitsOptions { dir: dir.to_owned(), bytes: 1_000_000_000, appends: 1, runs: 1, only: None }
+    LimitsOptions { dir: dir.to_owned(), bytes: 1_000_000_000, appends: 300, runs: 1, only: None }
 }
 
 /// A virtual machine that has to fetch memory from its host while it writes measures the host, not the disk.

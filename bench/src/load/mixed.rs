@@ -49,8 +49,9 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
     let mut described = Vec::new();
     for _ in 0..load.runs {
         let partitions = mixed.prepare()?;
-        described = conditions(load, partitions.len());
-        let limits = RunLimits::measure(load, &roles)?;
+        described = conditions(load, &partitions);
+        described.push(("durability", mixed.client.durability(&partitions[0].topic).to_owned()));
+        let limits = RunLimits::measure(load, &roles, options.send.rate.is_some())?;
         if options.cold {
             empty_page_cache()?;
         }

@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions, ReplayOptions, SendOptions};
+use crate::machine;
 use crate::process_usage::ServerProcess;
 use crate::profile::Role;
-use crate::report::{self, Report};
+use crate::report::Report;
 use crate::sockets;
 
 mod batch;
@@ -91,11 +92,12 @@ fn send(
     for _ in 0..load.runs {
         let partitions = client.prepare(load, send)?;
         let stocks = stocks()?;
-        conditions = self::conditions(load, partitions.len());
+        conditions = self::conditions(load, &partitions);
+        conditions.push(("durability", client.durability(&partitions[0].topic).to_owned()));
         conditions.push(("records", records.to_owned()));
         conditions.push(("batches", batch::describe(&stocks, send.codec)));
         let workers = produce_workers(&plan, &client, &partitions, load, stocks)?;
-        let limits = RunLimits::measure(load, &[Role::Produce])?;
+        let limits = RunLimits::measure(load, &[Role::Produce], send.rate.is_some())?;
         let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
         outcome.add(session.run(command, workers)?, &limits);
     }
@@ -145,11 +147,11 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
             let worker = consume::Worker::new(&options.fetch, &share, reading)?;
             workers.push(Worker { role: Role::Consume, work: Box::new(move |meter| worker.run(meter)) });
         }
-        let limits = RunLimits::measure(load, &[Role::Consume])?;
+        let limits = RunLimits::measure(load, &[Role::Consume], false)?;
         let session = Session::new(Role::Consume, load.warm_up, ending, server(load));
         outcome.add(session.run("consume", workers)?, &limits);
     }
-    let mut conditions = conditions(load, partitions.len());
+    let mut conditions = conditions(load, &partitions);
     conditions.push(("fetch_bytes", options.fetch.fetch_bytes.to_string()));
     Ok(outcome.report(conditions, slow_sockets().into_iter().collect()))
 }
@@ -172,15 +174,23 @@ fn connect(share: &Share) -> Result<std::net::TcpStream, String> {
     sockets::connect(address).map_err(named)
 }
 
-fn conditions(load: &LoadOptions, partitions: usize) -> Vec<(&'static str, String)> {
+fn conditions(load: &LoadOptions, partitions: &[Partition]) -> Vec<(&'static str, String)> {
+    let partitions = partitions.len();
     let topics = match load.topics {
         1 => format!("{}, {partitions} partitions", load.topic),
         topics => format!("{0}-0 to {0}-{1}, {partitions} partitions together", load.topic, topics - 1),
     };
-    let mut conditions = report::machine();
+    let mut conditions = machine::conditions();
     conditions.push(("broker", load.broker.clone()));
     conditions.push(("topic", topics));
     conditions.push(("connections", load.connections.to_string()));
+    if let Some(pid) = load.pid {
+        conditions.push(("broker_command", machine::command_of(pid)));
+    }
+    if let Some(directory) = &load.limit {
+        let file_system = machine::file_system(directory);
+        conditions.push(("limit_measured_in", format!("{}, {file_system}", directory.display())));
+    }
     conditions
 }
 

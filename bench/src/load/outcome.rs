@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::LoadOptions;
+use crate::latency::Latency;
 use crate::limits;
 use crate::profile::{Profile, Role};
 use crate::report::{Case, Metric, Report, Run, Unit, cpu_per_gb, rate};
@@ -18,15 +19,31 @@ const BUSY_PERCENT_MAX: f64 = 90.0;
 pub(super) struct RunLimits {
     write: Option<Run>,
     read: Option<Run>,
+    append_sync: Option<Run>,
 }
 
 impl RunLimits {
-    /// Measures what the roles need, if the options ask for it.
-    pub(super) fn measure(load: &LoadOptions, roles: &[Role]) -> Result<RunLimits, String> {
+    /// Measures what the roles need, if the options ask for it. Of a `paced` load the latency has a limit, too.
+    pub(super) fn measure(load: &LoadOptions, roles: &[Role], paced: bool) -> Result<RunLimits, String> {
         let Some(dir) = &load.limit else { return Ok(RunLimits::default()) };
-        let write = roles.contains(&Role::Produce).then(|| limits::direct_write(dir)).transpose()?;
+        let produces = roles.contains(&Role::Produce);
+        let write = produces.then(|| limits::direct_write(dir)).transpose()?;
+        let append_sync = (produces && paced).then(|| limits::append_sync(dir)).transpose()?;
         let reads = roles.iter().any(|role| *role != Role::Produce);
-        Ok(RunLimits { write, read: reads.then(|| limits::bare_sendfile(dir)).transpose()? })
+        Ok(RunLimits { write, append_sync, read: reads.then(|| limits::bare_sendfile(dir)).transpose()? })
+    }
+
+    /// A latency of the role's beside what a bare append and sync took at the same quantile.
+    fn beside_append_sync(&self, role: Role, latency: &Latency) -> Run {
+        let named = |name: &str| self.append_sync.as_ref()?.iter().find(|metric| metric.key == name);
+        let Some(bare) = named("p50_us").filter(|_| role == Role::Produce && !latency.is_empty()) else {
+            return Run::new();
+        };
+        let share = 100.0 * latency.micros_at(0.5) / bare.value;
+        vec![
+            Metric { key: "append_sync_p50_us", unit: Unit::Micros, value: bare.value },
+            Metric { key: "p50_to_append_sync_percent", unit: Unit::Percent, value: share },
+        ]
     }
 
     /// Bytes per second. The rate is the first metric of every limit.
@@ -57,6 +74,7 @@ impl Outcome {
         let alone = measured.collected.loads.len() == 1;
         for (role, tally) in &measured.collected.loads {
             let mut run = speed(tally, measured.elapsed, limits.of(*role));
+            run.extend(limits.beside_append_sync(*role, &tally.latency));
             if alone {
                 run.extend(cost(&measured));
             }
@@ -143,4 +161,22 @@ fn elapsed(measured: &Measured) -> Metric {
 #[expect(clippy::cast_precision_loss, reason = "records and bytes of a run stay far below 2^53")]
 fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producers_median_stands_beside_a_bare_append_and_sync() {
+        let mut latency = Latency::new();
+        latency.record(Duration::from_micros(300));
+        let bare = vec![Metric { key: "p50_us", unit: Unit::Micros, value: 200.0 }];
+        let limits = RunLimits { append_sync: Some(bare), ..RunLimits::default() };
+        let run = limits.beside_append_sync(Role::Produce, &latency);
+        assert_eq!((run[0].key, run[1].key), ("append_sync_p50_us", "p50_to_append_sync_percent"));
+        assert!((run[1].value - 150.0).abs() < 1.0, "{run:?}");
+        assert!(limits.beside_append_sync(Role::Consume, &latency).is_empty());
+        assert!(RunLimits::default().beside_append_sync(Role::Produce, &latency).is_empty());
+    }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{LoadOptions, SendOptions};
+use crate::durability;
 
 /// A deleted topic may take a moment to be gone, a created one to have leaders.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,6 +93,13 @@ impl TopicClient {
             partitions.extend(self.runtime.block_on(self.partitions(&name)).map_err(|error| error.to_string())?);
         }
         Ok(partitions)
+    }
+
+    /// What an answer of the broker means for the topic's records, as far as the broker says.
+    pub(super) fn durability(&self, topic: &str) -> &'static str {
+        let settings = self.runtime.block_on(async { self.cluster.any().await?.topic_settings(topic).await });
+        // Not every broker speaks of settings, and a load needs none of them.
+        settings.map_or(durability::UNKNOWN, |settings| durability::promised_by(&settings))
     }
 
     /// A new identity for an idempotent producer.

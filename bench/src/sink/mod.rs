@@ -17,8 +17,9 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::SinkOptions;
+use crate::machine;
 use crate::process_usage::own_cpu;
-use crate::report::{self, Case, Metric, Report, Unit, cpu_per_gb, rate};
+use crate::report::{Case, Metric, Report, Unit, cpu_per_gb, rate};
 
 /// More connections than this are closed as they come.
 const CONNECTIONS_MAX: usize = 1024;
@@ -145,7 +146,7 @@ impl Sink {
             Metric { key: "records_total", unit: Unit::Records, value: records as f64 },
             Metric { key: "elapsed_s", unit: Unit::Seconds, value: elapsed.as_secs_f64() },
         ];
-        let mut conditions = report::machine();
+        let mut conditions = machine::conditions();
         conditions.push(("address", address));
         conditions.push(("durability", "none: everything is discarded".to_owned()));
         Ok(Report {

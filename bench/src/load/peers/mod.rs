@@ -8,8 +8,9 @@ mod pipeline;
 mod redis;
 
 use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
+use crate::machine;
 use crate::profile::Role;
-use crate::report::{self, Report};
+use crate::report::Report;
 use ringmill_batch::Codec;
 
 use super::outcome::{Outcome, RunLimits};
@@ -75,7 +76,7 @@ impl Peer {
                 workers
                     .push(Worker { role: Role::Produce, work: Box::new(move |meter| pipeline.run(connection, meter)) });
             }
-            let limits = RunLimits::measure(load, &[Role::Produce])?;
+            let limits = RunLimits::measure(load, &[Role::Produce], send.rate.is_some())?;
             let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
             outcome.add(session.run("produce", workers)?, &limits);
         }
@@ -98,7 +99,7 @@ impl Peer {
                 let work = move |meter: &super::session::Meter<'_>| connection.read(&stream, again, meter);
                 workers.push(Worker { role: Role::Consume, work: Box::new(work) });
             }
-            let limits = RunLimits::measure(load, &[Role::Consume])?;
+            let limits = RunLimits::measure(load, &[Role::Consume], false)?;
             let session = Session::new(Role::Consume, load.warm_up, ending, server(load));
             outcome.add(session.run("consume", workers)?, &limits);
         }
@@ -106,7 +107,7 @@ impl Peer {
     }
 
     fn conditions(&self, load: &LoadOptions) -> Result<Vec<(&'static str, String)>, String> {
-        let mut conditions = report::machine();
+        let mut conditions = machine::conditions();
         conditions.push(("broker", load.broker.clone()));
         conditions.push(("durability", self.durability()?));
         conditions.push(("streams", format!("{0}-0 to {0}-{1}", load.topic, load.connections - 1)));
