@@ -62,12 +62,13 @@ pub(crate) fn page(report: &Report) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1><p>{}</p>{warnings}\
-         <h2>Results</h2><div class=\"wide\">{}</div>{}<h2>Conditions</h2><table class=\"facts\">{facts}</table>\
+         <h2>Results</h2><div class=\"wide\">{}</div>{}{}<h2>Conditions</h2><table class=\"facts\">{facts}</table>\
          <h2>What the words mean</h2><table class=\"facts\">{words}</table>\
          <p class=\"soft\">Figures of one machine at one hour. Compare them with others of the same run, and with the shares of its limits; \
          KB is 1000 bytes, GB 10⁹.</p></body></html>\n",
         escape(&summary(report)),
         table(report),
+        shares(report),
         charts(report),
     )
 }
@@ -86,6 +87,22 @@ fn summary(report: &Report) -> String {
     let runs = report.cases.iter().map(|case| case.runs.len()).max().unwrap_or(0);
     let runs = if runs == 1 { "one run".to_owned() } else { format!("medians of {runs} runs") };
     format!("{what}; {runs}.")
+}
+
+/// A bar for each case that was measured beside a limit: its rate as a share of what the machine does by itself.
+fn shares(report: &Report) -> String {
+    let bar = |case: &Case| {
+        let (share, limit) = (case.median("share_of_limit_percent")?, case.median("limit_bytes_per_s")?);
+        Some(format!(
+            "<div class=\"share\"><span>{}</span><div><i style=\"width:{:.1}%\"></i></div><span>{} % of {}</span></div>",
+            escape(&case.name),
+            share.clamp(0.0, 100.0),
+            units::three_digits(share),
+            units::decimal(limit, "B/s"),
+        ))
+    };
+    let bars: String = report.cases.iter().filter_map(bar).collect();
+    if bars.is_empty() { bars } else { format!("<h2>Beside this machine's limits</h2>{bars}") }
 }
 
 fn table(report: &Report) -> String {
@@ -205,7 +222,7 @@ fn cpu(profile: &Profile) -> Chart {
     };
     Chart {
         title: "CPU",
-        caption: "100 % is one core. The broker's is known where its process id was given (--pid).".to_owned(),
+        caption: "100 % is one core. The broker's is known where its process id was given (--pid), and counts in steps of 10 ms.".to_owned(),
         x: TIME,
         y: Axis { label: "", scale: Scale::Linear, show: |value| format!("{} %", trimmed(value)) },
         series: vec![
@@ -257,11 +274,15 @@ mod tests {
     fn report() -> Report {
         let mut latency = Latency::new();
         (1..2000).for_each(|micros| latency.record(Duration::from_micros(micros)));
-        let metric = Metric { key: "rate_bytes_per_s", unit: Unit::BytesPerSecond, value: 1e6 };
+        let run = vec![
+            Metric { key: "rate_bytes_per_s", unit: Unit::BytesPerSecond, value: 1e6 },
+            Metric { key: "limit_bytes_per_s", unit: Unit::BytesPerSecond, value: 4e6 },
+            Metric { key: "share_of_limit_percent", unit: Unit::Percent, value: 25.0 },
+        ];
         Report {
             command: "produce",
             conditions: vec![("broker", "<host>".to_owned())],
-            cases: vec![Case { name: "produce".to_owned(), runs: vec![vec![metric], vec![metric]] }],
+            cases: vec![Case { name: "produce".to_owned(), runs: vec![run.clone(), run] }],
             warnings: vec!["a & b".to_owned()],
             profiles: vec![Profile {
                 run: 1,
@@ -274,7 +295,15 @@ mod tests {
     #[test]
     fn a_page_holds_every_figure_and_chart_and_fetches_nothing() {
         let page = page(&report());
-        for part in ["1.00 MB/s", "&lt;host&gt;", "Warning: a &amp; b", "medians of 2 runs", "99.9 %", "20.0 MB"] {
+        for part in [
+            "1.00 MB/s",
+            "&lt;host&gt;",
+            "Warning: a &amp; b",
+            "medians of 2 runs",
+            "99.9 %",
+            "20.0 MB",
+            "25.0 % of 4.00 MB/s",
+        ] {
             assert!(page.contains(part), "no {part} in {page}");
         }
         for title in ["Throughput", "p99 latency", "Latency by percentile", "CPU", "Broker memory"] {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringmill_batch::BatchHeader;
+use ringmill_batch::{BatchHeader, TimestampType};
 
 const MICROS_PER_MS: i64 = 1000;
 
@@ -23,8 +23,10 @@ pub(super) fn stamp(header: &mut BatchHeader, at: SystemTime) {
 
 /// How long ago a batch left, by this machine's clock; zero if the clock was set back meanwhile.
 pub(super) fn time_since(header: &BatchHeader) -> Duration {
-    let beyond_ms = if header.has_producer() { 0 } else { i64::from(header.base_sequence) };
-    let beyond_ms = if (0..MICROS_PER_MS).contains(&beyond_ms) { beyond_ms } else { 0 };
+    // With the broker's own time in it, a batch no longer says when it left, but when it was appended.
+    let is_exact = !header.has_producer() && header.timestamp_type() == TimestampType::CreateTime;
+    let beyond_ms = i64::from(header.base_sequence);
+    let beyond_ms = if is_exact && (0..MICROS_PER_MS).contains(&beyond_ms) { beyond_ms } else { 0 };
     let left = header.max_timestamp.saturating_mul(MICROS_PER_MS).saturating_add(beyond_ms);
     let micros = micros_since_1970(SystemTime::now()).saturating_sub(left);
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))

@@ -55,11 +55,13 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
         if options.cold {
             empty_page_cache()?;
         }
+        // More connections than partitions would read some records twice.
+        let consumers = consumers.min(u32::try_from(partitions.len()).unwrap_or(u32::MAX));
+        described.push(("consumers", format!("{consumers}, and {} that catch up", options.catch_up)));
         let workers = mixed.workers(&partitions, consumers, &mut described)?;
         let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
         outcome.add(session.run("mixed", workers)?, &limits);
     }
-    described.push(("consumers", format!("{consumers}, and {} that catch up", options.catch_up)));
     described.push(("rates", "produce: bytes of values; consume and catch-up: bytes of batches as stored".to_owned()));
     described.extend(mixed.plan.conditions());
     Ok(outcome.report(described, slow_sockets().into_iter().collect()))
@@ -95,8 +97,6 @@ impl Mixed<'_> {
         described.push(("batches", batch::describe(&stocks, options.send.codec)));
         // Consumers first, so that they wait at the logs' ends when the first record comes.
         let mut workers = Vec::new();
-        // More connections than partitions would read some records twice.
-        let consumers = consumers.min(u32::try_from(partitions.len()).unwrap_or(u32::MAX));
         for (count, role, reading) in
             [(consumers, Role::Consume, Reading::Follow), (options.catch_up, Role::CatchUp, Reading::Again)]
         {

@@ -14,6 +14,8 @@ use crate::units;
 
 /// The shortest time that a sample covers.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// Taking a sample costs some 30 µs for each worker: so long for each keeps that at a thirtieth of one core.
+const SAMPLE_INTERVAL_PER_WORKER: Duration = Duration::from_millis(1);
 /// About how many samples a run of known length is cut into.
 const SAMPLES_AIM: u32 = 240;
 /// A run of unknown length keeps no more than these: an hour and a half of the shortest.
@@ -124,11 +126,13 @@ impl<'s> Recorder<'s> {
         length: Option<Duration>,
         opened: Usage,
     ) -> Recorder<'s> {
+        let workers = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let shortest = SAMPLE_INTERVAL_MIN.max(SAMPLE_INTERVAL_PER_WORKER * workers);
         let present = |role: &Role| slots.iter().any(|slot| slot.role == *role);
         Recorder {
             slots,
             server,
-            interval: length.map_or(SAMPLE_INTERVAL_MIN, |length| SAMPLE_INTERVAL_MIN.max(length / SAMPLES_AIM)),
+            interval: length.map_or(shortest, |length| shortest.max(length / SAMPLES_AIM)),
             opened,
             last: opened,
             spare: Tally::new(),
@@ -199,7 +203,7 @@ fn describe(sample: &Sample) -> String {
         if sample.loads.len() == 1 {
             format!("{rate}, p99 {p99}")
         } else {
-            format!("{} {rate} {p99}", load.role.name())
+            format!("{} {rate} p99 {p99}", load.role.name())
         }
     };
     sample.loads.iter().map(load).collect::<Vec<_>>().join(" | ")
@@ -223,7 +227,7 @@ mod tests {
         count(&slots[0], 1);
         count(&slots[1], 3);
         let shown = recorder.look(opened.at + SAMPLE_INTERVAL_MIN).unwrap().unwrap();
-        assert!(shown.starts_with("produce ") && shown.contains(" 3.00 ms | consume 0 B/s -"), "{shown}");
+        assert!(shown.starts_with("produce ") && shown.contains(" p99 3.00 ms | consume 0 B/s p99 -"), "{shown}");
         count(&slots[1], 5);
         count(&slots[2], 7);
         let Collected { loads: totals, samples } = recorder.finish(Usage::now(None).unwrap());
