@@ -1,11 +1,13 @@
 //! Servers with protocols of their own, loaded as brokers are: the same values, as many a batch, as many batches under way.
 //!
-//! A broker's address with a scheme leads here: `redis://HOST:PORT`. Each connection writes and reads a stream of its own, named after the topic
-//! and the connection's number. A batch is a pipeline of single appends, for these protocols have no batches; it is answered when its last
-//! record is.
+//! A broker's address with a scheme leads here: `redis://HOST:PORT`, `nats://HOST:PORT`. Each connection writes and reads a stream of its own,
+//! named after the topic and the connection's number. A batch is a pipeline of single appends, for these protocols have no batches; it is
+//! answered when its last record is.
 
+mod nats;
 mod pipeline;
 mod redis;
+mod wire;
 
 use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
 use crate::machine;
@@ -15,23 +17,59 @@ use ringmill_batch::Codec;
 
 use super::outcome::{Outcome, RunLimits};
 use super::records::{Payload, RecordMaker};
-use super::session::{Ending, Session, Worker};
+use super::session::{Ending, Meter, Session, Worker};
 use super::{produce_default, server};
 use pipeline::{Pace, Pipeline};
+use wire::Wire;
 
-const REDIS_SCHEME: &str = "redis://";
+/// A connection to a server that is no Kafka; it blocks its caller.
+trait Driver: Sized + Send {
+    /// Connects to `host:port`.
+    fn open(address: &str) -> Result<Self, String>;
+
+    /// Makes sure that there is a stream to append to, an empty one if it is to be fresh.
+    fn prepare(&mut self, stream: &str, fresh: bool) -> Result<(), String>;
+
+    /// An append for each value, one after the other, as they are sent on this connection.
+    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Vec<u8>;
+
+    /// Takes the answer to one append.
+    fn take_answer(&mut self) -> Result<(), String>;
+
+    /// Reads a stream from start to end: once, or from its start again until the session is over.
+    fn read(self, stream: &str, again: bool, meter: &Meter<'_>) -> Result<(), String>;
+
+    /// What an answer to an append means for the record, by the server's own word.
+    fn durability(&mut self) -> Result<String, String>;
+
+    /// Removes a stream, if there is one.
+    fn delete(&mut self, stream: &str) -> Result<(), String>;
+
+    /// The bytes beneath.
+    fn wire(&mut self) -> &mut Wire;
+}
 
 /// A server that is no Kafka.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
+    protocol: Protocol,
     /// `host:port`.
     address: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Redis,
+    Nats,
 }
 
 impl Peer {
     /// The server that an address with a scheme names.
     pub(crate) fn of(broker: &str) -> Option<Peer> {
-        broker.strip_prefix(REDIS_SCHEME).map(|address| Peer { address: address.to_owned() })
+        let protocols = [("redis://", Protocol::Redis), ("nats://", Protocol::Nats)];
+        protocols.into_iter().find_map(|(scheme, protocol)| {
+            broker.strip_prefix(scheme).map(|address| Peer { protocol, address: address.to_owned() })
+        })
     }
 
     /// What an answer means for a record, by the server's own settings.
@@ -39,7 +77,10 @@ impl Peer {
     /// # Errors
     /// When the server cannot be asked.
     pub(crate) fn durability(&self) -> Result<String, String> {
-        redis::Connection::open(&self.address)?.durability()
+        match self.protocol {
+            Protocol::Redis => redis::Connection::open(&self.address)?.durability(),
+            Protocol::Nats => nats::Connection::open(&self.address)?.durability(),
+        }
     }
 
     /// Removes what `connections` connections have written to a topic.
@@ -47,12 +88,34 @@ impl Peer {
     /// # Errors
     /// When the server cannot be told.
     pub(crate) fn delete(&self, topic: &str, connections: u32) -> Result<(), String> {
-        let mut connection = redis::Connection::open(&self.address)?;
-        (0..connections).try_for_each(|index| connection.delete(&stream_name(topic, index)))
+        match self.protocol {
+            Protocol::Redis => self.delete_with::<redis::Connection>(topic, connections),
+            Protocol::Nats => self.delete_with::<nats::Connection>(topic, connections),
+        }
     }
 
     /// Sends generated records.
     pub(super) fn produce(&self, options: &ProduceOptions) -> Result<Report, String> {
+        match self.protocol {
+            Protocol::Redis => self.produce_with::<redis::Connection>(options),
+            Protocol::Nats => self.produce_with::<nats::Connection>(options),
+        }
+    }
+
+    /// Reads the streams: once from start to end, or again and again until a duration or a number of bytes is full.
+    pub(super) fn consume(&self, options: &ConsumeOptions) -> Result<Report, String> {
+        match self.protocol {
+            Protocol::Redis => self.consume_with::<redis::Connection>(options),
+            Protocol::Nats => self.consume_with::<nats::Connection>(options),
+        }
+    }
+
+    fn delete_with<D: Driver>(&self, topic: &str, connections: u32) -> Result<(), String> {
+        let mut connection = D::open(&self.address)?;
+        (0..connections).try_for_each(|index| connection.delete(&stream_name(topic, index)))
+    }
+
+    fn produce_with<D: Driver>(&self, options: &ProduceOptions) -> Result<Report, String> {
         check(options)?;
         let (load, send) = (&options.load, &options.send);
         let ending = Ending { duration: load.duration.or(produce_default(load)), bytes: load.bytes };
@@ -60,14 +123,11 @@ impl Peer {
         for _ in 0..load.runs {
             let mut workers = Vec::new();
             for index in 0..load.connections {
-                let mut connection = redis::Connection::open(&self.address)?;
-                let stream = stream_name(&load.topic, index);
-                if send.fresh {
-                    connection.delete(&stream)?;
-                }
+                let (mut connection, stream) = (D::open(&self.address)?, stream_name(&load.topic, index));
+                connection.prepare(&stream, send.fresh)?;
                 let values = values(options, index);
                 let pipeline = Pipeline {
-                    batch: redis::appends(&stream, &values),
+                    batch: connection.appends(&stream, &values),
                     records: send.batch_records,
                     value_bytes: values.iter().map(|value| value.len() as u64).sum(),
                     in_flight_max: send.in_flight as usize,
@@ -86,8 +146,7 @@ impl Peer {
         Ok(outcome.report(conditions, Vec::new()))
     }
 
-    /// Reads the streams: once from start to end, or again and again until a duration or a number of bytes is full.
-    pub(super) fn consume(&self, options: &ConsumeOptions) -> Result<Report, String> {
+    fn consume_with<D: Driver>(&self, options: &ConsumeOptions) -> Result<Report, String> {
         let load = &options.load;
         let ending = Ending { duration: load.duration, bytes: load.bytes };
         let again = ending.duration.is_some() || ending.bytes.is_some();
@@ -95,8 +154,8 @@ impl Peer {
         for _ in 0..load.runs {
             let mut workers = Vec::new();
             for index in 0..load.connections {
-                let (connection, stream) = (redis::Connection::open(&self.address)?, stream_name(&load.topic, index));
-                let work = move |meter: &super::session::Meter<'_>| connection.read(&stream, again, meter);
+                let (connection, stream) = (D::open(&self.address)?, stream_name(&load.topic, index));
+                let work = move |meter: &Meter<'_>| connection.read(&stream, again, meter);
                 workers.push(Worker { role: Role::Consume, work: Box::new(work) });
             }
             let limits = RunLimits::measure(load, &[Role::Consume], false)?;

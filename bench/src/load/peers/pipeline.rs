@@ -1,11 +1,9 @@
 //! A connection that appends: sends its batch again and again, with a number of batches under way, and counts the answers to each record.
 
 use std::collections::VecDeque;
-use std::io;
 use std::time::Instant;
 
-use super::redis::Connection;
-use crate::load::produce::readable_before;
+use super::Driver;
 use crate::load::schedule::Schedule;
 use crate::load::session::{Meter, Phase};
 
@@ -32,8 +30,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Sends until the session is over, then waits for the answers that are still due.
-    pub(super) fn run(&self, mut connection: Connection, meter: &Meter<'_>) -> Result<(), String> {
-        let lost = |error: io::Error| format!("the connection broke: {error}");
+    pub(super) fn run(&self, mut connection: impl Driver, meter: &Meter<'_>) -> Result<(), String> {
         // The kernel may otherwise add 50 µs to every wait for the clock.
         rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)).map_err(|error| error.to_string())?;
         let mut schedule = self.schedule();
@@ -51,11 +48,11 @@ impl Pipeline {
                     schedule.advance();
                     meter.leaves(due);
                 }
-                connection.send(&self.batch).map_err(lost)?;
+                connection.wire().send(&self.batch)?;
                 in_flight.push_back(due);
-            } else if full || connection.has_buffered() || readable_before(connection.stream(), due).map_err(lost)? {
+            } else if full || connection.wire().readable_before(due)? {
                 for _ in 0..self.records {
-                    connection.take_id()?;
+                    connection.take_answer()?;
                 }
                 let due = in_flight.pop_front().expect("answers are awaited only for batches under way");
                 meter.count(self.records, self.value_bytes, Some(due.elapsed()));

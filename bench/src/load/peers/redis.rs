@@ -2,72 +2,48 @@
 //!
 //! It reads the few forms of answers that these commands have, and takes any other for an error.
 
-use std::io::{self, ErrorKind, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::load::incoming::Incoming;
+use super::Driver;
+use super::wire::Wire;
 use crate::load::session::{Meter, Phase};
-use crate::sockets;
 
-/// A server that takes longer over an answer is given up: a rewrite of its file may hold it up for seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 /// Entries that one XRANGE asks for: as many as a batch of the other loads has records.
 const ENTRIES_PER_READ: u64 = 1000;
+const LINE_END: &[u8] = b"\r\n";
+/// Ids and settings are far shorter.
+const TEXT_BYTES_MAX: usize = 4096;
 
-/// A connection; it blocks its caller.
+/// A connection to Redis.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
-    incoming: Incoming,
-    /// The line that was read last.
-    line: Vec<u8>,
+    wire: Wire,
 }
 
-impl Connection {
-    pub(super) fn open(address: &str) -> Result<Connection, String> {
-        let named = |error: io::Error| format!("{address}: {error}");
-        let resolved = address.to_socket_addrs().map_err(named)?.next();
-        let resolved = resolved.ok_or_else(|| format!("{address}: this name has no address"))?;
-        let stream = sockets::connect(resolved).map_err(named)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(named)?;
-        let incoming = Incoming::new(stream.try_clone().map_err(named)?);
-        Ok(Connection { stream, incoming, line: Vec::new() })
+impl Driver for Connection {
+    fn open(address: &str) -> Result<Connection, String> {
+        Wire::open(address).map(|wire| Connection { wire })
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+    fn prepare(&mut self, stream: &str, fresh: bool) -> Result<(), String> {
+        // The first XADD makes a stream.
+        if fresh { self.delete(stream) } else { Ok(()) }
     }
 
-    /// Whether something was received that is not taken yet.
-    pub(super) fn has_buffered(&self) -> bool {
-        self.incoming.has_buffered()
+    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Vec<u8> {
+        let mut commands = Vec::new();
+        for value in values {
+            push_command(&mut commands, &[b"XADD", stream.as_bytes(), b"*", b"v", value]);
+        }
+        commands
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+    fn take_answer(&mut self) -> Result<(), String> {
+        let id_length = self.number(b'$')?;
+        self.skip(id_length)
     }
 
-    /// Takes the answer to one XADD.
-    pub(super) fn take_id(&mut self) -> Result<(), String> {
-        let length = self.number(b'$')?;
-        self.skip(length)
-    }
-
-    /// Removes a stream, if there is one.
-    pub(super) fn delete(&mut self, stream: &str) -> Result<(), String> {
-        self.call(&[b"UNLINK", stream.as_bytes()])?;
-        self.number(b':').map(drop)
-    }
-
-    /// What an answer to XADD means for the record.
-    pub(super) fn durability(&mut self) -> Result<String, String> {
-        let (appendonly, appendfsync) = (self.setting("appendonly")?, self.setting("appendfsync")?);
-        Ok(judge(&appendonly, &appendfsync).to_owned())
-    }
-
-    /// Reads a stream from start to end; once, or from its start again until the session is over.
-    pub(super) fn read(mut self, stream: &str, again: bool, meter: &Meter<'_>) -> Result<(), String> {
+    fn read(mut self, stream: &str, again: bool, meter: &Meter<'_>) -> Result<(), String> {
         let count = ENTRIES_PER_READ.to_string();
         let mut from = b"-".to_vec();
         let mut empty = true;
@@ -93,6 +69,22 @@ impl Connection {
         Ok(())
     }
 
+    fn durability(&mut self) -> Result<String, String> {
+        let (appendonly, appendfsync) = (self.setting("appendonly")?, self.setting("appendfsync")?);
+        Ok(judge(&appendonly, &appendfsync).to_owned())
+    }
+
+    fn delete(&mut self, stream: &str) -> Result<(), String> {
+        self.call(&[b"UNLINK", stream.as_bytes()])?;
+        self.number(b':').map(drop)
+    }
+
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+}
+
+impl Connection {
     /// Takes an entry of one field, makes `from` the place behind it, and gives the value's length.
     fn entry(&mut self, from: &mut Vec<u8>) -> Result<usize, String> {
         self.number(b'*')?;
@@ -122,7 +114,7 @@ impl Connection {
     fn call(&mut self, words: &[&[u8]]) -> Result<(), String> {
         let mut command = Vec::new();
         push_command(&mut command, words);
-        self.send(&command).map_err(lost)
+        self.wire.send(&command)
     }
 
     /// A string of any bytes.
@@ -132,40 +124,22 @@ impl Connection {
             return Err(format!("Redis announces a name of {length} bytes"));
         }
         let mut text = vec![0; length];
-        self.incoming.read_into(&mut text).map_err(lost)?;
-        self.skip_line_end()?;
+        self.wire.read_into(&mut text)?;
+        self.wire.skip(LINE_END.len())?;
         Ok(text)
     }
 
     /// A line of the form that `mark` stands for, and the number in it.
     fn number(&mut self, mark: u8) -> Result<usize, String> {
-        self.incoming.line(&mut self.line).map_err(lost)?;
-        let line = self.line.trim_ascii_end();
+        let line = self.wire.line()?;
         let number = line.strip_prefix(&[mark]).and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
         number.ok_or_else(|| format!("Redis answered: {}", String::from_utf8_lossy(line)))
     }
 
+    /// Passes over a string and its end.
     fn skip(&mut self, length: usize) -> Result<(), String> {
-        self.incoming.skip(length).map_err(lost)?;
-        self.skip_line_end()
+        self.wire.skip(length + LINE_END.len())
     }
-
-    fn skip_line_end(&mut self) -> Result<(), String> {
-        self.incoming.skip(LINE_END.len()).map_err(lost)
-    }
-}
-
-const LINE_END: &[u8] = b"\r\n";
-/// Ids and settings are far shorter.
-const TEXT_BYTES_MAX: usize = 4096;
-
-/// An XADD for each value, one after the other.
-pub(super) fn appends(stream: &str, values: &[Vec<u8>]) -> Vec<u8> {
-    let mut commands = Vec::new();
-    for value in values {
-        push_command(&mut commands, &[b"XADD", stream.as_bytes(), b"*", b"v", value]);
-    }
-    commands
 }
 
 fn push_command(commands: &mut Vec<u8>, words: &[&[u8]]) {
@@ -187,24 +161,15 @@ fn judge(appendonly: &str, appendfsync: &str) -> &'static str {
     }
 }
 
-fn lost(error: io::Error) -> String {
-    match error.kind() {
-        ErrorKind::WouldBlock => format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
-        _ => format!("the connection broke: {error}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_append_is_what_redis_documents() {
-        let commands = appends("logs-0", &[b"a\r\nb".to_vec()]);
-        assert_eq!(
-            String::from_utf8(commands).unwrap(),
-            "*5\r\n$4\r\nXADD\r\n$6\r\nlogs-0\r\n$1\r\n*\r\n$1\r\nv\r\n$4\r\na\r\nb\r\n"
-        );
+    fn a_command_is_what_redis_documents() {
+        let mut command = Vec::new();
+        push_command(&mut command, &[b"XADD", b"logs-0", b"a\r\nb"]);
+        assert_eq!(String::from_utf8(command).unwrap(), "*3\r\n$4\r\nXADD\r\n$6\r\nlogs-0\r\n$4\r\na\r\nb\r\n");
     }
 
     #[test]
