@@ -62,13 +62,14 @@ pub(crate) fn page(report: &Report) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1><p>{}</p>{warnings}\
-         <h2>Results</h2><div class=\"wide\">{}</div>{}{}<h2>Conditions</h2><table class=\"facts\">{facts}</table>\
+         <h2>Results</h2><div class=\"wide\">{}</div>{}{}{}<h2>Conditions</h2><table class=\"facts\">{facts}</table>\
          <h2>What the words mean</h2><table class=\"facts\">{words}</table>\
          <p class=\"soft\">Figures of one machine at one hour. Compare them with others of the same run, and with the shares of its limits; \
          KB is 1000 bytes, GB 10⁹.</p></body></html>\n",
         escape(&summary(report)),
         table(report),
         shares(report),
+        comparisons(report),
         charts(report),
     )
 }
@@ -91,18 +92,51 @@ fn summary(report: &Report) -> String {
 
 /// A bar for each case that was measured beside a limit: its rate as a share of what the machine does by itself.
 fn shares(report: &Report) -> String {
-    let bar = |case: &Case| {
+    let bar_of = |case: &Case| {
         let (share, limit) = (case.median("share_of_limit_percent")?, case.median("limit_bytes_per_s")?);
-        Some(format!(
-            "<div class=\"share\"><span>{}</span><div><i style=\"width:{:.1}%\"></i></div><span>{} % of {}</span></div>",
-            escape(&case.name),
-            share.clamp(0.0, 100.0),
-            units::three_digits(share),
-            units::decimal(limit, "B/s"),
-        ))
+        let text = format!("{} % of {}", units::three_digits(share), units::decimal(limit, "B/s"));
+        Some(bar(&case.name, share, &text))
     };
-    let bars: String = report.cases.iter().filter_map(bar).collect();
+    let bars: String = report.cases.iter().filter_map(bar_of).collect();
     if bars.is_empty() { bars } else { format!("<h2>Beside this machine's limits</h2>{bars}") }
+}
+
+/// Cases side by side, where they are what was compared: a report whose runs have no course of their own.
+fn comparisons(report: &Report) -> String {
+    /// A metric's key, its column's title, and what to say of it.
+    const COMPARED: [(&str, &str, &str); 3] = [
+        ("rate_bytes_per_s", "rate", "Throughput, longer is better"),
+        ("p99_us", "p99", "p99 latency, shorter is better"),
+        ("server_cpu_s_per_gb", "server cpu", "The broker's CPU per 10⁹ bytes, shorter is better"),
+    ];
+    if !report.profiles.is_empty() {
+        return String::new();
+    }
+    let block = |(key, title, heading): &(&str, &str, &str)| {
+        let measured: Vec<(&Case, f64)> =
+            report.cases.iter().filter_map(|case| Some((case, case.median(key)?))).collect();
+        if measured.len() < 2 {
+            return String::new();
+        }
+        let longest = measured.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+        let line = |(case, value): &(&Case, f64)| {
+            let shown = case.cell(title);
+            let (median, spread) = shown.split_once('\n').unwrap_or((&shown, ""));
+            let spread = if spread.is_empty() { String::new() } else { format!(" ({spread})") };
+            bar(&case.name, 100.0 * value / longest, &format!("{median}{spread}"))
+        };
+        format!("<h2>{heading}</h2>{}", measured.iter().map(line).collect::<String>())
+    };
+    COMPARED.iter().map(block).collect()
+}
+
+/// A bar of so many percent of its full length, between a name and what it stands for.
+fn bar(name: &str, percent: f64, text: &str) -> String {
+    let width = percent.clamp(0.0, 100.0);
+    let (name, text) = (escape(name), escape(text));
+    format!(
+        "<div class=\"bar\"><span>{name}</span><div><i style=\"width:{width:.1}%\"></i></div><span>{text}</span></div>"
+    )
 }
 
 fn table(report: &Report) -> String {
@@ -320,8 +354,15 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_profiles_has_a_table_and_no_charts() {
-        let page = page(&Report { profiles: Vec::new(), ..report() });
-        assert!(page.contains("1.00 MB/s") && !page.contains("<svg"), "{page}");
+    fn a_report_without_profiles_sets_its_cases_side_by_side() {
+        let case = |name: &str, value| {
+            let metric = Metric { key: "rate_bytes_per_s", unit: Unit::BytesPerSecond, value };
+            Case { name: name.to_owned(), runs: vec![vec![metric]] }
+        };
+        let cases = vec![case("a", 1e6), case("b", 4e6)];
+        let page = page(&Report { profiles: Vec::new(), cases, ..report() });
+        assert!(!page.contains("<svg") && !page.contains("p99 latency, "), "{page}");
+        assert!(page.contains("Throughput, longer") && page.contains("width:25.0%"), "{page}");
+        assert!(page.contains("<span>4.00 MB/s</span>"), "{page}");
     }
 }

@@ -9,6 +9,7 @@ use crate::report::Report;
 use super::consume::{self, Reading};
 use super::generated::Generated;
 use super::outcome::{Outcome, RunLimits};
+use super::peers::Peer;
 use super::produce::Plan;
 use super::session::{Ending, Session, Worker};
 use super::topic::{self, Partition, TopicClient};
@@ -31,6 +32,9 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
     let consumers = options.consumers.unwrap_or(load.connections);
     if options.send.acks == 0 && options.backlog.is_some() {
         return Err("--backlog waits for answers: it needs --acks 1 or all".to_owned());
+    }
+    if Peer::of(&load.broker).is_some() {
+        return Err("a mixed load speaks Kafka's protocol only".to_owned());
     }
     let mixed = Mixed {
         options,
@@ -63,6 +67,8 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
         outcome.add(session.run("mixed", workers)?, &limits);
     }
     described.push(("rates", "produce: bytes of values; consume and catch-up: bytes of batches as stored".to_owned()));
+    let clock = if options.send.idempotent { "whole milliseconds, so up to 1 ms too long" } else { "microseconds" };
+    described.push(("end_to_end_latency", format!("from the batches' own times, in {clock}")));
     described.extend(mixed.plan.conditions());
     Ok(outcome.report(described, slow_sockets().into_iter().collect()))
 }

@@ -71,7 +71,16 @@ pub(crate) fn replay(options: &ReplayOptions) -> Result<Report, String> {
     if !again && !load.warm_up.is_zero() {
         return Err("--warm-up needs --loop: sending once has no time to warm up".to_owned());
     }
-    let name = format!("the lines of {}, {}", options.file.display(), if again { "in a loop" } else { "once" });
+    if Peer::of(&load.broker).is_some() {
+        return Err("a replay speaks Kafka's protocol only".to_owned());
+    }
+    let is_cut = std::fs::metadata(&options.file).is_ok_and(|file| file.len() > batch::REPLAY_BYTES_MAX);
+    let name = format!(
+        "the lines of {}{}, {}",
+        options.file.display(),
+        if is_cut { " (its first GiB)" } else { "" },
+        if again { "in a loop" } else { "once" }
+    );
     let stocks = || Stock::from_lines(&options.file, load.connections, size, codec, again);
     send("replay", load, &options.send, ending, &name, stocks)
 }
