@@ -20,6 +20,7 @@ Examples:
   ringmill-bench replay /var/log/dpkg.log -z zstd            real lines, compressed
   ringmill-bench mixed --rate 50MB --fresh --duration 30s    end-to-end latency, by an open-loop schedule
   ringmill-bench consume --runs 5 --limit .                  as a share of a bare sendfile
+  ringmill-bench mixed --fresh --html report.html --hgrm .   a page with charts, and histograms to plot
   ringmill-bench sink --listen 127.0.0.1:9192                what a client can send at most, to a server that discards it
   ringmill-bench compare --brokers a=HOST:PORT b=HOST:PORT   brokers side by side
 
@@ -262,7 +263,8 @@ pub(crate) struct MixedOptions {
     /// Produces so many bytes before each run, for the catch-up readers to read.
     #[arg(long, value_parser = parse_bytes)]
     pub(crate) backlog: Option<u64>,
-    /// Empties the whole machine's page cache before each run, so that catching up reads from the disk; needs root.
+    /// Empties the whole machine's page cache before each run, so that catching up reads from the disk; needs root. Choose
+    /// a backlog that lasts for the run: a second pass finds it in the cache.
     #[arg(long)]
     pub(crate) cold: bool,
     #[command(flatten)]

@@ -4,22 +4,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own machinery may panic")]
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_produced, stamp};
+use ringmill_batch::{BatchHeader, DecompressLimit, LeaderEpoch, Offset, check_produced, read_records, stamp};
 use ringmill_net::Piece;
 use ringmill_net::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
-use ringmill_net::wire::messages::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
+use ringmill_net::wire::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 use ringmill_net::wire::messages::init_producer_id::InitProducerIdResponse;
 use ringmill_net::wire::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use ringmill_net::wire::messages::metadata::{
-    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use ringmill_net::wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
@@ -27,33 +30,61 @@ use ringmill_net::wire::messages::produce::{
 use ringmill_net::wire::{ApiKey, ErrorCode, Message, Reader, Records, RequestHeader, encode_response};
 use serde_json::Value;
 
-/// One partition's log, shared by all connections.
-#[derive(Default)]
+/// The log of a topic's only partition.
 struct Log {
     bytes: Vec<u8>,
     next_offset: i64,
     last_sequence: i32,
 }
 
+impl Default for Log {
+    fn default() -> Log {
+        Log { bytes: Vec::new(), next_offset: 0, last_sequence: -1 }
+    }
+}
+
+impl Log {
+    /// Every record's value, in order.
+    fn values(&self) -> Vec<String> {
+        let (mut values, mut at) = (Vec::new(), 0);
+        while at < self.bytes.len() {
+            let batch = &self.bytes[at..];
+            let batch = &batch[..BatchHeader::parse(batch).unwrap().total_bytes()];
+            let records = read_records(batch, DecompressLimit::default()).unwrap();
+            values.extend(records.iter().map(|record| String::from_utf8_lossy(record.unwrap().value.unwrap()).into()));
+            at += batch.len();
+        }
+        values
+    }
+}
+
+/// All topics' logs, shared by all connections.
+type Logs = BTreeMap<String, Log>;
+
 /// Answers on a port of its own until the test's process ends.
 struct FakeBroker {
     port: u16,
-    log: Arc<Mutex<Log>>,
+    logs: Arc<Mutex<Logs>>,
 }
 
 impl FakeBroker {
     fn start() -> FakeBroker {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let log = Arc::new(Mutex::new(Log { last_sequence: -1, ..Log::default() }));
-        let shared = Arc::clone(&log);
+        let logs = Arc::new(Mutex::new(Logs::new()));
+        let shared = Arc::clone(&logs);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, log) = (stream.unwrap(), Arc::clone(&shared));
-                thread::spawn(move || serve(stream, port, &log));
+                let (stream, logs) = (stream.unwrap(), Arc::clone(&shared));
+                thread::spawn(move || serve(stream, port, &logs));
             }
         });
-        FakeBroker { port, log }
+        FakeBroker { port, logs }
+    }
+
+    /// Looks at a topic's log, which is made where it is missing.
+    fn with_log<T>(&self, topic: &str, look: impl FnOnce(&mut Log) -> T) -> T {
+        look(self.logs.lock().unwrap().entry(topic.to_owned()).or_default())
     }
 
     /// Whether the command succeeded, and its report or its error.
@@ -74,14 +105,14 @@ impl FakeBroker {
     }
 }
 
-fn serve(mut stream: TcpStream, port: u16, log: &Mutex<Log>) {
+fn serve(mut stream: TcpStream, port: u16, logs: &Mutex<Logs>) {
     stream.set_nodelay(true).unwrap();
     let mut length = [0; 4];
     while stream.read_exact(&mut length).is_ok() {
         let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
         stream.read_exact(&mut frame).unwrap();
         let (header, body_at) = RequestHeader::parse(&frame).unwrap();
-        for piece in answer(&header, &mut frame[body_at..], port, log) {
+        for piece in answer(&header, &frame[body_at..], port, &mut logs.lock().unwrap()) {
             let Piece::Bytes(bytes) = piece else { panic!("no files here") };
             if stream.write_all(&bytes).is_err() {
                 return;
@@ -90,29 +121,29 @@ fn serve(mut stream: TcpStream, port: u16, log: &Mutex<Log>) {
     }
 }
 
-fn answer(header: &RequestHeader, body: &mut [u8], port: u16, log: &Mutex<Log>) -> Vec<Piece> {
+fn answer(header: &RequestHeader, body: &[u8], port: u16, logs: &mut Logs) -> Vec<Piece> {
     let (version, id) = (header.api_version, header.correlation_id);
-    let mut log = log.lock().unwrap();
     let response = match header.api().unwrap() {
         ApiKey::ApiVersions => encode_response(&versions(), version, id, Vec::new()),
-        ApiKey::Metadata => encode_response(&metadata(port), version, id, Vec::new()),
+        ApiKey::Metadata => encode_response(&metadata(port, body, version), version, id, Vec::new()),
         ApiKey::InitProducerId => {
             let response = InitProducerIdResponse { producer_id: 9, ..Default::default() };
             encode_response(&response, version, id, Vec::new())
         }
-        ApiKey::ListOffsets => encode_response(&list_offsets(&log, body, version), version, id, Vec::new()),
-        ApiKey::Produce => {
-            let error_code = append(&mut log, body, version).code();
-            let partition_responses = vec![PartitionProduceResponse { error_code, ..Default::default() }];
-            let responses = vec![TopicProduceResponse { name: "bench", partition_responses, ..Default::default() }];
-            encode_response(&ProduceResponse { responses, ..Default::default() }, version, id, Vec::new())
-        }
+        ApiKey::ListOffsets => encode_response(&list_offsets(logs, body, version), version, id, Vec::new()),
+        ApiKey::Produce => encode_response(&produce(logs, body, version), version, id, Vec::new()),
         ApiKey::Fetch => {
-            let records = fetch(&log, body, version);
-            let partition = PartitionData { records: Some(Records::of_length(records.len())), ..Default::default() };
-            let topic = FetchableTopicResponse { topic: "bench", partitions: vec![partition], ..Default::default() };
-            let response = FetchResponse { responses: vec![topic], ..Default::default() };
-            encode_response(&response, version, id, vec![Piece::Bytes(records.into())])
+            let request = FetchRequest::decode(&mut Reader::new(body), version).unwrap();
+            let mut pieces = Vec::new();
+            let topics = request.topics.iter().map(|topic| {
+                let records = fetch(logs.entry(topic.topic.to_owned()).or_default(), &topic.partitions[0]);
+                let records_length = Records::of_length(records.len());
+                pieces.push(Piece::Bytes(records.into()));
+                let partition = PartitionData { records: Some(records_length), ..Default::default() };
+                FetchableTopicResponse { topic: topic.topic, partitions: vec![partition], ..Default::default() }
+            });
+            let response = FetchResponse { responses: topics.collect(), ..Default::default() };
+            encode_response(&response, version, id, pieces)
         }
         other => panic!("{other:?} was not expected"),
     };
@@ -125,27 +156,39 @@ fn versions() -> ApiVersionsResponse<'static> {
     ApiVersionsResponse { api_keys, ..Default::default() }
 }
 
-fn metadata(port: u16) -> MetadataResponse<'static> {
+/// Every topic that is asked for exists.
+fn metadata(port: u16, body: &[u8], version: i16) -> MetadataResponse<'_> {
     let brokers = vec![MetadataResponseBroker { node_id: 1, host: "127.0.0.1", port: port.into(), rack: None }];
-    let partitions = vec![MetadataResponsePartition { leader_id: 1, ..Default::default() }];
-    let topics = vec![MetadataResponseTopic { name: Some("bench"), partitions, ..Default::default() }];
-    MetadataResponse { brokers, topics, ..Default::default() }
+    let request = MetadataRequest::decode(&mut Reader::new(body), version).unwrap();
+    let topics = request.topics.unwrap_or_default().into_iter().map(|asked| {
+        let partitions = vec![MetadataResponsePartition { leader_id: 1, ..Default::default() }];
+        MetadataResponseTopic { name: asked.name, partitions, ..Default::default() }
+    });
+    MetadataResponse { brokers, topics: topics.collect(), ..Default::default() }
 }
 
-fn list_offsets(log: &Log, body: &[u8], version: i16) -> ListOffsetsResponse<'static> {
+fn list_offsets<'a>(logs: &mut Logs, body: &'a [u8], version: i16) -> ListOffsetsResponse<'a> {
     let request = ListOffsetsRequest::decode(&mut Reader::new(body), version).unwrap();
-    let latest = request.topics[0].partitions[0].timestamp == -1;
-    let offset = if latest { log.next_offset } else { 0 };
+    let topic = &request.topics[0];
+    let latest = topic.partitions[0].timestamp == -1;
+    let offset = if latest { logs.entry(topic.name.to_owned()).or_default().next_offset } else { 0 };
     let partitions = vec![ListOffsetsPartitionResponse { offset, ..Default::default() }];
-    let topics = vec![ListOffsetsTopicResponse { name: "bench", partitions }];
+    let topics = vec![ListOffsetsTopicResponse { name: topic.name, partitions }];
     ListOffsetsResponse { topics, ..Default::default() }
 }
 
-/// Keeps the batch; refuses one out of sequence, as a broker does.
-fn append(log: &mut Log, body: &mut [u8], version: i16) -> ErrorCode {
+fn produce<'a>(logs: &mut Logs, body: &'a [u8], version: i16) -> ProduceResponse<'a> {
     let request = ProduceRequest::decode(&mut Reader::new(body), version).unwrap();
-    let range = request.topic_data[0].partition_data[0].records.unwrap().range();
-    let batch = &mut body[range];
+    let topic = &request.topic_data[0];
+    let mut batch = body[topic.partition_data[0].records.unwrap().range()].to_vec();
+    let error_code = append(logs.entry(topic.name.to_owned()).or_default(), &mut batch).code();
+    let partition_responses = vec![PartitionProduceResponse { error_code, ..Default::default() }];
+    let responses = vec![TopicProduceResponse { name: topic.name, partition_responses, ..Default::default() }];
+    ProduceResponse { responses, ..Default::default() }
+}
+
+/// Keeps the batch; refuses one out of sequence, as a broker does.
+fn append(log: &mut Log, batch: &mut [u8]) -> ErrorCode {
     let header = check_produced(batch).unwrap();
     if header.has_producer() && header.base_sequence != log.last_sequence + 1 {
         return ErrorCode::OutOfOrderSequenceNumber;
@@ -158,9 +201,7 @@ fn append(log: &mut Log, body: &mut [u8], version: i16) -> ErrorCode {
 }
 
 /// Bytes from the wanted batch on, cut at the limit in the middle of a batch as a broker may.
-fn fetch(log: &Log, body: &[u8], version: i16) -> Vec<u8> {
-    let request = FetchRequest::decode(&mut Reader::new(body), version).unwrap();
-    let wanted = &request.topics[0].partitions[0];
+fn fetch(log: &Log, wanted: &FetchPartition) -> Vec<u8> {
     let mut at = 0;
     while let Some(bytes) = log.bytes.get(at..at + BatchHeader::BYTES) {
         let header = BatchHeader::parse(bytes).unwrap();
@@ -181,12 +222,26 @@ fn what_was_produced_is_consumed_whatever_the_fetches_cut() {
     let produced = broker.metric(&produce, "records_total");
     assert!(produced >= 3000.0, "{produced}");
     // All that was answered, and what was still under way when the last byte came.
-    let stored = i32::try_from(broker.log.lock().unwrap().next_offset).unwrap();
+    let stored = broker.with_log("bench", |log| i32::try_from(log.next_offset).unwrap());
     assert!(f64::from(stored) >= produced);
     for fetch_bytes in ["1", "6000", "12345", "1MB"] {
         let consumed = broker.metric(&["consume", "--check-crc", "--fetch-bytes", fetch_bytes], "records_total");
         assert!((consumed - f64::from(stored)).abs() < 0.5, "{consumed} of {stored}, fetch size {fetch_bytes}");
     }
+}
+
+#[test]
+fn many_topics_share_the_load_and_are_read_by_fewer_connections() {
+    let broker = FakeBroker::start();
+    let topics = ["--topics", "5", "--topic", "t"];
+    let produce = ["produce", "--bytes", "100KB", "-r", "100", "-n", "10", "--connections", "2"];
+    assert!(broker.metric(&[&produce[..], &topics].concat(), "records_total") >= 1000.0);
+    let each: Vec<i64> = (0..5).map(|topic| broker.with_log(&format!("t-{topic}"), |log| log.next_offset)).collect();
+    assert!(each.iter().all(|records| *records >= 100), "{each:?}");
+    let consume = ["consume", "--connections", "2", "--fetch-bytes", "3000"];
+    let consumed = broker.metric(&[&consume[..], &topics].concat(), "records_total");
+    let stored = each.iter().map(|records| i32::try_from(*records).unwrap()).sum::<i32>();
+    assert!((consumed - f64::from(stored)).abs() < 0.5, "{consumed} of {stored}");
 }
 
 #[test]
@@ -211,13 +266,18 @@ fn generated_lines_of_every_codec_are_taken_with_keys_and_sizes_of_all_kinds() {
 fn a_files_lines_come_once_or_until_enough_is_sent() {
     let broker = FakeBroker::start();
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    for line in 0..95 {
-        writeln!(file, "line {line} of a file").unwrap();
+    let mut lines: Vec<String> = (0..95).map(|line| format!("line {line} of a file")).collect();
+    for line in &lines {
+        writeln!(file, "{line}").unwrap();
     }
     let path = file.path().to_str().unwrap();
     let arguments = ["replay", path, "-n", "10", "-z", "zstd", "--connections", "3", "--acks", "all"];
     assert!((broker.metric(&arguments, "records_total") - 95.0).abs() < 0.5);
-    assert_eq!(broker.log.lock().unwrap().next_offset, 95);
+    // Three connections mix the batches, but every line is there once.
+    let mut values = broker.with_log("bench", |log| log.values());
+    lines.sort();
+    values.sort();
+    assert_eq!(values, lines);
     let again = [&arguments[..], &["--loop", "--bytes", "10KB"]].concat();
     assert!(broker.metric(&again, "records_total") > 500.0);
     let (succeeded, error) = broker.bench(&["replay", path, "-n", "50", "--connections", "3"]);
@@ -303,7 +363,7 @@ fn an_open_loop_keeps_its_rate_and_says_how_late_it_was() {
 #[test]
 fn a_refused_batch_ends_the_load_with_the_brokers_reason() {
     let broker = FakeBroker::start();
-    broker.log.lock().unwrap().last_sequence = 77;
+    broker.with_log("bench", |log| log.last_sequence = 77);
     let (succeeded, error) = broker.bench(&["produce", "--bytes", "1MB", "--idempotent"]);
     assert!(!succeeded && error.contains("OUT_OF_ORDER_SEQUENCE_NUMBER"), "{error}");
 }
