@@ -12,42 +12,64 @@ use crate::compare::CompareOptions;
 use crate::load::{Payload, Sizes};
 use crate::units::{parse_bytes, parse_count, parse_duration};
 
+// Lines of at most 78 letters, for help is wrapped at the terminal's width; a test runs every example through the parser.
 const EXAMPLES: &str = "\
 Examples:
-  ringmill-bench limits --dir /var/lib/ringmill              what disk, loopback and processor can do at all
-  ringmill-bench produce --fresh --runs 5 --limit .          as fast as answered, as a share of the disk's own rate
-  ringmill-bench produce --rate 50MB -n 100 --duration 30s   latency under a steady load, from an open-loop schedule
-  ringmill-bench replay /var/log/dpkg.log -z zstd            real lines, compressed
-  ringmill-bench mixed --rate 50MB --fresh --duration 30s    end-to-end latency, by an open-loop schedule
-  ringmill-bench consume --runs 5 --limit .                  as a share of a bare sendfile
-  ringmill-bench mixed --fresh --html report.html --hgrm .   a page with charts, and histograms to plot
-  ringmill-bench sink --listen 127.0.0.1:9192                what a client can send at most, to a server that discards it
-  ringmill-bench compare --brokers a=HOST:PORT b=HOST:PORT   brokers side by side
+  # What disk, loopback and processor can do at all.
+  ringmill-bench limits --dir /var/lib/ringmill
+  # As fast as answered, as a share of the disk's own rate.
+  ringmill-bench produce --fresh --runs 5 --limit .
+  # Latency under a steady load, by a schedule that waits for nobody.
+  ringmill-bench produce --rate 50MB -n 100 --duration 30s
+  # Lines of a real log, compressed.
+  ringmill-bench replay /var/log/dpkg.log -z zstd
+  # What was written, as a share of a bare sendfile.
+  ringmill-bench consume --runs 5 --limit .
+  # Both at once, from end to end; a page with charts, histograms to plot.
+  ringmill-bench mixed --rate 50MB --fresh --html report.html --hgrm .
+  # What a client can send at most, to a server that discards it.
+  ringmill-bench sink --listen 127.0.0.1:9192
+  # Brokers side by side.
+  ringmill-bench compare --brokers a=127.0.0.1:9092 b=127.0.0.1:9192
 
-Sizes are decimal (1KB = 1000) or binary (1KiB = 1024). `ringmill-bench COMMAND --help` tells the rest.";
+Sizes are decimal (1KB = 1000) or binary (1KiB = 1024).
+`ringmill-bench COMMAND --help` tells the rest.";
 
 const PRODUCE_EXAMPLES: &str = "\
 Examples:
-  ringmill-bench produce --connections 4 --bytes 2GB --fresh --runs 5 --limit . --pid $(pidof ringmill)
-  ringmill-bench produce -z zstd --payload hdfs -r line      each record one line as HDFS logs it
-  ringmill-bench produce -r log:500B --keys 10000            sizes with a long tail, and keys
-  ringmill-bench produce --rate 50MB --acks all --idempotent --duration 30s";
+  # Four connections, five runs, beside the disk's rate and the broker's CPU.
+  ringmill-bench produce -c 4 --bytes 2GB --fresh --runs 5 \\
+      --limit . --pid $(pidof ringmill)
+  # Each record one line as HDFS logs it, compressed.
+  ringmill-bench produce -z zstd --payload hdfs -r line
+  # Sizes with a long tail as real logs have, and keys.
+  ringmill-bench produce -r log:500B --keys 10000
+  # An idempotent producer under a steady load.
+  ringmill-bench produce --rate 50MB --acks all --idempotent -d 30s";
 
 const MIXED_EXAMPLES: &str = "\
-A consumer's latency is end to end: from when a batch should have left its producer to when it has wholly arrived. Batches carry
-that time with them; with --idempotent only in whole milliseconds.
+A consumer's latency is end to end: from when a batch should have left its
+producer to when it has wholly arrived. Batches carry that time with them,
+in microseconds; with --idempotent only in whole milliseconds.
 
 Examples:
-  ringmill-bench mixed --connections 4 --fresh --duration 30s                      as fast as answered, consumed as it comes
-  ringmill-bench mixed --rate 50MB -n 100 --fresh --duration 30s                   end-to-end latency under a steady load
-  ringmill-bench mixed --rate 50MB --fresh --backlog 10GB --catch-up 2 --cold      while two readers catch up from the disk
-  ringmill-bench mixed --topics 100 --partitions 10 --connections 16 --fresh       a thousand partitions";
+  # As fast as answered, consumed as it comes.
+  ringmill-bench mixed --connections 4 --fresh --duration 30s
+  # End-to-end latency under a steady load.
+  ringmill-bench mixed --rate 50MB -n 100 --fresh --duration 30s
+  # The same while two readers catch up from the disk.
+  ringmill-bench mixed --rate 50MB --fresh --backlog 10GB --catch-up 2 --cold
+  # A thousand partitions.
+  ringmill-bench mixed --topics 100 --partitions 10 -c 16 --fresh";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
-  ringmill-bench replay /var/log/dpkg.log --topic logs                every line once, as fast as answered
-  ringmill-bench replay access.log --loop --rate 20MB --duration 1m   by the clock, over and over
-  ringmill-bench replay access.log --loop --bytes 5GB -z lz4 --connections 4";
+  # Every line once, as fast as answered.
+  ringmill-bench replay /var/log/dpkg.log --topic logs
+  # By the clock, over and over.
+  ringmill-bench replay access.log --loop --rate 20MB --duration 1m
+  # Five GB over four connections.
+  ringmill-bench replay access.log --loop --bytes 5GB -z lz4 -c 4";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -309,5 +331,36 @@ fn parse_acks(text: &str) -> Result<i16, String> {
         "0" => Ok(0),
         "1" => Ok(1),
         _ => Err("acks are 0, 1 or all (-1)".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_in_the_help_is_a_command_that_parses() {
+        let mut count = 0;
+        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, COMPARE_EXAMPLES] {
+            let text = examples.replace("\\\n", " ").replace("$(pidof ringmill)", "7").replace("pid=N", "pid=7");
+            for example in text.lines().filter(|line| line.starts_with("  ringmill-bench ")) {
+                if let Err(error) = Cli::try_parse_from(example.split_whitespace()) {
+                    panic!("{example}: {error}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 15, "only {count} examples were found");
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_a_report_can_go_to_a_file_or_to_the_output() {
+        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES] {
+            assert_eq!(examples.lines().find(|line| line.len() > 78), None);
+        }
+        let json = |arguments: &[&str]| Cli::try_parse_from(arguments).unwrap().json;
+        assert_eq!(json(&["bench", "limits", "--json"]), Some("-".into()));
+        assert_eq!(json(&["bench", "limits", "--json", "file"]), Some("file".into()));
+        assert_eq!(json(&["bench", "limits"]), None);
     }
 }

@@ -231,13 +231,14 @@ fn what_was_produced_is_consumed_whatever_the_fetches_cut() {
 }
 
 #[test]
-fn many_topics_share_the_load_and_are_read_by_fewer_connections() {
+fn many_topics_take_turns_and_are_read_by_fewer_connections() {
     let broker = FakeBroker::start();
     let topics = ["--topics", "5", "--topic", "t"];
-    let produce = ["produce", "--bytes", "100KB", "-r", "100", "-n", "10", "--connections", "2"];
+    // One connection, whose partitions take turns; of several one may be done before another begins.
+    let produce = ["produce", "--bytes", "100KB", "-r", "100", "-n", "10"];
     assert!(broker.metric(&[&produce[..], &topics].concat(), "records_total") >= 1000.0);
     let each: Vec<i64> = (0..5).map(|topic| broker.with_log(&format!("t-{topic}"), |log| log.next_offset)).collect();
-    assert!(each.iter().all(|records| *records >= 100), "{each:?}");
+    assert!(each.iter().all(|records| *records >= 200), "{each:?}");
     let consume = ["consume", "--connections", "2", "--fetch-bytes", "3000"];
     let consumed = broker.metric(&[&consume[..], &topics].concat(), "records_total");
     let stored = each.iter().map(|records| i32::try_from(*records).unwrap()).sum::<i32>();
