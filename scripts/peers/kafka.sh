@@ -3,9 +3,11 @@
 #
 # Usage: scripts/peers/kafka.sh start [--synced] [--heap SIZE] [--port N] [--dir DIR] [--version V] [--set NAME=VALUE]...
 #        scripts/peers/kafka.sh stop DIR [--keep]
+#        scripts/peers/kafka.sh jars
 #
 # start fetches the jars from Maven Central (once, to target/peers), formats a new data directory, starts the broker on 127.0.0.1, waits
-# until it answers, and prints its process id and address. stop ends it in order and removes the directory.
+# until it answers, and prints its process id and address. stop ends it in order and removes the directory. jars only fetches, and prints where
+# the jars are.
 #
 #   --synced          log.flush.interval.messages=1: every append is followed by a sync before its answer. Without it Kafka answers
 #                     as soon as the records are in the page cache: a power cut loses what was acknowledged.
@@ -32,13 +34,14 @@ readonly JVM_FLAGS=(-server -XX:MetaspaceSize=96m -XX:+UseG1GC -XX:MaxGCPauseMil
 readonly START_SECONDS_MAX=60
 
 usage() {
-    sed -n '2,21s/^# \{0,1\}//p' "$0"
+    sed -n '2,23s/^# \{0,1\}//p' "$0"
 }
 
 main() {
     case "${1:-}" in
         start) shift; start "$@" ;;
         stop) shift; peer_stop_as kafka.Kafka "$@" ;;
+        jars) fetch "$PINNED_VERSION"; echo "$jars" ;;
         -h | --help) usage ;;
         *) usage >&2; exit 2 ;;
     esac
@@ -59,7 +62,6 @@ start() {
         shift 2
     done
     need_command java openjdk-17-jre-headless || peer_lacks "no java, and openjdk-17-jre-headless cannot be installed"
-    jars=$(repository_root)/target/peers/kafka-$version
     fetch "$version"
     peer_place kafka "$dir" "$port"
     configure "$synced" "${more[@]}" > "$peer_dir/server.properties"
@@ -89,6 +91,7 @@ say() {
 
 # fetch VERSION: its jars under $jars, each compared with the checksum that Maven Central gives and, for the pinned version, with ours.
 fetch() {
+    jars=$(repository_root)/target/peers/kafka-$1
     if [ ! -e "$jars/.complete" ]; then
         maven_ready || peer_lacks "no mvn, and maven cannot be installed"
         rm -rf "$jars"
