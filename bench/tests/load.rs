@@ -59,7 +59,19 @@ impl Log {
 }
 
 /// All topics' logs, shared by all connections.
-type Logs = BTreeMap<String, Log>;
+#[derive(Default)]
+struct Logs {
+    of: BTreeMap<String, Log>,
+    /// How often someone asked for a producer id.
+    producers_asked: u32,
+}
+
+impl Logs {
+    /// A topic's log, which is made where it is missing.
+    fn of(&mut self, topic: &str) -> &mut Log {
+        self.of.entry(topic.to_owned()).or_default()
+    }
+}
 
 /// Answers on a port of its own until the test's process ends.
 struct FakeBroker {
@@ -71,7 +83,7 @@ impl FakeBroker {
     fn start() -> FakeBroker {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let logs = Arc::new(Mutex::new(Logs::new()));
+        let logs = Arc::new(Mutex::new(Logs::default()));
         let shared = Arc::clone(&logs);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -82,9 +94,9 @@ impl FakeBroker {
         FakeBroker { port, logs }
     }
 
-    /// Looks at a topic's log, which is made where it is missing.
+    /// Looks at a topic's log.
     fn with_log<T>(&self, topic: &str, look: impl FnOnce(&mut Log) -> T) -> T {
-        look(self.logs.lock().unwrap().entry(topic.to_owned()).or_default())
+        look(self.logs.lock().unwrap().of(topic))
     }
 
     /// Whether the command succeeded, and its report or its error.
@@ -127,7 +139,12 @@ fn answer(header: &RequestHeader, body: &[u8], port: u16, logs: &mut Logs) -> Ve
         ApiKey::ApiVersions => encode_response(&versions(), version, id, Vec::new()),
         ApiKey::Metadata => encode_response(&metadata(port, body, version), version, id, Vec::new()),
         ApiKey::InitProducerId => {
-            let response = InitProducerIdResponse { producer_id: 9, ..Default::default() };
+            logs.producers_asked += 1;
+            // A broker that has just started does not know yet.
+            let error_code =
+                if logs.producers_asked == 1 { ErrorCode::CoordinatorLoadInProgress } else { ErrorCode::None };
+            let response =
+                InitProducerIdResponse { error_code: error_code.code(), producer_id: 9, ..Default::default() };
             encode_response(&response, version, id, Vec::new())
         }
         ApiKey::ListOffsets => encode_response(&list_offsets(logs, body, version), version, id, Vec::new()),
@@ -136,7 +153,7 @@ fn answer(header: &RequestHeader, body: &[u8], port: u16, logs: &mut Logs) -> Ve
             let request = FetchRequest::decode(&mut Reader::new(body), version).unwrap();
             let mut pieces = Vec::new();
             let topics = request.topics.iter().map(|topic| {
-                let records = fetch(logs.entry(topic.topic.to_owned()).or_default(), &topic.partitions[0]);
+                let records = fetch(logs.of(topic.topic), &topic.partitions[0]);
                 let records_length = Records::of_length(records.len());
                 pieces.push(Piece::Bytes(records.into()));
                 let partition = PartitionData { records: Some(records_length), ..Default::default() };
@@ -171,7 +188,7 @@ fn list_offsets<'a>(logs: &mut Logs, body: &'a [u8], version: i16) -> ListOffset
     let request = ListOffsetsRequest::decode(&mut Reader::new(body), version).unwrap();
     let topic = &request.topics[0];
     let latest = topic.partitions[0].timestamp == -1;
-    let offset = if latest { logs.entry(topic.name.to_owned()).or_default().next_offset } else { 0 };
+    let offset = if latest { logs.of(topic.name).next_offset } else { 0 };
     let partitions = vec![ListOffsetsPartitionResponse { offset, ..Default::default() }];
     let topics = vec![ListOffsetsTopicResponse { name: topic.name, partitions }];
     ListOffsetsResponse { topics, ..Default::default() }
@@ -181,7 +198,7 @@ fn produce<'a>(logs: &mut Logs, body: &'a [u8], version: i16) -> ProduceResponse
     let request = ProduceRequest::decode(&mut Reader::new(body), version).unwrap();
     let topic = &request.topic_data[0];
     let mut batch = body[topic.partition_data[0].records.unwrap().range()].to_vec();
-    let error_code = append(logs.entry(topic.name.to_owned()).or_default(), &mut batch).code();
+    let error_code = append(logs.of(topic.name), &mut batch).code();
     let partition_responses = vec![PartitionProduceResponse { error_code, ..Default::default() }];
     let responses = vec![TopicProduceResponse { name: topic.name, partition_responses, ..Default::default() }];
     ProduceResponse { responses, ..Default::default() }

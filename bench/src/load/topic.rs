@@ -105,10 +105,18 @@ impl TopicClient {
     /// A new identity for an idempotent producer.
     pub(super) fn producer_id(&self) -> Result<ProducerId, String> {
         let asked = self.runtime.block_on(async {
-            let broker = self.cluster.any().await?;
-            let answer = broker.call(&InitProducerIdRequest::default()).await?;
-            let response: InitProducerIdResponse = answer.decode()?;
-            Ok::<_, ClientError>(response)
+            let deadline = Instant::now() + SETTLE_TIMEOUT;
+            loop {
+                let broker = self.cluster.any().await?;
+                let answer = broker.call(&InitProducerIdRequest::default()).await?;
+                let response: InitProducerIdResponse = answer.decode()?;
+                // A broker that has just started may still be looking for its producers.
+                let comes_later = ErrorCode::from_code(response.error_code).is_some_and(ErrorCode::is_retriable);
+                if !comes_later || Instant::now() >= deadline {
+                    return Ok::<_, ClientError>(response);
+                }
+                tokio::time::sleep(SETTLE_INTERVAL).await;
+            }
         });
         match asked.map_err(|error| error.to_string())? {
             InitProducerIdResponse { error_code: 0, producer_id: id, producer_epoch: epoch, .. } => {
