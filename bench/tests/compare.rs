@@ -104,6 +104,7 @@ fn a_paced_load_alone_needs_a_rate() {
     let paced = ["--loads=paced", "--runs=1", "--paced-duration=50ms", "--brokers", &broker];
     let (succeeded, _, said) = compare(&paced);
     assert!(!succeeded && said.contains("--rate"), "{said}");
-    let (succeeded, report, said) = compare(&[&["--rate=10MB"], &paced[..]].concat());
+    let (succeeded, report, said) = compare(&[&["--rate=10MB", "--codec=zstd", "--payload=hdfs"], &paced[..]].concat());
+    assert!(said.contains("--codec zstd --payload hdfs") && report.contains("hdfs, codec zstd"), "{said}");
     assert!(succeeded && report.contains("produce 1 KB, paced: one, none"), "{said}");
 }

@@ -84,7 +84,9 @@ impl Contender {
         // Without partitions of its own a peer writes a stream per connection.
         if Peer::of(&self.address).is_none() {
             push("partitions", options.partitions().to_string());
+            push("codec", options.codec.to_string());
         }
+        push("payload", options.payload_name());
         push("in-flight", options.in_flight.to_string());
         push("record-bytes", load.record_bytes().to_string());
         push("batch-records", load.batch_records().to_string());

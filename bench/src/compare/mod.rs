@@ -12,6 +12,7 @@ mod topics;
 use std::collections::BTreeMap;
 
 use clap::Parser;
+use ringmill_batch::Codec;
 
 use crate::cli::{Cli, Command};
 use crate::load::{self, Peer};
@@ -201,7 +202,8 @@ fn conditions(options: &CompareOptions, durabilities: &[String]) -> Vec<(&'stati
     conditions.push(("brokers", brokers.collect::<Vec<_>>().join("; ")));
     conditions.push(("connections", format!("{}, {} partitions", options.connections, options.partitions())));
     conditions.push(("in_flight", options.in_flight.to_string()));
-    conditions.push(("batch", "1000 records, paced 100; one batch a request, random bytes, acks -1".to_owned()));
+    let values = format!("{}, codec {}", options.payload_name(), options.codec);
+    conditions.push(("batch", format!("1000 records, paced 100; one batch a request, {values}, acks -1")));
     conditions.push(("bytes_of_a_run", options.bytes.to_string()));
     conditions.push(("runs", format!("{}, after {} that do not count", options.runs, options.warm_up_runs)));
     conditions
@@ -215,6 +217,9 @@ fn warnings(options: &CompareOptions, durabilities: &[String]) -> Vec<String> {
     let (first, others) = durabilities.split_first().expect("a comparison has brokers");
     if !others.is_empty() && !others.contains(first) {
         warnings.push(format!("{} is {first} and no other broker is: none promises the same", options.brokers[0].name));
+    }
+    if options.codec != Codec::None && options.brokers.iter().any(|contender| Peer::of(&contender.address).is_some()) {
+        warnings.push("brokers of other protocols get their values uncompressed".to_owned());
     }
     if options.brokers.iter().any(|contender| contender.pid.is_none()) {
         warnings.push("CPU and memory of a broker need its pid: NAME=ADDRESS,pid=N".to_owned());

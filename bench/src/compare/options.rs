@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ringmill_batch::Codec;
 
 use super::contender::{self, Contender};
+use crate::load::Payload;
 use crate::units::{parse_bytes, parse_duration};
 
 #[derive(Args, Debug)]
@@ -37,6 +39,12 @@ pub(crate) struct CompareOptions {
     /// Requests under way on each connection.
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) in_flight: u32,
+    /// What the values hold [default: text with a codec, random without].
+    #[arg(long)]
+    pub(crate) payload: Option<Payload>,
+    /// Compression: none, gzip, snappy, lz4 or zstd. Done before the clock starts, and only for brokers that speak Kafka's protocol.
+    #[arg(short = 'z', long, default_value_t = Codec::None)]
+    pub(crate) codec: Codec,
     /// Value bytes per second of the paced load [default: half of what the slowest broker reached with 1 KB].
     #[arg(long, value_parser = parse_bytes)]
     pub(crate) rate: Option<u64>,
@@ -64,6 +72,13 @@ pub(crate) enum Load {
 }
 
 impl CompareOptions {
+    /// What the values hold, by its name on the command line.
+    pub(super) fn payload_name(&self) -> String {
+        let default = if self.codec == Codec::None { Payload::Random } else { Payload::Text };
+        let value = self.payload.unwrap_or(default).to_possible_value();
+        value.expect("no payload is hidden from the command line").get_name().to_owned()
+    }
+
     /// Of each topic.
     pub(super) fn partitions(&self) -> u32 {
         self.partitions.unwrap_or(self.connections)

@@ -60,8 +60,12 @@ fn shown(run: &Run) -> Run {
 fn quotients(one: &Run, other: &Run) -> Run {
     let quotient = |(key, ratio): &(&str, &'static str)| {
         let (one, other) = (metric(one, key)?, metric(other, key)?);
-        // CPU time comes in steps of 10 ms: a short run may have taken none.
-        (other.value > 0.0).then(|| Metric { key: ratio, unit: Unit::Ratio, value: one.value / other.value })
+        // CPU time comes in steps of 10 ms: a short run may seem to have taken none.
+        (one.value > 0.0 && other.value > 0.0).then(|| Metric {
+            key: ratio,
+            unit: Unit::Ratio,
+            value: one.value / other.value,
+        })
     };
     DIVIDED.iter().filter_map(quotient).collect()
 }
@@ -93,8 +97,8 @@ mod tests {
         let mut results = Results::new();
         let cell = |contender| Cell { load: Load::Consume, contender };
         // The machine halves its speed in the second round; the ratio stays.
-        results.insert(cell(0), vec![run(800.0, Some(1.0)), run(400.0, None), run(900.0, Some(0.0))]);
-        results.insert(cell(1), vec![run(200.0, Some(4.0)), run(100.0, Some(4.0)), run(300.0, Some(0.0))]);
+        results.insert(cell(0), vec![run(800.0, Some(1.0)), run(400.0, None), run(800.0, Some(0.0))]);
+        results.insert(cell(1), vec![run(200.0, Some(4.0)), run(100.0, Some(4.0)), run(200.0, Some(4.0))]);
         let cases = cases(&contenders, &durabilities, &results);
         let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(
