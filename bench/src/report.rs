@@ -99,15 +99,24 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A table with a column per metric, and the conditions above it.
+    /// A table with a column per metric, or where these would be too many for a terminal a line per metric; the conditions above it.
     pub(crate) fn to_table(&self) -> String {
+        /// About as many as fit 120 letters.
+        const COLUMNS_MAX: usize = 9;
         let columns = self.columns();
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_header(std::iter::once(String::new()).chain(columns.iter().cloned()));
-        for case in &self.cases {
-            let cells = columns.iter().map(|title| case.cell(title));
-            table.add_row(std::iter::once(case.name.clone()).chain(cells));
+        let first = |name: &str| std::iter::once(name.to_owned());
+        if columns.len() > COLUMNS_MAX && self.cases.len() < columns.len() {
+            table.set_header(first("").chain(self.cases.iter().map(|case| case.name.clone())));
+            for title in &columns {
+                table.add_row(first(title).chain(self.cases.iter().map(|case| case.cell(title).replace('\n', "   "))));
+            }
+        } else {
+            table.set_header(first("").chain(columns.iter().cloned()));
+            for case in &self.cases {
+                table.add_row(first(&case.name).chain(columns.iter().map(|title| case.cell(title))));
+            }
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -249,6 +258,18 @@ mod tests {
         let table = report(&[3e9, 1e9, 2e9]).to_table();
         assert!(table.contains("2.00 GB/s") && table.contains("1.00 GB/s … 3.00 GB/s"), "{table}");
         assert!(table.contains("rate") && table.contains("cores: 2"), "{table}");
+    }
+
+    #[test]
+    fn more_metrics_than_a_terminal_is_wide_stand_below_each_other() {
+        const KEYS: [&str; 10] = ["a_us", "b_us", "c_us", "d_us", "e_us", "f_us", "g_us", "h_us", "i_us", "j_us"];
+        let run = || KEYS.map(|key| Metric { key, unit: Unit::Micros, value: 7.0 }).to_vec();
+        let case = |name: &str| Case { name: name.to_owned(), runs: vec![run(), run()] };
+        let report = Report { cases: vec![case("one"), case("two")], ..report(&[1.0]) };
+        let table = report.to_table();
+        let line = table.lines().find(|line| line.contains(" j ")).unwrap();
+        assert_eq!(line.matches("7.00 µs   7.00 µs … 7.00 µs").count(), 2, "{table}");
+        assert!(table.lines().all(|line| line.chars().count() < 80), "{table}");
     }
 
     #[test]
