@@ -2,61 +2,17 @@
 //!
 //! It checks what is sent, counted and refused; a real Redis is a matter of `scripts/peers/redis.sh`.
 
-#![expect(clippy::unwrap_used, reason = "a test's own machinery may panic")]
-
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::net::TcpStream;
+use std::sync::Mutex;
 
-use serde_json::Value;
+use crate::fake::{FakePeer, Streams, records};
 
-/// The values of each stream; an entry's id is its place, counted from 1.
-type Streams = BTreeMap<String, Vec<Vec<u8>>>;
-
-struct FakeRedis {
-    address: String,
-    streams: Arc<Mutex<Streams>>,
-}
-
-impl FakeRedis {
-    fn start() -> FakeRedis {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = format!("redis://{}", listener.local_addr().unwrap());
-        let streams = Arc::new(Mutex::new(Streams::new()));
-        let shared = Arc::clone(&streams);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (stream, streams) = (stream.unwrap(), Arc::clone(&shared));
-                thread::spawn(move || serve(&stream, &streams));
-            }
-        });
-        FakeRedis { address, streams }
-    }
-
-    /// Whether the command succeeded, and its report or its error.
-    fn bench(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmill-bench"));
-        let output = command.args(arguments).args(["--broker", &self.address, "--json"]).output().unwrap();
-        let succeeded = output.status.success();
-        (succeeded, String::from_utf8(if succeeded { output.stdout } else { output.stderr }).unwrap())
-    }
-
-    fn report(&self, arguments: &[&str]) -> Value {
-        let (succeeded, text) = self.bench(arguments);
-        assert!(succeeded, "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn lengths(&self) -> Vec<(String, usize)> {
-        self.streams.lock().unwrap().iter().map(|(name, values)| (name.clone(), values.len())).collect()
-    }
+fn start() -> FakePeer {
+    FakePeer::start("redis", serve)
 }
 
 fn serve(mut stream: &TcpStream, streams: &Mutex<Streams>) {
-    stream.set_nodelay(true).unwrap();
     let mut incoming = BufReader::new(stream);
     while let Some(words) = command(&mut incoming) {
         if stream.write_all(&answer(&words, &mut streams.lock().unwrap())).is_err() {
@@ -121,29 +77,24 @@ fn string(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
 }
 
-fn median(report: &Value, key: &str) -> f64 {
-    report["cases"][0]["metrics"][key]["median"].as_f64().unwrap()
-}
-
 #[test]
 fn each_connection_appends_to_a_stream_of_its_own_and_all_of_it_is_read() {
-    let redis = FakeRedis::start();
+    let redis = start();
     let produce = ["produce", "--bytes=300KB", "-r", "100", "-n", "50", "--connections=2", "--fresh"];
     let produced = redis.report(&produce);
-    assert!(median(&produced, "records_total") >= 3000.0);
+    assert!(records(&produced) >= 3000.0);
     assert_eq!(produced["conditions"]["durability"], "synced");
-    let lengths = redis.lengths();
-    let names: Vec<&str> = lengths.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<String> = redis.streams.lock().unwrap().keys().cloned().collect();
     assert_eq!(names, ["bench-0", "bench-1"]);
-    let stored: usize = lengths.iter().map(|(_, length)| length).sum();
+    let stored: usize = redis.streams.lock().unwrap().values().map(Vec::len).sum();
     let consumed = redis.report(&["consume", "--connections=2"]);
-    assert!((median(&consumed, "records_total") - f64::from(u32::try_from(stored).unwrap())).abs() < 0.5);
+    assert!((records(&consumed) - f64::from(u32::try_from(stored).unwrap())).abs() < 0.5);
     assert!(redis.streams.lock().unwrap()["bench-1"].iter().all(|value| value.len() == 100));
 }
 
 #[test]
 fn a_load_begins_with_empty_streams_where_that_is_asked_for() {
-    let redis = FakeRedis::start();
+    let redis = start();
     redis.streams.lock().unwrap().insert("bench-0".to_owned(), vec![b"old".to_vec()]);
     redis.report(&["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--fresh", "--rate=1MB"]);
     assert!(redis.streams.lock().unwrap()["bench-0"].iter().all(|value| value != b"old"));
@@ -151,7 +102,7 @@ fn a_load_begins_with_empty_streams_where_that_is_asked_for() {
 
 #[test]
 fn what_only_kafka_has_is_refused_and_so_is_an_empty_stream() {
-    let redis = FakeRedis::start();
+    let redis = start();
     for option in ["--codec=zstd", "--idempotent", "--acks=1", "--write-caching", "--keys=3", "--partitions=7"] {
         let (succeeded, error) = redis.bench(&["produce", option]);
         assert!(!succeeded && error.contains("Kafka's protocol"), "{option}: {error}");

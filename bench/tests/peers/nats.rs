@@ -2,24 +2,13 @@
 //!
 //! It checks what is sent, counted and refused; a real NATS is a matter of `scripts/peers/nats.sh`.
 
-#![expect(clippy::unwrap_used, reason = "a test's own machinery may panic")]
-
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::net::TcpStream;
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-/// The messages of each stream.
-type Streams = BTreeMap<String, Vec<Vec<u8>>>;
-
-struct FakeNats {
-    address: String,
-    streams: Arc<Mutex<Streams>>,
-}
+use crate::fake::{self, FakePeer, Streams};
 
 /// A publish as it came.
 struct Publish {
@@ -28,40 +17,17 @@ struct Publish {
     payload: Vec<u8>,
 }
 
-impl FakeNats {
-    fn start() -> FakeNats {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = format!("nats://{}", listener.local_addr().unwrap());
-        let streams = Arc::new(Mutex::new(Streams::new()));
-        let shared = Arc::clone(&streams);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (stream, streams) = (stream.unwrap(), Arc::clone(&shared));
-                thread::spawn(move || serve(&stream, &streams));
-            }
-        });
-        FakeNats { address, streams }
-    }
+fn start() -> FakePeer {
+    FakePeer::start("nats", serve)
+}
 
-    /// Whether the command succeeded, and its report or its error.
-    fn bench(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmill-bench"));
-        let output = command.args(arguments).args(["--broker", &self.address, "--json"]).output().unwrap();
-        let succeeded = output.status.success();
-        (succeeded, String::from_utf8(if succeeded { output.stdout } else { output.stderr }).unwrap())
-    }
-
-    fn records(&self, arguments: &[&str]) -> f64 {
-        let (succeeded, text) = self.bench(arguments);
-        assert!(succeeded, "{text}");
-        let report: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(report["conditions"]["durability"], "unsynced");
-        report["cases"][0]["metrics"]["records_total"]["median"].as_f64().unwrap()
-    }
+fn records(nats: &FakePeer, arguments: &[&str]) -> f64 {
+    let report = nats.report(arguments);
+    assert_eq!(report["conditions"]["durability"], "unsynced");
+    fake::records(&report)
 }
 
 fn serve(mut socket: &TcpStream, streams: &Mutex<Streams>) {
-    socket.set_nodelay(true).unwrap();
     let mut incoming = BufReader::new(socket);
     socket.write_all(b"INFO {\"version\":\"2.9.10\",\"jetstream\":true}\r\n").unwrap();
     // How many messages the connection's consumer has given.
@@ -139,31 +105,31 @@ fn message(to: &str, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn each_connection_publishes_to_a_stream_of_its_own_and_all_of_it_is_read() {
-    let nats = FakeNats::start();
+    let nats = start();
     let produce = ["produce", "--bytes=300KB", "-r", "100", "-n", "50", "--connections=2", "--fresh"];
-    assert!(nats.records(&produce) >= 3000.0);
+    assert!(records(&nats, &produce) >= 3000.0);
     let stored: Vec<usize> = nats.streams.lock().unwrap().values().map(Vec::len).collect();
     assert_eq!(stored.len(), 2, "a stream for each connection");
     let all = u32::try_from(stored.iter().sum::<usize>()).unwrap();
-    let consumed = nats.records(&["consume", "--connections=2"]);
+    let consumed = records(&nats, &["consume", "--connections=2"]);
     assert!((consumed - f64::from(all)).abs() < 0.5, "{consumed} of {all}");
     // Over and over, with a new consumer each time.
-    assert!(nats.records(&["consume", "--connections=2", "--bytes=1MB"]) >= 10_000.0);
+    assert!(records(&nats, &["consume", "--connections=2", "--bytes=1MB"]) >= 10_000.0);
 }
 
 #[test]
 fn a_load_begins_with_empty_streams_where_that_is_asked_for() {
-    let nats = FakeNats::start();
+    let nats = start();
     nats.streams.lock().unwrap().insert("bench-0".to_owned(), vec![b"old".to_vec()]);
-    nats.records(&["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--rate=1MB"]);
+    records(&nats, &["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--rate=1MB"]);
     assert_eq!(nats.streams.lock().unwrap()["bench-0"][0], b"old");
-    nats.records(&["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--fresh"]);
+    records(&nats, &["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--fresh"]);
     assert!(nats.streams.lock().unwrap()["bench-0"].iter().all(|value| value.len() == 100));
 }
 
 #[test]
 fn a_stream_that_is_empty_or_missing_cannot_be_read() {
-    let nats = FakeNats::start();
+    let nats = start();
     let (succeeded, error) = nats.bench(&["consume"]);
     assert!(!succeeded && error.contains("stream not found"), "{error}");
     nats.streams.lock().unwrap().insert("bench-0".to_owned(), Vec::new());
