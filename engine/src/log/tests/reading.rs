@@ -93,19 +93,35 @@ fn an_index_that_lies_costs_time_and_is_rebuilt() {
     let ((), entry) = place.run(config(4000), fill);
     let index = place.dir().join("00000000000000000000.index");
     let truth = std::fs::read(&index).unwrap();
-    let mut lie = truth.clone();
-    for entry in lie.chunks_exact_mut(8) {
-        entry[7] ^= 0x11;
-    }
-    std::fs::write(&index, &lie).unwrap();
-    let log = place.open(config(4000), StartInfo { clean: true, checkpoint: Some(entry) }).unwrap();
-    place.drive(&log, async {
-        assert_eq!(read_all(&log, &*disk, 1).await, (0..60).map(|n| (n * 2, 2)).collect::<Vec<_>>());
-        log.delete_records_before(offset(0)).await.unwrap();
-        while std::fs::read(&index).unwrap() != truth {
-            crate::turn::yield_now().await;
+    let elsewhere = |_: &[u8; 8], lie: &mut [u8]| lie[7] ^= 0x11;
+    // Where a batch does stand, but a later one.
+    let too_far = |before: &[u8; 8], lie: &mut [u8]| {
+        lie[..4].copy_from_slice(&before[..4]);
+        lie[3] += 1;
+    };
+    let lies: [&dyn Fn(&[u8; 8], &mut [u8]); 2] = [&elsewhere, &too_far];
+    for change in lies {
+        let mut lie = truth.clone();
+        let mut before = [0; 8];
+        for (entry, true_entry) in lie.chunks_exact_mut(8).zip(truth.chunks_exact(8)) {
+            change(&before, entry);
+            before.copy_from_slice(true_entry);
         }
-    });
+        std::fs::write(&index, &lie).unwrap();
+        let start = StartInfo { clean: true, checkpoint: Some(entry.clone()) };
+        let log = place.open(config(4000), start).unwrap();
+        place.drive(&log, async {
+            for wanted in (0..120).rev() {
+                let plan = log.reader().plan(&*disk, offset(wanted), 1, true).await.unwrap();
+                assert_eq!(plan.next_offset, offset(wanted / 2 * 2 + 2), "looking for {wanted}");
+            }
+            assert_eq!(read_all(&log, &*disk, 1).await, (0..60).map(|n| (n * 2, 2)).collect::<Vec<_>>());
+            log.delete_records_before(offset(0)).await.unwrap();
+            while std::fs::read(&index).unwrap() != truth {
+                crate::turn::yield_now().await;
+            }
+        });
+    }
 }
 
 #[test]
