@@ -93,19 +93,17 @@ fn an_index_that_lies_costs_time_and_is_rebuilt() {
     let ((), entry) = place.run(config(4000), fill);
     let index = place.dir().join("00000000000000000000.index");
     let truth = std::fs::read(&index).unwrap();
-    let elsewhere = |_: &[u8; 8], lie: &mut [u8]| lie[7] ^= 0x11;
-    // Where a batch does stand, but a later one.
-    let too_far = |before: &[u8; 8], lie: &mut [u8]| {
-        lie[..4].copy_from_slice(&before[..4]);
-        lie[3] += 1;
-    };
-    let lies: [&dyn Fn(&[u8; 8], &mut [u8]); 2] = [&elsewhere, &too_far];
-    for change in lies {
+    for names_a_later_batch in [false, true] {
         let mut lie = truth.clone();
-        let mut before = [0; 8];
+        let mut before = &[0; 8][..];
         for (entry, true_entry) in lie.chunks_exact_mut(8).zip(truth.chunks_exact(8)) {
-            change(&before, entry);
-            before.copy_from_slice(true_entry);
+            if names_a_later_batch {
+                entry[..4].copy_from_slice(&before[..4]);
+                entry[3] += 1;
+            } else {
+                entry[7] ^= 0x11;
+            }
+            before = true_entry;
         }
         std::fs::write(&index, &lie).unwrap();
         let start = StartInfo { clean: true, checkpoint: Some(entry.clone()) };
