@@ -55,6 +55,22 @@ fn no_more_is_in_flight_than_the_completion_queue_holds() {
     assert_eq!((disk.in_flight(), disk.state.borrow().table.entries_in_flight), (0, 0));
 }
 
+/// The trap: the flag can stay set with nothing behind it, and a reap that went on for as long as it was set never ended.
+#[test]
+fn a_flag_without_completions_behind_it_does_not_keep_a_reap_busy() {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let Some(disk) = ring(on_the_ring()) else { return tell.send(()) };
+        disk.state.borrow_mut().flag_stays = true;
+        disk.reap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = create(&disk, &dir.path().join("a"));
+        block_on(&disk, disk.submit(write(&file, 0, b"goes on"))).unwrap();
+        tell.send(())
+    });
+    told.recv_timeout(Duration::from_secs(20)).expect("the reap ends");
+}
+
 #[test]
 fn syncs_never_take_every_worker() {
     let options = UringOptions { syncs_in_flight_max: 3, io_wq_workers_max: 4, ..on_the_ring() };
