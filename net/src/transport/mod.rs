@@ -62,8 +62,8 @@ pub enum IoKind {
     Tokio,
 }
 
-/// Entries of a core's connection ring: operations submitted at once, not connections.
-const RING_ENTRIES: u32 = 256;
+/// Entries of a core's connection ring: operations submitted at once, not connections. Few, as a busy core fills it up to have it submitted.
+const RING_ENTRIES: u32 = 8;
 
 /// Runs `main` on this thread's own runtime: `tokio::task::spawn_local`, tokio's `sync`, `time` and `AsyncFd` work inside.
 ///

@@ -3,15 +3,19 @@
 //! - A read is never dropped half-way: it would go on in the kernel and swallow the peer's bytes. Only a connection's reader
 //!   task awaits it; `shutdown(2)` ends it.
 //! - The runtime is not dropped while a read is in flight: the kernel still writes into the buffer ([`run`] sees to it).
+//! - What is put on the ring is handed to the kernel only when the runtime parks with nothing to do, and a runtime whose tasks step back
+//!   for each other (`yield_now`, a spent budget) never does: reads waited until all the others were done ([`Submitting`]).
 //! - A ring read writes at the start of what it is given: it is given the buffer's tail.
 //! - Sends do not go through the ring: they are direct calls on the same non-blocking descriptor (`sendfile.rs`).
 
 use std::cell::{Cell, OnceCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, Shutdown};
@@ -24,9 +28,14 @@ use super::sendfile::{SendSocket, Sends, send_pieces};
 use super::{ColdSends, Stream};
 use crate::Piece;
 
+/// Completions that wait to be seen without the kernel having to set some aside.
+const COMPLETIONS: u32 = 16 * 1024;
+
 thread_local! {
     /// Ring reads of this thread whose completion has not come yet.
     static READS_IN_FLIGHT: Cell<usize> = const { Cell::new(0) };
+    /// Whether a read was put on this thread's ring since [`Submitting`] last looked.
+    static READ_BEGUN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A TCP connection on a tokio-uring runtime.
@@ -72,6 +81,7 @@ impl UringStream {
     async fn read_on_ring(&self, buffer: BytesMut, length_max: usize) -> (io::Result<usize>, BytesMut) {
         let start = buffer.len();
         READS_IN_FLIGHT.with(|reads| reads.set(reads.get() + 1));
+        READ_BEGUN.set(true);
         let (result, slice) = self.stream.read(buffer.slice(start..start + length_max)).await;
         READS_IN_FLIGHT.with(|reads| reads.set(reads.get() - 1));
         (result, slice.into_inner())
@@ -81,7 +91,15 @@ impl UringStream {
 /// Runs `main` on a tokio-uring runtime.
 pub(super) fn run<F: Future>(entries: u32, main: impl FnOnce() -> F) -> io::Result<F::Output> {
     let runtime = ManuallyDrop::new(runtime(entries)?);
-    let output = runtime.block_on(async { main().await });
+    let output = runtime.block_on(async {
+        let (mut main, mut submitting) = (pin!(main()), Submitting::new(entries));
+        // Polled once in every round of the runtime, whoever it was that was woken.
+        poll_fn(|context| {
+            submitting.round();
+            main.as_mut().poll(context)
+        })
+        .await
+    });
     let reads_in_flight = READS_IN_FLIGHT.get();
     if reads_in_flight == 0 {
         drop(ManuallyDrop::into_inner(runtime));
@@ -101,7 +119,34 @@ fn runtime(entries: u32) -> io::Result<tokio_uring::Runtime> {
     let mut ring = tokio_uring::uring_builder();
     // Completions are run when the thread enters the kernel anyway, and not by interrupting it: a third more requests.
     ring.setup_coop_taskrun();
+    ring.setup_cqsize(COMPLETIONS);
     tokio_uring::Runtime::new(tokio_uring::builder().entries(entries).uring_builder(&ring))
+}
+
+/// Sees to it that reads reach the kernel while the runtime is too busy to park.
+struct Submitting {
+    runtime: tokio::runtime::RuntimeMetrics,
+    parked: u64,
+    entries: u32,
+}
+
+impl Submitting {
+    fn new(entries: u32) -> Submitting {
+        Submitting { runtime: tokio::runtime::Handle::current().metrics(), parked: 0, entries }
+    }
+
+    /// A round of the runtime begins. If none of those since reads were begun has parked, they still lie in the submission queue.
+    fn round(&mut self) {
+        let parked = self.runtime.worker_park_count(0);
+        let has_parked = std::mem::replace(&mut self.parked, parked) != parked;
+        if READ_BEGUN.replace(false) && !has_parked {
+            // The crate hands over a full queue before it puts one more on it, and has no other way to ask for that.
+            for _ in 0..=self.entries {
+                let mut nothing = pin!(tokio_uring::no_op());
+                let _ = nothing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+    }
 }
 
 impl SendSocket for UringStream {
@@ -319,6 +364,29 @@ mod tests {
                 () = ticking => {}
             }
             assert!(slowest < Duration::from_millis(300), "{slowest:?}");
+        })
+        .unwrap();
+    }
+
+    /// The trap: a task that steps back again and again kept every read of its core from the kernel.
+    #[test]
+    fn reads_go_on_beside_a_task_that_only_steps_back() {
+        if !available() {
+            return;
+        }
+        run(8, || async {
+            spawn_local(async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
+            let (stream, mut peer) = stream_and_peer();
+            let reader = spawn_local(async move { stream.read(BytesMut::with_capacity(512), 512).await.0 });
+            sleep(Duration::from_millis(5)).await;
+            peer.write_all(b"hello").unwrap();
+            // Seconds, where the others gave way in microseconds.
+            let read = timeout(Duration::from_secs(5), reader).await;
+            assert_eq!(read.expect("the read reaches the kernel").unwrap().unwrap(), 5);
         })
         .unwrap();
     }
