@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use self::frames::FramePool;
 use self::patience::Patience;
+use self::share::{Fair, Lane, Share};
 use self::unread::Unread;
 use self::write::{AnswerQueue, Written};
 use crate::line_limit::{Line, LineLimit};
@@ -28,6 +29,7 @@ use crate::{Budget, Charge, Response};
 mod frames;
 mod patience;
 mod read;
+mod share;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -142,6 +144,7 @@ pub struct Connections {
     budget: Budget,
     frames: Rc<FramePool>,
     unread: Unread,
+    lane: Rc<Lane>,
     lines: LineLimit,
     counters: Cell<Counters>,
     // No `watch`: it wakes its receivers in an order of chance, and the simulation wants the same one each time.
@@ -169,6 +172,7 @@ impl Connections {
             limits,
             budget,
             frames: Rc::default(),
+            lane: Rc::new(Lane::new()),
             lines: LineLimit::new(),
             counters: Cell::default(),
             stop: Cell::new(Stop::No),
@@ -252,6 +256,7 @@ struct Link<S> {
     shared: Rc<Connections>,
     answers: AnswerQueue,
     patience: Patience,
+    share: Rc<Share>,
     /// The reader takes no further request.
     stopping: Cell<bool>,
     stopped: Notify,
@@ -270,13 +275,14 @@ pub async fn serve<S: Stream, H: Handler>(stream: S, handler: Rc<H>, connections
         stream,
         answers: AnswerQueue::new(connections.limits.answers_waiting_max),
         patience: Patience::new(connections.limits.idle),
+        share: Rc::new(Share::new(Rc::clone(&connections.lane))),
         shared: Rc::clone(&connections),
         stopping: Cell::new(false),
         stopped: Notify::new(),
     });
-    let mut reader = tokio::task::spawn_local(read::read_requests(Rc::clone(&link), handler));
+    let mut reader = tokio::task::spawn_local(Fair::new(&link.share, read::read_requests(Rc::clone(&link), handler)));
     let mut reader_end = None;
-    let end = write_and_watch(&link, &mut reader, &mut reader_end).await;
+    let end = Fair::new(&link.share, write_and_watch(&link, &mut reader, &mut reader_end)).await;
 
     // The read that waits returns 0 now; dropping it would leave it in the kernel, with the buffer.
     link.stop_reading();

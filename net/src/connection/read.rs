@@ -23,12 +23,9 @@ const READ_BYTES_MAX: usize = 256 * 1024;
 /// frame (see [`Budget`](crate::Budget)) is there as a whole then, so the part that is kept for small ones is never held by who dribbles.
 const EARNEST_BYTES: usize = 16 * 1024;
 
-/// How much one connection takes before the others get a turn, while its bytes come faster than they are read.
-const TURN_BYTES: usize = 1024 * 1024;
-
 /// Reads and starts requests until the connection ends, and says why it does.
 pub(super) async fn read_requests<S: Stream, H: Handler>(link: Rc<Link<S>>, handler: Rc<H>) -> End {
-    let mut reader = FrameReader { link: &link, arrived: BytesMut::new(), turn_bytes: 0 };
+    let mut reader = FrameReader { link: &link, arrived: BytesMut::new() };
     loop {
         let (mut frame, charge) = match reader.next().await {
             Ok(frame) => frame,
@@ -56,6 +53,7 @@ pub(super) async fn read_requests<S: Stream, H: Handler>(link: Rc<Link<S>>, hand
         let request = Request { header, body: frame, charge, connection: Rc::clone(&link.info) };
         let answer = handler.start(request).await;
         link.answers.push(answer, overlaps);
+        link.share.end_of_turn().await;
     }
 }
 
@@ -63,7 +61,6 @@ struct FrameReader<'a, S> {
     link: &'a Link<S>,
     /// What was read and belongs to no frame yet.
     arrived: BytesMut,
-    turn_bytes: usize,
 }
 
 impl<S: Stream> FrameReader<'_, S> {
@@ -168,11 +165,7 @@ impl<S: Stream> FrameReader<'_, S> {
             Err(error) => Err(End::PeerGone(error.to_string())),
             Ok(count) => {
                 assert_eq!(buffer.len(), before + count, "a read appends what it counts");
-                self.turn_bytes += count;
-                if self.turn_bytes >= TURN_BYTES {
-                    self.turn_bytes = 0;
-                    tokio::task::yield_now().await;
-                }
+                self.link.share.end_of_turn().await;
                 Ok(buffer)
             }
         }

@@ -175,6 +175,8 @@ pub(super) async fn write_answers<S: Stream>(link: &Link<S>) -> Written {
             return Written::Close(reason);
         }
         link.answers.sent(answers, alone);
+        link.share.answered();
+        link.share.end_of_turn().await;
     }
     Written::All
 }

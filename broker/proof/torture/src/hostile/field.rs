@@ -36,6 +36,11 @@ impl Progress {
         self.0.load(Ordering::Acquire) == UNDER_WAY
     }
 
+    /// Whether the attack has to end.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= OVER
+    }
+
     /// Ends the attack.
     pub(super) fn end(&self) {
         self.0.store(OVER, Ordering::Release);
@@ -56,7 +61,8 @@ pub(super) struct Field {
     pub(super) done: Cell<u64>,
     /// Connections that the broker closed or refused.
     pub(super) cut: Cell<u64>,
-    progress: Arc<Progress>,
+    /// How far it is, for threads of its own.
+    pub(super) progress: Arc<Progress>,
     made: Cell<usize>,
     kept: RefCell<Vec<TcpStream>>,
 }
@@ -80,7 +86,7 @@ impl Field {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.progress.0.load(Ordering::Acquire) >= OVER
+        self.progress.is_over()
     }
 
     pub(super) async fn until_over(&self) {

@@ -108,9 +108,10 @@ impl Hostile {
                 violations += 1;
                 println!("  VIOLATION: {violation}; again: --attack {}", attack.name);
             }
-            doubled += usize::from(found.p99_growth() > P99_GROWTH_MAX);
+            doubled += usize::from(found.p99_growth() > P99_GROWTH_MAX && !attack.is_control);
         }
-        let (attacks, held) = (chosen.len(), chosen.len() - doubled);
+        let attacks = chosen.iter().filter(|attack| !attack.is_control).count();
+        let held = attacks - doubled;
         println!(
             "hostile: {attacks} attacks, {violations} violations, the honest p99 at most doubled in {held} of {attacks}"
         );
@@ -302,7 +303,7 @@ impl Found {
         if peak_bytes > MEMORY_BYTES_MAX {
             violations.push(format!("{} MiB of memory, {} are allowed", peak_bytes >> 20, MEMORY_BYTES_MAX >> 20));
         }
-        if self.came_back_after.is_none() && attack.name != attacks::MAKES_TOPICS {
+        if self.came_back_after.is_none() && !attack.stays {
             violations.push(format!("memory or descriptors did not come back within {} s", RECOVERY.as_secs()));
         }
         let log_bytes_max = LOG_BYTES_PER_SECOND_MAX * (1 + self.length.as_secs());

@@ -8,6 +8,7 @@ use super::field::Field;
 
 mod answers;
 mod connections;
+mod control;
 mod floods;
 pub(super) mod frames;
 mod stalls;
@@ -35,18 +36,25 @@ pub(super) struct Attack {
     /// The broker's limit for open files; none: what this process has.
     pub(super) open_files: Option<u64>,
     pub(super) needs: Needs,
+    /// What it makes stays, with its files: topics are not given back when a client goes.
+    pub(super) stays: bool,
+    /// No attack at all, but what the attacks are compared with.
+    pub(super) is_control: bool,
     pub(super) run: fn(Rc<Field>) -> Run,
 }
 
 const fn attack(name: &'static str, what: &'static str, run: fn(Rc<Field>) -> Run) -> Attack {
-    Attack { name, what, settings: &[], open_files: None, needs: Needs::Nothing, run }
+    Attack { name, what, settings: &[], open_files: None, needs: Needs::Nothing, stays: false, is_control: false, run }
 }
-
-/// What this one has made stays, with its files: topics are not given back when a client goes.
-pub(super) const MAKES_TOPICS: &str = "topics";
 
 /// All of them, in the order of the table.
 pub(super) static ATTACKS: &[Attack] = &[
+    Attack {
+        is_control: true,
+        ..attack("control", "no attack, but as many threads that only compute as there are processors", |field| {
+            Box::pin(control::busy_threads(field))
+        })
+    },
     attack("idle", "10,000 connections that say nothing", |field| Box::pin(connections::idle(field))),
     attack("dribble", "10,000 produces of 1 MB, a byte a second each", |field| Box::pin(stalls::dribble(field))),
     attack("claims", "1 GiB claimed on every connection, 5,000 a second", |field| Box::pin(stalls::claims(field))),
@@ -131,5 +139,8 @@ pub(super) static ATTACKS: &[Attack] = &[
             Box::pin(connections::idle(field))
         })
     },
-    attack(MAKES_TOPICS, "topics of 10,000 partitions, one after the other", |field| Box::pin(floods::topics(field))),
+    Attack {
+        stays: true,
+        ..attack("topics", "topics of 10,000 partitions, one after the other", |field| Box::pin(floods::topics(field)))
+    },
 ];
