@@ -4,7 +4,7 @@
 //! retention or a deletion has removed is forgotten, and so is what a power cut may have taken. Events come in here and are told to the part
 //! that they concern: topics and groups here, partitions in `place`, producers in `producer`, readings in `reading`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, Line, Place, Run};
 
@@ -40,6 +40,8 @@ pub struct Judge {
     /// Whether the disk fails now, and whether it did in this life of the broker.
     faults: bool,
     faults_in_life: bool,
+    /// Where reads were refused for damage in this life, of a disk that failed in it.
+    damaged_in_life: BTreeSet<Place>,
     /// Whether the broker is down or starts, and whether the disk failed while it last was and did.
     starting: bool,
     faults_in_start: bool,
@@ -113,6 +115,7 @@ impl Judge {
                 self.faults_in_start = self.faults || (self.starting && self.faults_in_start);
                 self.starting = false;
                 self.readings.clear();
+                self.damaged_in_life.clear();
                 let faults = self.faults;
                 self.places.values_mut().for_each(|state| state.in_doubt &= faults);
             }

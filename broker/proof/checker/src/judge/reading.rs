@@ -105,7 +105,11 @@ impl Judge {
             OUT_OF_RANGE if (start_max..=promised).contains(&from) && !state.in_doubt => {
                 format!("the end was promised to be {promised} in line {promised_in}")
             }
-            code if DAMAGE_CODES.contains(&code) && !self.faults_in_life => "the disk did not fail".to_owned(),
+            code if DAMAGE_CODES.contains(&code) && self.faults_in_life => {
+                self.damaged_in_life.insert(place);
+                return;
+            }
+            code if DAMAGE_CODES.contains(&code) => "the disk did not fail".to_owned(),
             code if UNKNOWN_TOPIC_CODES.contains(&code) => match made {
                 Some(made) => format!("its topic was created in line {made}"),
                 None => return,
@@ -118,7 +122,8 @@ impl Judge {
     }
 
     pub(super) fn whole(&mut self, consumer: u32, place: Place, log_start: i64, end: i64) {
-        if self.leaving(place).is_some() || log_start >= end {
+        // A disk that fails may take its file system with it. What was promised must be there when it is well again.
+        if self.leaving(place).is_some() || log_start >= end || self.damaged_in_life.contains(&place) {
             return;
         }
         let reached = self.readings.get(&consumer).filter(|reading| reading.place == place);

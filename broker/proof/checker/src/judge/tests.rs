@@ -235,6 +235,16 @@ fn a_start_from_a_failing_disk_may_not_know_its_producers_and_none_later() {
 }
 
 #[test]
+fn what_a_failing_disk_does_not_give_is_missed_in_this_life_only() {
+    let faults = |on| Event::Faults { on };
+    let read_refused = Event::ReadRefused { place: PLACE, asked: LATER, from: 0, code: 2 };
+    let good = [sent(0, 0, 2), acked(0, 0, 0), Event::PowerCut, faults(true), Event::Booted, read_refused, whole(0, 2)];
+    check(Rule::Readable, &good, |events| events[3] = faults(false));
+    check(Rule::Readable, &good, |events| drop(events.remove(5)));
+    check(Rule::Readable, &good, |events| events.splice(6..6, [faults(false), Event::Booted]).for_each(drop));
+}
+
+#[test]
 fn a_producers_records_keep_their_order() {
     let good = [sent(1, 0, 1), sent(1, 1, 1), acked(1, 1, 1), acked(1, 0, 0)];
     check(Rule::InOrder, &good, |events| events[3] = acked(1, 0, 2));
