@@ -146,6 +146,11 @@ impl Report {
         serde_json::to_string_pretty(&whole).expect("a tree of strings and finite numbers is JSON")
     }
 
+    /// The only run of a load that ran once.
+    pub(crate) fn into_first_run(self) -> Option<Run> {
+        self.cases.into_iter().next()?.runs.into_iter().next()
+    }
+
     /// Every metric's heading, in the order of first appearance. A figure and its ratio share one.
     pub(crate) fn columns(&self) -> Vec<String> {
         let mut titles = Vec::new();

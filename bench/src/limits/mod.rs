@@ -14,8 +14,8 @@ mod checksum;
 mod disk_sync;
 mod disk_write;
 mod loopback;
-mod scratch;
-mod sendfile;
+pub(crate) mod scratch;
+pub(crate) mod sendfile;
 
 /// One ceiling: its line in the table, and what measures it once.
 struct Limit {

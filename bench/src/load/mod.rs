@@ -28,6 +28,7 @@ mod sampling;
 mod schedule;
 mod session;
 mod topic;
+mod typed;
 
 use batch::Stock;
 use consume::Reading;
@@ -39,6 +40,7 @@ use produce::Plan;
 pub(crate) use records::{Payload, Sizes};
 use session::{Ending, Session, Worker};
 use topic::{Partition, Share, TopicClient};
+pub(crate) use typed::typed;
 
 /// Runs when neither a duration nor a number of bytes was asked for.
 const PRODUCE_DURATION_DEFAULT: Duration = Duration::from_secs(5);
