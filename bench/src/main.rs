@@ -11,6 +11,7 @@ use clap::Parser;
 mod cli;
 mod compare;
 mod durability;
+mod group;
 mod html;
 mod latency;
 mod limits;

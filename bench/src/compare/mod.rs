@@ -76,6 +76,7 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
         command: "compare",
         conditions: conditions(options, &durabilities),
         cases: ratios::cases(contenders, &durabilities, &results),
+        groups: Vec::new(),
         warnings,
         profiles: Vec::new(),
     })
