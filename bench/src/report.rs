@@ -60,6 +60,13 @@ pub(crate) struct Metric {
     pub(crate) value: f64,
 }
 
+impl Metric {
+    /// The number with its unit.
+    pub(crate) fn show(&self) -> String {
+        self.unit.show(self.value)
+    }
+}
+
 /// Keys that several commands share.
 pub(crate) const SENDER_CPU: &str = "sender_cpu_s_per_gb";
 pub(crate) const RECEIVER_CPU: &str = "receiver_cpu_s_per_gb";
