@@ -81,7 +81,10 @@ fn disk_and_sockets_need_no_broker_and_the_report_has_a_picture_and_a_page() {
         assert!(table.contains(part), "no {part} in {table}");
     }
     let (svg, page) = (std::fs::read_to_string(svg).unwrap(), std::fs::read_to_string(page).unwrap());
-    assert!(svg.starts_with("<svg xmlns=") && svg.contains("pread and send") && svg.contains("1.00 ×"), "{svg}");
+    assert!(
+        svg.starts_with("<svg xmlns=") && svg.contains("Warning: --quick moves too little") && svg.contains("1.00 ×"),
+        "{svg}"
+    );
     assert!(
         page.contains(svg.trim_end()) && page.contains("copies the bytes"),
         "the page shows and explains it: {page}"

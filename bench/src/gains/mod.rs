@@ -23,7 +23,6 @@ use std::path::PathBuf;
 
 use crate::compare::in_turn;
 use crate::group::{Group, wrapped};
-use crate::load;
 use crate::machine;
 use crate::report::{Report, Run};
 
@@ -181,9 +180,8 @@ fn cautions(options: &GainsOptions) -> Vec<String> {
         cautions.push("this is a debug build: build with --release to measure".to_owned());
     }
     if options.runs < RUNS_WANTED {
-        cautions.push(format!("{} runs have no middle: --runs {RUNS_WANTED} or more", options.runs));
+        cautions.push(format!("a median of {} says little: --runs {RUNS_WANTED} or more", options.runs));
     }
-    cautions.extend(load::slow_sockets());
     cautions
 }
 

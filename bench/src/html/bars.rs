@@ -46,6 +46,8 @@ pub(crate) fn picture(report: &Report) -> String {
     let conditions =
         format!("{} Bars: medians, thin lines: lowest to highest run, ×: beside a group's first row.", machine(report));
     drawing.lines(&conditions);
+    // Whoever meets the picture alone must not take it for more than it is.
+    report.warnings.iter().for_each(|warning| drawing.lines(&format!("Warning: {warning}.")));
     for group in report.groups.iter().filter(|group| !group.cases.is_empty()) {
         drawing.group(group);
     }
