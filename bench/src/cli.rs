@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use ringmill_batch::Codec;
 
 use crate::compare::CompareOptions;
+use crate::gains::GainsOptions;
 use crate::load::{Payload, Sizes};
 use crate::units::{parse_bytes, parse_count, parse_duration};
 
@@ -29,6 +30,8 @@ Examples:
   ringmill-bench mixed --rate 50MB --fresh --html report.html --hgrm .
   # What a client can send at most, to a server that discards it.
   ringmill-bench sink --listen 127.0.0.1:9192
+  # What batches, syncs, codecs, io_uring and the rest gain on this disk.
+  ringmill-bench gains --html gains.html --svg gains.svg
   # Brokers side by side.
   ringmill-bench compare --brokers a=127.0.0.1:9092 b=127.0.0.1:9192
 
@@ -79,6 +82,25 @@ Examples:
   ringmill-bench compare --brokers ours=127.0.0.1:9092 redis=redis://127.0.0.1:6379 nats=nats://127.0.0.1:4222
 `scripts/peers/` starts Kafka, Redis and NATS to compare with; `scripts/compare` does all of it for Kafka.";
 
+const GAINS_EXAMPLES: &str = "\
+Each factor changes one thing and leaves all else as it is. Brokers are
+started and ended by this command, one at a time, each on an empty directory
+below --dir and on a free port; nothing of them is left behind.
+
+Examples:
+  # What can be compared, and what differs between the rows.
+  ringmill-bench gains --list
+  # Everything, on the disk that is to hold the log; a page that explains it.
+  ringmill-bench gains --dir /var/lib/ringmill --html gains.html
+  # Two factors, with more runs, and only the picture.
+  ringmill-bench gains batches durability --runs 5 --svg gains.svg
+  # Disk and sockets alone, for which no broker is needed.
+  ringmill-bench gains writes sendfile --json gains.json
+  # Whether all of it works here, in a minute; the figures mean nothing.
+  ringmill-bench gains --quick
+  # Another build of the broker.
+  ringmill-bench gains ring --ringmill /usr/local/bin/ringmill";
+
 /// Loads a broker that speaks the Kafka protocol, and measures what the machine itself can do.
 #[derive(Debug, Parser)]
 #[command(name = "ringmill-bench", version, after_help = EXAMPLES)]
@@ -113,6 +135,9 @@ pub(crate) enum Command {
     /// Loads several brokers in alternating runs, and shows how the first fares against each of the others.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareOptions),
+    /// Changes one thing at a time and shows what it gains on this machine: order, batches, syncs, copies, codecs, io_uring.
+    #[command(after_help = GAINS_EXAMPLES)]
+    Gains(GainsOptions),
 }
 
 #[derive(Args, Debug)]
@@ -341,7 +366,8 @@ mod tests {
     #[test]
     fn every_example_in_the_help_is_a_command_that_parses() {
         let mut count = 0;
-        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, COMPARE_EXAMPLES] {
+        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, COMPARE_EXAMPLES, GAINS_EXAMPLES]
+        {
             let text = examples.replace("\\\n", " ").replace("$(pidof ringmill)", "7").replace("pid=N", "pid=7");
             for example in text.lines().filter(|line| line.starts_with("  ringmill-bench ")) {
                 if let Err(error) = Cli::try_parse_from(example.split_whitespace()) {
@@ -350,12 +376,12 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 15, "only {count} examples were found");
+        assert!(count >= 22, "only {count} examples were found");
     }
 
     #[test]
     fn help_fits_a_terminal_and_a_report_can_go_to_a_file_or_to_the_output() {
-        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES] {
+        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, GAINS_EXAMPLES] {
             assert_eq!(examples.lines().find(|line| line.len() > 78), None);
         }
         let json = |arguments: &[&str]| Cli::try_parse_from(arguments).unwrap().json;

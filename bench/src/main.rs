@@ -11,6 +11,8 @@ use clap::Parser;
 mod cli;
 mod compare;
 mod durability;
+mod gains;
+mod group;
 mod html;
 mod latency;
 mod limits;
@@ -32,6 +34,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
+    if let Command::Gains(options) = &cli.command
+        && options.list
+    {
+        return ended(print(&gains::list()));
+    }
     let outcome = match &cli.command {
         Command::Limits(options) => limits::run(options),
         Command::Produce(options) => load::produce(options),
@@ -40,8 +47,13 @@ fn main() -> std::process::ExitCode {
         Command::Consume(options) => load::consume(options),
         Command::Sink(options) => sink::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::Gains(options) => gains::run(options),
     };
-    match outcome.and_then(|report| deliver(&report, &cli)) {
+    ended(outcome.and_then(|report| deliver(&report, &cli)))
+}
+
+fn ended(outcome: Result<(), String>) -> std::process::ExitCode {
+    match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringmill-bench: {error}");
@@ -59,6 +71,11 @@ fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
     if let Some(path) = &cli.html {
         write(path, &html::page(report))?;
     }
+    if let Command::Gains(options) = &cli.command
+        && let Some(path) = &options.svg
+    {
+        write(path, &html::picture(report))?;
+    }
     if let Some(directory) = &cli.hgrm {
         std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         for profile in &report.profiles {
@@ -67,7 +84,11 @@ fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
             }
         }
     }
-    let text = if json_alone { report.to_json() } else { report.to_table() };
+    print(&if json_alone { report.to_json() } else { report.to_table() })
+}
+
+/// Whoever reads it may stop reading.
+fn print(text: &str) -> Result<(), String> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
         Ok(()) | Err(_) => Ok(()),

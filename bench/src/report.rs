@@ -8,6 +8,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 
+use crate::group::Group;
 use crate::profile::Profile;
 use crate::units;
 
@@ -59,6 +60,13 @@ pub(crate) struct Metric {
     pub(crate) value: f64,
 }
 
+impl Metric {
+    /// The number with its unit.
+    pub(crate) fn show(&self) -> String {
+        self.unit.show(self.value)
+    }
+}
+
 /// Keys that several commands share.
 pub(crate) const SENDER_CPU: &str = "sender_cpu_s_per_gb";
 pub(crate) const RECEIVER_CPU: &str = "receiver_cpu_s_per_gb";
@@ -92,6 +100,8 @@ pub(crate) struct Report {
     /// What was asked and on what machine: repeated in the output, so that a figure is never without its conditions.
     pub(crate) conditions: Vec<(&'static str, String)>,
     pub(crate) cases: Vec<Case>,
+    /// Cases that explain one thing each, instead of `cases`.
+    pub(crate) groups: Vec<Group>,
     /// What the reader should know before believing a figure.
     pub(crate) warnings: Vec<String>,
     /// How each run went, where that was recorded.
@@ -99,35 +109,20 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A table with a column per metric, or where these would be too many for a terminal a line per metric; the conditions above it.
+    /// The conditions, and a table; of groups a table each.
     pub(crate) fn to_table(&self) -> String {
-        /// About as many as fit 120 letters.
-        const COLUMNS_MAX: usize = 9;
-        let columns = self.columns();
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED);
-        let first = |name: &str| std::iter::once(name.to_owned());
-        if columns.len() > COLUMNS_MAX && self.cases.len() < columns.len() {
-            table.set_header(first("").chain(self.cases.iter().map(|case| case.name.clone())));
-            for title in &columns {
-                table.add_row(first(title).chain(self.cases.iter().map(|case| case.cell(title).replace('\n', "   "))));
-            }
+        let tables = if self.groups.is_empty() {
+            table(&self.cases).to_string()
         } else {
-            table.set_header(first("").chain(columns.iter().cloned()));
-            for case in &self.cases {
-                table.add_row(first(&case.name).chain(columns.iter().map(|title| case.cell(title))));
-            }
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+            self.groups.iter().map(Group::to_text).collect()
+        };
         let conditions = self
             .conditions
             .iter()
             .map(|(key, value)| format!("{}: {value}\n", key.replace('_', " ")))
             .collect::<String>();
         let warnings = self.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect::<String>();
-        format!("{conditions}{table}{warnings}")
+        format!("{conditions}{tables}{warnings}")
     }
 
     /// One object: conditions, and per case and metric the median, the lowest, the highest and every run's value.
@@ -136,27 +131,60 @@ impl Report {
             self.conditions.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         let cases: Vec<Value> = self.cases.iter().map(Case::to_json).collect();
         let runs: Vec<Value> = self.profiles.iter().map(Profile::to_json).collect();
-        let whole = json!({
+        let mut whole = json!({
             "command": self.command,
             "conditions": conditions,
             "cases": cases,
             "warnings": self.warnings,
             "runs": runs,
         });
+        if !self.groups.is_empty() {
+            whole["groups"] = self.groups.iter().map(Group::to_json).collect();
+        }
         serde_json::to_string_pretty(&whole).expect("a tree of strings and finite numbers is JSON")
     }
 
-    /// Every metric's heading, in the order of first appearance. A figure and its ratio share one.
-    pub(crate) fn columns(&self) -> Vec<String> {
-        let mut titles = Vec::new();
-        for metric in self.cases.iter().flat_map(|case| case.runs.iter().flatten()) {
-            let title = heading(metric.key);
-            if !titles.contains(&title) {
-                titles.push(title);
-            }
-        }
-        titles
+    /// The only run of a load that ran once.
+    pub(crate) fn into_first_run(self) -> Option<Run> {
+        self.cases.into_iter().next()?.runs.into_iter().next()
     }
+}
+
+/// A column per metric, or where these would be too many for a terminal a line per metric.
+pub(crate) fn table(cases: &[Case]) -> Table {
+    /// About as many as fit 120 letters.
+    const COLUMNS_MAX: usize = 9;
+    let columns = columns(cases);
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    let first = |name: &str| std::iter::once(name.to_owned());
+    if columns.len() > COLUMNS_MAX && cases.len() < columns.len() {
+        table.set_header(first("").chain(cases.iter().map(|case| case.name.clone())));
+        for title in &columns {
+            table.add_row(first(title).chain(cases.iter().map(|case| case.cell(title).replace('\n', "   "))));
+        }
+    } else {
+        table.set_header(first("").chain(columns.iter().cloned()));
+        for case in cases {
+            table.add_row(first(&case.name).chain(columns.iter().map(|title| case.cell(title))));
+        }
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Every metric's heading, in the order of first appearance. A figure and its ratio share one.
+pub(crate) fn columns(cases: &[Case]) -> Vec<String> {
+    let mut titles = Vec::new();
+    for metric in cases.iter().flat_map(|case| case.runs.iter().flatten()) {
+        let title = heading(metric.key);
+        if !titles.contains(&title) {
+            titles.push(title);
+        }
+    }
+    titles
 }
 
 impl Case {
@@ -171,14 +199,14 @@ impl Case {
         metric.and_then(|metric| self.summary(metric.key)).map_or_else(String::new, |summary| summary.show())
     }
 
-    fn summary(&self, key: &str) -> Option<Summary> {
+    pub(crate) fn summary(&self, key: &str) -> Option<Summary> {
         let found: Vec<Metric> = self.runs.iter().flatten().filter(|metric| metric.key == key).copied().collect();
         let unit = found.first()?.unit;
         let values: Vec<f64> = found.iter().map(|metric| metric.value).collect();
         Some(Summary { unit, median: median(&values), values })
     }
 
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut metrics = Map::new();
         for metric in self.runs.iter().flatten() {
             if let Some(summary) = self.summary(metric.key) {
@@ -189,31 +217,32 @@ impl Case {
     }
 }
 
-struct Summary {
+/// One metric over all runs.
+pub(crate) struct Summary {
     unit: Unit,
-    median: f64,
+    pub(crate) median: f64,
     values: Vec<f64>,
 }
 
 impl Summary {
-    fn lowest(&self) -> f64 {
+    /// The median with its unit.
+    pub(crate) fn show_median(&self) -> String {
+        self.unit.show(self.median)
+    }
+
+    pub(crate) fn lowest(&self) -> f64 {
         self.values.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    fn highest(&self) -> f64 {
+    pub(crate) fn highest(&self) -> f64 {
         self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
     fn show(&self) -> String {
         if self.values.len() == 1 {
-            return self.unit.show(self.median);
+            return self.show_median();
         }
-        format!(
-            "{}\n{} … {}",
-            self.unit.show(self.median),
-            self.unit.show(self.lowest()),
-            self.unit.show(self.highest())
-        )
+        format!("{}\n{} … {}", self.show_median(), self.unit.show(self.lowest()), self.unit.show(self.highest()))
     }
 
     fn to_json(&self) -> Value {
@@ -248,6 +277,7 @@ mod tests {
             command: "limits",
             conditions: vec![("cores", "2".to_owned())],
             cases: vec![case],
+            groups: Vec::new(),
             warnings: Vec::new(),
             profiles: Vec::new(),
         }

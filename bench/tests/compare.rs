@@ -49,7 +49,7 @@ fn brokers_are_loaded_in_turn_and_the_first_is_divided_by_the_others() {
         "--warm-up-runs=1",
         "--bytes=1MB",
         "--loads=produce-1kb,produce-100b,paced",
-        "--paced-duration=50ms",
+        "--paced-duration=1s",
         "--rate=10MB",
         "--brokers",
         &first,
@@ -101,7 +101,7 @@ fn what_fails_is_named_with_its_broker() {
 fn a_paced_load_alone_needs_a_rate() {
     let sink = Sink::start();
     let broker = format!("one={},durability=none", sink.address);
-    let paced = ["--loads=paced", "--runs=1", "--paced-duration=50ms", "--brokers", &broker];
+    let paced = ["--loads=paced", "--runs=1", "--paced-duration=1s", "--brokers", &broker];
     let (succeeded, _, said) = compare(&paced);
     assert!(!succeeded && said.contains("--rate"), "{said}");
     let (succeeded, report, said) = compare(&[&["--rate=10MB", "--codec=zstd", "--payload=hdfs"], &paced[..]].concat());

@@ -11,10 +11,8 @@ mod topics;
 
 use std::collections::BTreeMap;
 
-use clap::Parser;
 use ringmill_batch::Codec;
 
-use crate::cli::{Cli, Command};
 use crate::load::{self, Peer};
 use crate::machine;
 use crate::report::{Case, Report, Run};
@@ -78,6 +76,7 @@ pub(crate) fn run(options: &CompareOptions) -> Result<Report, String> {
         command: "compare",
         conditions: conditions(options, &durabilities),
         cases: ratios::cases(contenders, &durabilities, &results),
+        groups: Vec::new(),
         warnings,
         profiles: Vec::new(),
     })
@@ -112,7 +111,7 @@ fn unpaced(options: &CompareOptions) -> Vec<Load> {
 }
 
 /// All contenders, beginning with another one each round.
-fn in_turn(count: usize, round: u32) -> impl Iterator<Item = usize> {
+pub(crate) fn in_turn(count: usize, round: u32) -> impl Iterator<Item = usize> {
     (0..count).map(move |place| (place + round as usize) % count)
 }
 
@@ -121,16 +120,8 @@ fn one_load(options: &CompareOptions, load: Load, contender: usize, rate: Option
     let contender = &options.brokers[contender];
     let arguments = contender.arguments(options, load, rate);
     let named = |error: String| format!("{}, {}: {error}", contender.name, load.title());
-    // It was built from names of options that this very program has.
-    let parsed = Cli::try_parse_from(&arguments).map_err(|error| named(error.to_string()))?;
-    let report = match &parsed.command {
-        Command::Produce(options) => load::produce(options),
-        Command::Consume(options) => load::consume(options),
-        _ => unreachable!("a comparison consists of produces and consumes"),
-    };
-    let report = report.map_err(named)?;
-    let run = report.cases.into_iter().next().and_then(|case| case.runs.into_iter().next());
-    let run = run.ok_or_else(|| named("nothing was measured".to_owned()))?;
+    let report = load::typed(&arguments).map_err(named)?;
+    let run = report.into_first_run().ok_or_else(|| named("nothing was measured".to_owned()))?;
     eprintln!("{}: {}", contender.name, arguments[1..].join(" "));
     Ok(run)
 }

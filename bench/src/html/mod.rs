@@ -2,12 +2,15 @@
 //!
 //! It measures nothing and decides nothing; every number comes from the [`Report`].
 
+use crate::group::Group;
 use crate::profile::{LoadSample, Profile, Role, Sample};
-use crate::report::{Case, Report};
+use crate::report::{self, Case, Report};
 use crate::units;
 
+mod bars;
 mod chart;
 
+pub(crate) use bars::picture;
 use chart::{Axis, Chart, Scale, Series};
 
 const STYLE: &str = include_str!("style.css");
@@ -15,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 const ONE_IN_MAX: f64 = 1e6;
 
 /// What readers ask first, by the metric or the word that they meet.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 10] = [
     ("rate", "Bytes per second: of record values for a producer, of batches as they are stored for a consumer."),
     (
         "p50, p99, p99.9, max",
@@ -38,6 +41,11 @@ const WORDS: [(&str, &str); 9] = [
     (
         "server cpu, server memory",
         "The broker's CPU time per 10⁹ bytes, and its largest memory without the page cache.",
+    ),
+    (
+        "gain, ×",
+        "Where one thing at a time is changed: a row's figure divided by that of the first row in the same round of runs, so that an hour \
+         in which the whole machine is slow changes little.",
     ),
     ("median, lowest … highest", "With several runs, a cell shows the median and the spread below it."),
     (
@@ -62,12 +70,12 @@ pub(crate) fn page(report: &Report) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1><p>{}</p>{warnings}\
-         <h2>Results</h2><div class=\"wide\">{}</div>{}{}{}<h2>Conditions</h2><table class=\"facts\">{facts}</table>\
+         {}{}{}{}<h2>Conditions</h2><table class=\"facts\">{facts}</table>\
          <h2>What the words mean</h2><table class=\"facts\">{words}</table>\
          <p class=\"soft\">Figures of one machine at one hour. Compare them with others of the same run, and with the shares of its limits; \
          KB is 1000 bytes, GB 10⁹.</p></body></html>\n",
         escape(&summary(report)),
-        table(report),
+        results(report),
         shares(report),
         comparisons(report),
         charts(report),
@@ -83,9 +91,11 @@ fn summary(report: &Report) -> String {
         "consume" => "Records, fetched from a broker that speaks Kafka's protocol",
         "mixed" => "Records produced and consumed at the same time through a broker that speaks Kafka's protocol",
         "compare" => "The same loads on several brokers in turn",
+        "gains" => "What each thing gains on this machine, one changed at a time and all else the same",
         _ => "Measured by ringmill-bench",
     };
-    let runs = report.cases.iter().map(|case| case.runs.len()).max().unwrap_or(0);
+    let cases = report.cases.iter().chain(report.groups.iter().flat_map(|group| &group.cases));
+    let runs = cases.map(|case| case.runs.len()).max().unwrap_or(0);
     let runs = if runs == 1 { "one run".to_owned() } else { format!("medians of {runs} runs") };
     format!("{what}; {runs}.")
 }
@@ -139,8 +149,21 @@ fn bar(name: &str, percent: f64, text: &str) -> String {
     )
 }
 
-fn table(report: &Report) -> String {
-    let columns = report.columns();
+/// All figures: in one table, or of groups as a picture and a table for each.
+fn results(report: &Report) -> String {
+    if report.groups.is_empty() {
+        return format!("<h2>Results</h2><div class=\"wide\">{}</div>", table(&report.cases));
+    }
+    let section = |group: &Group| {
+        let (title, compared, why) = (escape(group.title), escape(&group.compared), escape(group.why));
+        format!("<h2>{title}</h2><p>{compared}</p><div class=\"wide\">{}</div><p>{why}</p>", table(&group.cases))
+    };
+    let sections: String = report.groups.iter().map(section).collect();
+    format!("<figure>{}</figure>{sections}", picture(report))
+}
+
+fn table(cases: &[Case]) -> String {
+    let columns = report::columns(cases);
     let headings: String = columns.iter().map(|title| format!("<th>{}</th>", escape(title))).collect();
     let cell = |case: &Case, title: &str| {
         let shown = case.cell(title);
@@ -152,7 +175,7 @@ fn table(report: &Report) -> String {
         let cells: String = columns.iter().map(|title| cell(case, title)).collect();
         format!("<tr><td>{}</td>{cells}</tr>", escape(&case.name))
     };
-    let rows: String = report.cases.iter().map(row).collect();
+    let rows: String = cases.iter().map(row).collect();
     format!("<table><tr><th></th>{headings}</tr>{rows}</table>")
 }
 
@@ -317,6 +340,7 @@ mod tests {
             command: "produce",
             conditions: vec![("broker", "<host>".to_owned())],
             cases: vec![Case { name: "produce".to_owned(), runs: vec![run.clone(), run] }],
+            groups: Vec::new(),
             warnings: vec!["a & b".to_owned()],
             profiles: vec![Profile {
                 run: 1,

@@ -14,8 +14,8 @@ mod checksum;
 mod disk_sync;
 mod disk_write;
 mod loopback;
-mod scratch;
-mod sendfile;
+pub(crate) mod scratch;
+pub(crate) mod sendfile;
 
 /// One ceiling: its line in the table, and what measures it once.
 struct Limit {
@@ -71,7 +71,7 @@ pub(crate) fn run(options: &LimitsOptions) -> Result<Report, String> {
     conditions.push(("file_system", machine::file_system(&options.dir)));
     cases.retain(|case| !case.runs.is_empty());
     warnings.extend(unbacked_memory(&cases));
-    Ok(Report { command: "limits", conditions, cases, warnings, profiles: Vec::new() })
+    Ok(Report { command: "limits", conditions, cases, groups: Vec::new(), warnings, profiles: Vec::new() })
 }
 
 /// A bare sendfile in slices of 256 KiB: what a consumer's rate is to be compared with.

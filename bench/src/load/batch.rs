@@ -48,7 +48,7 @@ pub(super) struct Stock {
 }
 
 /// Collects records into batches of one size.
-struct Packer {
+pub(super) struct Packer {
     size: BatchSize,
     builder: BatchBuilder,
     timestamp_ms: i64,
@@ -56,12 +56,12 @@ struct Packer {
 }
 
 impl Packer {
-    fn new(size: BatchSize, codec: Codec) -> Packer {
+    pub(super) fn new(size: BatchSize, codec: Codec) -> Packer {
         Packer { size, builder: BatchBuilder::new(codec, None), timestamp_ms: now_ms(), value_bytes: 0 }
     }
 
     /// Takes a record in, and gives out the batch that it fills.
-    fn push(&mut self, key: Option<&[u8]>, value: &[u8]) -> Option<Batch> {
+    pub(super) fn push(&mut self, key: Option<&[u8]>, value: &[u8]) -> Option<Batch> {
         self.builder.push(self.timestamp_ms, key, Some(value), &[]);
         self.value_bytes += value.len() as u64;
         let full = match self.size {

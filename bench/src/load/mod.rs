@@ -21,6 +21,7 @@ mod generated;
 mod incoming;
 mod mixed;
 mod outcome;
+mod packing;
 mod peers;
 mod produce;
 mod records;
@@ -28,17 +29,20 @@ mod sampling;
 mod schedule;
 mod session;
 mod topic;
+mod typed;
 
 use batch::Stock;
 use consume::Reading;
 use generated::Generated;
 pub(crate) use mixed::run as mixed;
 use outcome::{Outcome, RunLimits};
+pub(crate) use packing::pack;
 pub(crate) use peers::Peer;
 use produce::Plan;
-pub(crate) use records::{Payload, Sizes};
+pub(crate) use records::{Payload, Random, Sizes};
 use session::{Ending, Session, Worker};
 use topic::{Partition, Share, TopicClient};
+pub(crate) use typed::typed;
 
 /// Runs when neither a duration nor a number of bytes was asked for.
 const PRODUCE_DURATION_DEFAULT: Duration = Duration::from_secs(5);

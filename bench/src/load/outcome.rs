@@ -103,7 +103,14 @@ impl Outcome {
                 self.busiest_percent
             ));
         }
-        Report { command: self.command, conditions, cases: self.cases, warnings, profiles: self.profiles }
+        Report {
+            command: self.command,
+            conditions,
+            cases: self.cases,
+            groups: Vec::new(),
+            warnings,
+            profiles: self.profiles,
+        }
     }
 
     fn case(&mut self, name: &str) -> &mut Case {

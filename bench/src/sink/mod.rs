@@ -153,6 +153,7 @@ impl Sink {
             command: "sink",
             conditions,
             cases: vec![Case { name: "taken".to_owned(), runs: vec![run] }],
+            groups: Vec::new(),
             warnings: Vec::new(),
             profiles: Vec::new(),
         })

@@ -9,7 +9,7 @@ mod random;
 mod sizes;
 
 use lines::{LogWriter, Shape};
-use random::Random;
+pub(crate) use random::Random;
 pub(crate) use sizes::Sizes;
 
 /// What record values are made of.

@@ -1,0 +1,47 @@
+//! The same records read from the page cache and from the disk.
+
+use std::fs::File;
+
+use crate::report::Run;
+
+use super::amounts::Amounts;
+use super::broker::Broker;
+use super::options::Factor;
+use super::pages::drop_pages;
+use super::plan::{Plan, RATE, Row};
+use super::stage::Stage;
+
+const TOPIC: &str = "bench";
+const FILLING: &str = "--record-bytes 1KB --batch-records 500";
+
+pub(super) fn plans(_: &Amounts) -> Vec<Plan> {
+    vec![Plan {
+        factor: Factor::Cache,
+        title: "Cached against cold reads",
+        compared: "One consumer reads a topic once from start to end: behind the producer, with all of it in the page cache, or after its files' \
+                   pages were dropped."
+            .to_owned(),
+        why: "What was just written still lies in the kernel's page cache, and a consumer that keeps up is served from memory; the disk does not \
+              read at all. One that comes back after a day reads at the disk's pace. The broker keeps no cache of its own: the kernel's is as \
+              large as the machine's free memory, survives a restart of the broker, and reads ahead of whoever reads in order.",
+        lead: RATE,
+        shown: &[RATE, "p50_us", "p99_us", "server_cpu_s_per_gb", "client_busy_percent"],
+        rows: vec![Row::new("from the disk", |stage| read(stage, true)), Row::new("cached", |stage| read(stage, false))],
+    }]
+}
+
+fn read(stage: &Stage, cold: bool) -> Result<Run, String> {
+    let broker = Broker::start(stage, "auto")?;
+    broker.load("produce", &format!("{FILLING} --topic {TOPIC} --bytes {}", stage.amounts.bytes))?;
+    let segments = broker.segments(TOPIC).map_err(|error| format!("the topic's files: {error}"))?;
+    if segments.is_empty() {
+        return Err("the broker has no segment files where they were looked for".to_owned());
+    }
+    for path in &segments {
+        let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        // Synced in both cases, so that no write goes on beside the reading.
+        let done = if cold { drop_pages(&file) } else { file.sync_all() };
+        done.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    broker.load("consume", &format!("--topic {TOPIC}"))
+}
