@@ -83,11 +83,13 @@ fn lay(input: &str) -> Laid {
 }
 
 fn describe(place: &Place, log: &Rc<Log>, laid: &Laid) -> String {
+    // Before the log is closed, which cuts its file, too.
+    let opened = std::fs::read(place.dir().join("00000000000000000000.log")).unwrap();
     let (batches, _) = place.drive(log, read_all(log, &*place.disk, 1 << 20));
     let mut words: Vec<String> =
         (0..batches.len()).map(|n| format!("{0}{0}", char::from(b'a' + u8::try_from(n).unwrap()))).collect();
     let kept = batches.len() * laid.place_bytes;
-    assert_eq!(std::fs::read(place.dir().join("00000000000000000000.log")).unwrap(), laid.bytes[..kept]);
+    assert_eq!(opened, laid.bytes[..kept]);
     if let Some(torn) = &log.recovery_report().torn_tail {
         let aside = std::fs::read(&torn.set_aside).unwrap();
         assert!(laid.bytes[kept..].starts_with(&aside) && aside.last() != Some(&0), "all that is no zero is set aside");
