@@ -148,7 +148,7 @@ impl Machine {
                 // The disk goes on between two requests, so that groups meet a sync under way.
                 for _ in 0..self.chance.below(4) {
                     crate::turn::yield_now().await;
-                    self.sees_only_what_is_durable(log);
+                    assert!(self.write_caching || no_more_is_visible_than_durable(log));
                 }
             }
             let Sent { values, answer } = in_flight.pop_front().unwrap();
@@ -176,12 +176,6 @@ impl Machine {
             self.clock.advance(10);
             log.on_deadline(self.clock.now_ms());
         }
-    }
-
-    /// Whoever reads while writes are under way must not meet what a power cut could take.
-    fn sees_only_what_is_durable(&self, log: &Log) {
-        let (visible, durable) = (log.reader().watermarks().high_watermark, log.checkpoint_entry().recovery_point);
-        assert!(self.write_caching || visible <= durable, "visible up to {visible:?}, durable up to {durable:?}");
     }
 
     /// Deletes records up to an offset near either end, and holds the log to its answer.

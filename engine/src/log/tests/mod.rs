@@ -150,3 +150,8 @@ pub(super) fn whole_batches(bytes: &[u8]) -> Vec<&[u8]> {
     }
     batches
 }
+
+/// Whoever reads while writes are under way must not meet what a power cut could take.
+fn no_more_is_visible_than_durable(log: &Log) -> bool {
+    log.reader().watermarks().high_watermark <= log.checkpoint_entry().recovery_point
+}
