@@ -91,7 +91,7 @@ struct State {
     again: VecDeque<u64>,
     /// Kept to save an allocation per reap.
     finished: Vec<(PendingHandle, io::Result<Done>)>,
-    /// What the kernel does once in a million times.
+    /// The flag as it was when a reap did not end.
     #[cfg(test)]
     flag_stays: bool,
 }
