@@ -1,12 +1,12 @@
 //! Cases that differ in one thing, with what that is and why it matters: how a report explains what it lists.
 //!
-//! It holds and prints; [`gains`](crate::gains) fills it, the page draws it.
+//! It holds and prints; [`trials`](crate::trials) fills it, the page draws it.
 
 use serde_json::{Value, json};
 
 use crate::report::{self, Case};
 
-/// The metric that sets a case beside the first of its group, whose own is 1.
+/// The metric that sets a case beside the first of its group, whose own is 1, where a change is to gain something.
 pub(crate) const GAIN: &str = "gain_ratio";
 
 /// Letters of a line on a terminal.
@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) why: &'static str,
     /// The metric that is drawn, and divided by the first case's.
     pub(crate) lead: &'static str,
+    /// The metric that is the outcome of that division.
+    pub(crate) ratio: &'static str,
     pub(crate) cases: Vec<Case>,
 }
 
@@ -43,6 +45,7 @@ impl Group {
             "compared": self.compared,
             "why": self.why,
             "lead": self.lead,
+            "ratio": self.ratio,
             "cases": self.cases.iter().map(Case::to_json).collect::<Vec<_>>(),
         })
     }
@@ -87,6 +90,7 @@ mod tests {
             compared: "The same blocks.".to_owned(),
             why: "Neighbours go together.",
             lead: "rate_bytes_per_s",
+            ratio: GAIN,
             cases: vec![case],
         };
         let text = group.to_text();

@@ -24,6 +24,7 @@ mod progress;
 mod report;
 mod sink;
 mod sockets;
+mod trials;
 mod units;
 
 use cli::{Cli, Command};
@@ -35,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     if let Command::Gains(options) = &cli.command
-        && options.list
+        && options.trials.list
     {
         return ended(print(&gains::list()));
     }
@@ -72,7 +73,7 @@ fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
         write(path, &html::page(report))?;
     }
     if let Command::Gains(options) = &cli.command
-        && let Some(path) = &options.svg
+        && let Some(path) = &options.trials.svg
     {
         write(path, &html::picture(report))?;
     }

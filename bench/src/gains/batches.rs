@@ -1,9 +1,8 @@
 //! The same records in batches of 1 to 10,000.
 
-use super::amounts::Amounts;
-use super::broker::Broker;
+use crate::trials::{Amounts, OF_A_LOAD, Plan, Row};
+
 use super::options::Factor;
-use super::plan::{OF_A_LOAD, Plan, Row};
 
 /// Of each value. Ten thousand of them are a little more than what a topic takes by default.
 const RECORD_BYTES: u32 = 100;
@@ -15,7 +14,7 @@ pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
         let options = format!(
             "{ending} --in-flight 5 --record-bytes {RECORD_BYTES} --batch-records {records} --config max.message.bytes={BATCH_BYTES_MAX}"
         );
-        Row::new(name, move |stage| Broker::start(stage, "auto")?.load("produce", &options))
+        Row::producing(name, options)
     };
     let sizes = [
         (1, "1 record in a batch"),
@@ -25,7 +24,7 @@ pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
         (10_000, "10,000 records"),
     ];
     vec![Plan {
-        factor: Factor::Batches,
+        factor: Factor::Batches.name(),
         title: "Records in a batch",
         compared: format!(
             "Records of {RECORD_BYTES} B are produced over one connection, 5 requests of one batch each in flight, every answer durable."

@@ -3,20 +3,16 @@
 use std::fs::File;
 
 use crate::report::Run;
+use crate::trials::{Amounts, Broker, Plan, RATE, Row, Stage, drop_pages};
 
-use super::amounts::Amounts;
-use super::broker::Broker;
 use super::options::Factor;
-use super::pages::drop_pages;
-use super::plan::{Plan, RATE, Row};
-use super::stage::Stage;
 
 const TOPIC: &str = "bench";
 const FILLING: &str = "--record-bytes 1KB --batch-records 500";
 
 pub(super) fn plans(_: &Amounts) -> Vec<Plan> {
     vec![Plan {
-        factor: Factor::Cache,
+        factor: Factor::Cache.name(),
         title: "Cached against cold reads",
         compared: "One consumer reads a topic once from start to end: behind the producer, with all of it in the page cache, or after its files' \
                    pages were dropped."

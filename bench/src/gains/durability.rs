@@ -1,9 +1,8 @@
 //! When the disk is asked to make records durable: before every single answer, before many at once, or after the answers.
 
-use super::amounts::Amounts;
-use super::broker::Broker;
+use crate::trials::{Amounts, OF_A_LOAD, Plan, RATE, Row};
+
 use super::options::Factor;
-use super::plan::{OF_A_LOAD, Plan, Row};
 
 const IN_FLIGHT: u32 = 32;
 
@@ -11,10 +10,10 @@ pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
     let ending = amounts.ending();
     let row = |name: String, more: String| {
         let options = format!("{ending} --record-bytes 1KB --batch-records 100 {more}");
-        Row::new(name, move |stage| Broker::start(stage, "auto")?.load("produce", &options))
+        Row::producing(name, options)
     };
     vec![Plan {
-        factor: Factor::Durability,
+        factor: Factor::Durability.name(),
         title: "A sync for each batch, for many, or later",
         compared: format!(
             "Batches of 100 KB go to one partition: each sent when the one before it is durable; {IN_FLIGHT} in flight, still answered when \
@@ -24,7 +23,7 @@ pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
               pays for one. With many, all that arrived while the last sync ran share the next (group commit), and each answer still means that \
               its records survive a power cut. With write.caching answers wait for no sync: they survive the broker's death, but a power cut \
               takes what was not synced yet, at most flush.ms or flush.bytes of it.",
-        lead: super::plan::RATE,
+        lead: RATE,
         shown: OF_A_LOAD,
         rows: vec![
             row("a sync for each batch".to_owned(), "--in-flight 1".to_owned()),

@@ -1,39 +1,16 @@
-//! What `gains` is asked for: which factors, where, and how much of each.
-
-use std::path::PathBuf;
+//! What `gains` is asked for.
 
 use clap::{Args, ValueEnum};
 
-use crate::units::parse_bytes;
-
-use super::amounts::Amounts;
+use crate::trials::TrialOptions;
 
 #[derive(Args, Debug)]
 pub(crate) struct GainsOptions {
     /// Which factors, in the order of the report whatever order they are named in [default: all].
     #[arg(value_name = "FACTOR")]
     pub(super) factors: Vec<Factor>,
-    /// Says what each factor compares, and measures nothing.
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// Directory on the disk to measure; what is written into it is removed again.
-    #[arg(long, default_value = ".")]
-    pub(super) dir: PathBuf,
-    /// The broker's program [default: the `ringmill` beside this one].
-    #[arg(long, value_name = "PATH")]
-    pub(super) ringmill: Option<PathBuf>,
-    /// Moves so little that everything is done soon: to try, not to measure.
-    #[arg(long)]
-    pub(super) quick: bool,
-    /// Bytes that a row moves at most, such as 4GB [default: 1GB].
-    #[arg(long, value_parser = parse_bytes, conflicts_with = "quick")]
-    pub(super) bytes: Option<u64>,
-    /// Runs of every row; which row comes first changes from one to the next.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(super) runs: u32,
-    /// Writes the picture alone, as one SVG file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trials: TrialOptions,
 }
 
 /// One thing that differs.
@@ -83,10 +60,6 @@ impl GainsOptions {
     pub(super) fn chosen(&self) -> Vec<Factor> {
         let asked = |factor: &Factor| self.factors.is_empty() || self.factors.contains(factor);
         Factor::value_variants().iter().copied().filter(asked).collect()
-    }
-
-    pub(super) fn amounts(&self) -> Amounts {
-        if self.quick { Amounts::QUICK } else { self.bytes.map_or(Amounts::FULL, Amounts::of_bytes) }
     }
 }
 

@@ -1,12 +1,9 @@
 //! The same broker and the same loads on io_uring and on plain system calls.
 
 use crate::report::Run;
+use crate::trials::{Amounts, Broker, OF_A_LOAD, Plan, RATE, Row, Stage};
 
-use super::amounts::Amounts;
-use super::broker::Broker;
 use super::options::Factor;
-use super::plan::{OF_A_LOAD, Plan, RATE, Row};
-use super::stage::Stage;
 
 const LOAD: &str = "--connections 4 --in-flight 5 --record-bytes 1KB --batch-records 100";
 /// What a consumer reads is written in large batches: how it came there is not what is measured.
@@ -24,7 +21,7 @@ pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
     let (plain, ring) = ("plain system calls", "io_uring");
     vec![
         Plan {
-            factor: Factor::Ring,
+            factor: Factor::Ring.name(),
             title: "io_uring against plain system calls: produce",
             compared: "Two runs of the broker, --io posix and --io uring, take batches of 100 KB over 4 connections with 5 requests in flight \
                        each, every answer durable."
@@ -39,7 +36,7 @@ pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
             rows: vec![produce(plain, "posix"), produce(ring, "uring")],
         },
         Plan {
-            factor: Factor::Ring,
+            factor: Factor::Ring.name(),
             title: "io_uring against plain system calls: consume",
             compared: "The same two brokers send what lies in the page cache to 4 connections.".to_owned(),
             why: "Cached records leave by sendfile(2) in both, so only the small work around it differs: receiving the requests and looking up \

@@ -5,17 +5,15 @@ use std::os::unix::fs::FileExt;
 
 use crate::limits::sendfile;
 use crate::report::{RECEIVER_CPU, Run, SENDER_CPU};
+use crate::trials::{Amounts, Plan, RATE, Row, Stage};
 
-use super::amounts::Amounts;
 use super::options::Factor;
-use super::plan::{Plan, RATE, Row};
-use super::stage::Stage;
 
 const SLICE_BYTES: usize = 256 * 1024;
 
 pub(super) fn plans(_: &Amounts) -> Vec<Plan> {
     vec![Plan {
-        factor: Factor::Sendfile,
+        factor: Factor::Sendfile.name(),
         title: "sendfile against a copy",
         compared: "A file in the page cache goes to a receiver on this machine in slices of 256 KiB: by pread and send, or by sendfile(2)."
             .to_owned(),

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::group::{GAIN, Group, wrapped};
+use crate::group::{Group, wrapped};
 use crate::report::{Case, Report};
 
 use super::escape;
@@ -115,7 +115,7 @@ impl Drawing {
         self.y += 17.0;
         self.text("gains-row", BARS_FROM - 12.0, "end", &case.name);
         self.text("gains-value", FIGURES_AT, "start", &summary.show_median());
-        if let Some(gain) = case.summary(GAIN) {
+        if let Some(gain) = case.summary(group.ratio) {
             self.text("gains-gain", WIDTH - EDGE, "end", &gain.show_median());
         }
         self.y += ROW_HEIGHT - 17.0;
@@ -142,6 +142,7 @@ impl Drawing {
 
 #[cfg(test)]
 mod tests {
+    use crate::group::GAIN;
     use crate::report::{Metric, Unit};
 
     use super::*;
@@ -165,6 +166,7 @@ mod tests {
             compared: "The same blocks.".to_owned(),
             why: "Because.",
             lead: RATE,
+            ratio: GAIN,
             cases: rates.iter().map(case).collect(),
         };
         Report {

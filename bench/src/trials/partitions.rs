@@ -1,31 +1,29 @@
 //! The same load on more and more partitions.
 
-use super::amounts::Amounts;
-use super::broker::Broker;
-use super::options::Factor;
-use super::plan::{OF_A_LOAD, Plan, RATE, Row};
+use super::{Amounts, Plan, RATE, Row};
 
 const LOAD: &str = "--connections 4 --in-flight 5 --record-bytes 1KB --batch-records 100";
 
-pub(super) fn plans(amounts: &Amounts) -> Vec<Plan> {
+/// For whichever command asks, and with what it shows of a load.
+pub(crate) fn plans(factor: &'static str, shown: &'static [&'static str], amounts: &Amounts) -> Vec<Plan> {
     let ending = amounts.ending();
     let rows = |more: &'static str| {
         let row = |(partitions, name): (u32, &str)| {
             let options = format!("{ending} {LOAD} --partitions {partitions} {more}");
-            Row::new(name, move |stage| Broker::start(stage, "auto")?.load("produce", &options))
+            Row::producing(name, options)
         };
         let counts = [(1, "1 partition"), (10, "10 partitions"), (100, "100 partitions"), (1000, "1,000 partitions")];
         counts.into_iter().map(row).collect()
     };
     let plan = |title, answered: &str, why, rows| Plan {
-        factor: Factor::Partitions,
+        factor,
         title,
         compared: format!(
             "Batches of 100 KB over 4 connections with 5 requests in flight each go to all partitions in turn, {answered}."
         ),
         why,
         lead: RATE,
-        shown: OF_A_LOAD,
+        shown,
         rows,
     };
     vec![

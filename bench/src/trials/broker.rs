@@ -16,7 +16,7 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running broker.
-pub(super) struct Broker<'a> {
+pub(crate) struct Broker<'a> {
     stage: &'a Stage,
     directory: PathBuf,
     address: String,
@@ -25,7 +25,7 @@ pub(super) struct Broker<'a> {
 
 impl Broker<'_> {
     /// Starts the stage's program with this kind of input and output: auto, uring or posix.
-    pub(super) fn start<'a>(stage: &'a Stage, io: &str) -> Result<Broker<'a>, String> {
+    pub(crate) fn start<'a>(stage: &'a Stage, io: &str) -> Result<Broker<'a>, String> {
         let directory = stage.new_directory();
         fs::create_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let log = directory.join("log");
@@ -37,7 +37,7 @@ impl Broker<'_> {
     }
 
     /// Runs a load on it, by its options as one would type them.
-    pub(super) fn load(&self, command: &str, options: &str) -> Result<Run, String> {
+    pub(crate) fn load(&self, command: &str, options: &str) -> Result<Run, String> {
         let fixed = format!("ringmill-bench {command} --broker {} --pid {}", self.address, self.pid);
         let arguments: Vec<String> =
             fixed.split_whitespace().chain(options.split_whitespace()).map(str::to_owned).collect();
@@ -45,7 +45,7 @@ impl Broker<'_> {
     }
 
     /// The records' files of a topic.
-    pub(super) fn segments(&self, topic: &str) -> std::io::Result<Vec<PathBuf>> {
+    pub(crate) fn segments(&self, topic: &str) -> std::io::Result<Vec<PathBuf>> {
         let mut segments = Vec::new();
         for partition in fs::read_dir(self.directory.join("data"))? {
             let partition = partition?;

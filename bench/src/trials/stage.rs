@@ -19,8 +19,8 @@ use super::amounts::Amounts;
 const ENDED_BY_SIGNAL: i32 = 130;
 
 /// The place, and how much is to be moved there.
-pub(super) struct Stage {
-    pub(super) amounts: Amounts,
+pub(crate) struct Stage {
+    pub(crate) amounts: Amounts,
     pub(super) ringmill: PathBuf,
     root: PathBuf,
     traces: Arc<Mutex<Traces>>,
@@ -39,8 +39,8 @@ impl Stage {
     ///
     /// # Errors
     /// When it cannot be made, or signals cannot be watched.
-    pub(super) fn open(dir: &Path, ringmill: PathBuf, amounts: Amounts) -> Result<Stage, String> {
-        let root = dir.join(format!(".ringmill-gains-{}", std::process::id()));
+    pub(crate) fn open(dir: &Path, ringmill: PathBuf, amounts: Amounts) -> Result<Stage, String> {
+        let root = dir.join(format!(".ringmill-bench-{}", std::process::id()));
         fs::create_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
         let traces = Arc::new(Mutex::new(Traces { root: root.clone(), broker: None }));
         watch_signals(Arc::clone(&traces)).map_err(|error| format!("signals cannot be watched: {error}"))?;
@@ -48,7 +48,7 @@ impl Stage {
     }
 
     /// For scratch files.
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.root
     }
 

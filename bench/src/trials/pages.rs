@@ -6,7 +6,7 @@ use std::io;
 use rustix::fs::{Advice, fadvise};
 
 /// The next read of the file comes from the disk. Dirty pages would stay, so they are written first.
-pub(super) fn drop_pages(file: &File) -> io::Result<()> {
+pub(crate) fn drop_pages(file: &File) -> io::Result<()> {
     file.sync_all()?;
     Ok(fadvise(file, 0, None, Advice::DontNeed)?)
 }
