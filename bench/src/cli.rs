@@ -326,6 +326,9 @@ pub(crate) struct MixedOptions {
 pub(crate) struct ConsumeOptions {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
+    /// Reads so many of each partition's newest records instead of all, such as 100k.
+    #[arg(long, value_name = "RECORDS", value_parser = parse_count)]
+    pub(crate) newest: Option<u64>,
     #[command(flatten)]
     pub(crate) fetch: FetchOptions,
 }

@@ -152,7 +152,10 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
     }
     let reading = if again { Reading::Again } else { Reading::Once };
     let client = TopicClient::connect(&load.broker)?;
-    let partitions = client.describe(load)?;
+    let mut partitions = client.describe(load)?;
+    if let Some(records) = options.newest {
+        partitions.iter_mut().for_each(|partition| partition.keep_newest(records));
+    }
     let mut outcome = Outcome::new("consume", load.connections);
     for _ in 0..load.runs {
         let mut workers = Vec::new();
@@ -166,6 +169,9 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
     }
     let mut conditions = conditions(load, &partitions);
     conditions.push(("fetch_bytes", options.fetch.fetch_bytes.to_string()));
+    if let Some(records) = options.newest {
+        conditions.push(("read", format!("the newest {records} records of each partition")));
+    }
     Ok(outcome.report(conditions, slow_sockets().into_iter().collect()))
 }
 

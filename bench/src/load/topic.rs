@@ -26,6 +26,14 @@ pub(super) struct Partition {
     pub(super) log_end: i64,
 }
 
+impl Partition {
+    /// Leaves out what is older than so many records, as if the log began with them.
+    pub(super) fn keep_newest(&mut self, records: u64) {
+        let records = i64::try_from(records).unwrap_or(i64::MAX);
+        self.log_start = self.log_start.max(self.log_end.saturating_sub(records));
+    }
+}
+
 /// The partitions that one connection serves; all have the same leader.
 #[derive(Clone, Debug)]
 pub(super) struct Share {
@@ -261,6 +269,16 @@ mod tests {
     fn every_partition_has_a_connection_and_every_connection_a_partition() {
         assert_eq!(indexes(&["a", "a", "a"], 2), [vec![0, 2], vec![1]]);
         assert_eq!(indexes(&["a"], 3), [vec![0], vec![0], vec![0]]);
+    }
+
+    #[test]
+    fn the_newest_records_are_as_many_as_there_are_at_most() {
+        let newest = |records| {
+            let mut partition = Partition { log_start: 100, log_end: 1000, ..partitions(&["a"]).remove(0) };
+            partition.keep_newest(records);
+            partition.log_start
+        };
+        assert_eq!([newest(10), newest(0), newest(900), newest(u64::MAX)], [990, 1000, 100, 100]);
     }
 
     #[test]

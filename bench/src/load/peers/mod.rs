@@ -104,6 +104,9 @@ impl Peer {
 
     /// Reads the streams: once from start to end, or again and again until a duration or a number of bytes is full.
     pub(super) fn consume(&self, options: &ConsumeOptions) -> Result<Report, String> {
+        if options.newest.is_some() {
+            return Err("--newest speaks Kafka's protocol only: other servers are read from the start".to_owned());
+        }
         match self.protocol {
             Protocol::Redis => self.consume_with::<redis::Connection>(options),
             Protocol::Nats => self.consume_with::<nats::Connection>(options),
