@@ -10,6 +10,7 @@ use ringmill_batch::Codec;
 
 use crate::compare::CompareOptions;
 use crate::gains::GainsOptions;
+use crate::growth::GrowthOptions;
 use crate::load::{Payload, Sizes};
 use crate::units::{parse_bytes, parse_count, parse_duration};
 
@@ -32,6 +33,8 @@ Examples:
   ringmill-bench sink --listen 127.0.0.1:9192
   # What batches, syncs, codecs, io_uring and the rest gain on this disk.
   ringmill-bench gains --html gains.html --svg gains.svg
+  # What a thousand partitions or connections, or 50 GB of backlog, cost.
+  ringmill-bench growth --html growth.html
   # Brokers side by side.
   ringmill-bench compare --brokers a=127.0.0.1:9092 b=127.0.0.1:9192
 
@@ -81,6 +84,28 @@ Examples:
       ours=127.0.0.1:9092 kafka=127.0.0.1:9192 kafka-synced=127.0.0.1:9192,flush.messages=1
   ringmill-bench compare --brokers ours=127.0.0.1:9092 redis=redis://127.0.0.1:6379 nats=nats://127.0.0.1:4222
 `scripts/peers/` starts Kafka, Redis and NATS to compare with; `scripts/compare` does all of it for Kafka.";
+
+const GROWTH_EXAMPLES: &str = "\
+A broker that does its work well is slowed little by more of everything:
+each table lets one thing grow and holds the load. What a row reached, what
+it took of the broker's processor and memory (page cache aside), and how
+many times the first row's figure that is, stand side by side. Brokers are
+started and ended by this command as by `gains`.
+
+A backlog of 50 GB is written once for each run: it needs the room, and as
+many minutes as the disk takes. Sizes without room are left out.
+
+Examples:
+  # What grows, from what to what.
+  ringmill-bench growth --list
+  # Everything, on the disk that is to hold the log; a page that explains it.
+  ringmill-bench growth --dir /var/lib/ringmill --html growth.html
+  # Only what takes no large disk, with more runs.
+  ringmill-bench growth partitions connections producers records --runs 5
+  # How a long log fares, for a program to read.
+  ringmill-bench growth backlog --runs 1 --json backlog.json
+  # Whether all of it works here, in a minute; the figures mean nothing.
+  ringmill-bench growth --quick --runs 1";
 
 const GAINS_EXAMPLES: &str = "\
 Each factor changes one thing and leaves all else as it is. Brokers are
@@ -138,6 +163,9 @@ pub(crate) enum Command {
     /// Changes one thing at a time and shows what it gains on this machine: order, batches, syncs, copies, codecs, io_uring.
     #[command(after_help = GAINS_EXAMPLES)]
     Gains(GainsOptions),
+    /// Lets one thing grow at a time and shows what it costs: partitions, connections, producers, backlog, record size.
+    #[command(after_help = GROWTH_EXAMPLES)]
+    Growth(GrowthOptions),
 }
 
 #[derive(Args, Debug)]
@@ -369,8 +397,15 @@ mod tests {
     #[test]
     fn every_example_in_the_help_is_a_command_that_parses() {
         let mut count = 0;
-        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, COMPARE_EXAMPLES, GAINS_EXAMPLES]
-        {
+        for examples in [
+            EXAMPLES,
+            PRODUCE_EXAMPLES,
+            MIXED_EXAMPLES,
+            REPLAY_EXAMPLES,
+            COMPARE_EXAMPLES,
+            GAINS_EXAMPLES,
+            GROWTH_EXAMPLES,
+        ] {
             let text = examples.replace("\\\n", " ").replace("$(pidof ringmill)", "7").replace("pid=N", "pid=7");
             for example in text.lines().filter(|line| line.starts_with("  ringmill-bench ")) {
                 if let Err(error) = Cli::try_parse_from(example.split_whitespace()) {
@@ -379,12 +414,12 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 22, "only {count} examples were found");
+        assert!(count >= 28, "only {count} examples were found");
     }
 
     #[test]
     fn help_fits_a_terminal_and_a_report_can_go_to_a_file_or_to_the_output() {
-        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, GAINS_EXAMPLES] {
+        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, GAINS_EXAMPLES, GROWTH_EXAMPLES] {
             assert_eq!(examples.lines().find(|line| line.len() > 78), None);
         }
         let json = |arguments: &[&str]| Cli::try_parse_from(arguments).unwrap().json;

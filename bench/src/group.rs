@@ -9,6 +9,9 @@ use crate::report::{self, Case};
 /// The metric that sets a case beside the first of its group, whose own is 1, where a change is to gain something.
 pub(crate) const GAIN: &str = "gain_ratio";
 
+/// The same where something grows, and a figure should stay what it was.
+pub(crate) const TO_FIRST: &str = "to_first_ratio";
+
 /// Letters of a line on a terminal.
 const LINE_LETTERS_MAX: usize = 100;
 

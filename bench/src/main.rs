@@ -13,6 +13,7 @@ mod compare;
 mod durability;
 mod gains;
 mod group;
+mod growth;
 mod html;
 mod latency;
 mod limits;
@@ -35,10 +36,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
-    if let Command::Gains(options) = &cli.command
-        && options.trials.list
-    {
-        return ended(print(&gains::list()));
+    match &cli.command {
+        Command::Gains(options) if options.trials.list => return ended(print(&gains::list())),
+        Command::Growth(options) if options.trials.list => return ended(print(&growth::list())),
+        _ => {}
     }
     let outcome = match &cli.command {
         Command::Limits(options) => limits::run(options),
@@ -49,6 +50,7 @@ fn main() -> std::process::ExitCode {
         Command::Sink(options) => sink::run(options),
         Command::Compare(options) => compare::run(options),
         Command::Gains(options) => gains::run(options),
+        Command::Growth(options) => growth::run(options),
     };
     ended(outcome.and_then(|report| deliver(&report, &cli)))
 }
@@ -72,9 +74,12 @@ fn deliver(report: &Report, cli: &Cli) -> Result<(), String> {
     if let Some(path) = &cli.html {
         write(path, &html::page(report))?;
     }
-    if let Command::Gains(options) = &cli.command
-        && let Some(path) = &options.trials.svg
-    {
+    let drawn = match &cli.command {
+        Command::Gains(options) => options.trials.svg.as_ref(),
+        Command::Growth(options) => options.trials.svg.as_ref(),
+        _ => None,
+    };
+    if let Some(path) = drawn {
         write(path, &html::picture(report))?;
     }
     if let Some(directory) = &cli.hgrm {

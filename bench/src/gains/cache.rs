@@ -1,9 +1,7 @@
 //! The same records read from the page cache and from the disk.
 
-use std::fs::File;
-
 use crate::report::Run;
-use crate::trials::{Amounts, Broker, Plan, RATE, Row, Stage, drop_pages};
+use crate::trials::{Amounts, Broker, Plan, RATE, Row, Stage};
 
 use super::options::Factor;
 
@@ -29,15 +27,11 @@ pub(super) fn plans(_: &Amounts) -> Vec<Plan> {
 fn read(stage: &Stage, cold: bool) -> Result<Run, String> {
     let broker = Broker::start(stage, "auto")?;
     broker.load("produce", &format!("{FILLING} --topic {TOPIC} --bytes {}", stage.amounts.bytes))?;
-    let segments = broker.segments(TOPIC).map_err(|error| format!("the topic's files: {error}"))?;
-    if segments.is_empty() {
-        return Err("the broker has no segment files where they were looked for".to_owned());
-    }
-    for path in &segments {
-        let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        // Synced in both cases, so that no write goes on beside the reading.
-        let done = if cold { drop_pages(&file) } else { file.sync_all() };
-        done.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    // Synced in both cases, so that no write goes on beside the reading.
+    if cold {
+        broker.drop_pages(TOPIC)?
+    } else {
+        broker.settle(TOPIC)?
+    };
     broker.load("consume", &format!("--topic {TOPIC}"))
 }

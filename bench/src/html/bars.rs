@@ -41,7 +41,8 @@ struct Drawing {
 /// The whole picture.
 pub(crate) fn picture(report: &Report) -> String {
     let mut drawing = Drawing { svg: String::new(), y: EDGE + 16.0 };
-    drawing.text("gains-title", EDGE, "start", "What each thing gains, one at a time");
+    let title = title(report);
+    drawing.text("gains-title", EDGE, "start", title);
     drawing.y += 4.0;
     let conditions =
         format!("{} Bars: medians, thin lines: lowest to highest run, ×: beside a group's first row.", machine(report));
@@ -54,10 +55,17 @@ pub(crate) fn picture(report: &Report) -> String {
     let height = drawing.y + EDGE;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" role=\"img\" \
-         aria-label=\"What each thing gains\"><style>{STYLE}</style><rect class=\"gains-page\" width=\"{WIDTH}\" height=\"{height:.0}\"/>\
+         aria-label=\"{title}\"><style>{STYLE}</style><rect class=\"gains-page\" width=\"{WIDTH}\" height=\"{height:.0}\"/>\
          {}</svg>\n",
         drawing.svg
     )
+}
+
+fn title(report: &Report) -> &'static str {
+    match report.command {
+        "growth" => "What growing costs, one thing at a time",
+        _ => "What each thing gains, one at a time",
+    }
 }
 
 /// The conditions without which a bar means nothing, in a sentence.

@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 const ONE_IN_MAX: f64 = 1e6;
 
 /// What readers ask first, by the metric or the word that they meet.
-const WORDS: [(&str, &str); 10] = [
+const WORDS: [(&str, &str); 12] = [
     ("rate", "Bytes per second: of record values for a producer, of batches as they are stored for a consumer."),
     (
         "p50, p99, p99.9, max",
@@ -43,7 +43,16 @@ const WORDS: [(&str, &str); 10] = [
         "The broker's CPU time per 10⁹ bytes, and its largest memory without the page cache.",
     ),
     (
-        "gain, ×",
+        "memory at end",
+        "The broker's memory without the page cache, once the load is over and its own connections are closed.",
+    ),
+    (
+        "newest, oldest cold",
+        "Of a log with a backlog: reading what was just appended, which lies in the page cache, and reading as much from the log's beginning \
+         after its files were dropped from there.",
+    ),
+    (
+        "gain, to first, ×",
         "Where one thing at a time is changed: a row's figure divided by that of the first row in the same round of runs, so that an hour \
          in which the whole machine is slow changes little.",
     ),
@@ -92,6 +101,7 @@ fn summary(report: &Report) -> String {
         "mixed" => "Records produced and consumed at the same time through a broker that speaks Kafka's protocol",
         "compare" => "The same loads on several brokers in turn",
         "gains" => "What each thing gains on this machine, one changed at a time and all else the same",
+        "growth" => "What it costs when one thing grows and all else stays the same",
         _ => "Measured by ringmill-bench",
     };
     let cases = report.cases.iter().chain(report.groups.iter().flat_map(|group| &group.cases));

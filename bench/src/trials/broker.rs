@@ -1,15 +1,21 @@
 //! A broker of the command's own: started on an empty directory and a free port, loaded, and gone with all its files when it is dropped.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::load;
-use crate::report::Run;
+use crate::process_usage::ServerProcess;
+use crate::report::{Metric, Run, Unit};
 
+use super::pages::drop_pages;
 use super::stage::Stage;
+
+/// The broker's memory when a load is over and its connections are closed.
+pub(crate) const MEMORY_AT_END: &str = "memory_at_end_bytes";
 
 /// On an empty directory it takes some milliseconds.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
@@ -36,16 +42,50 @@ impl Broker<'_> {
         Ok(broker)
     }
 
-    /// Runs a load on it, by its options as one would type them.
+    /// Runs a load on it, by its options as one would type them, and adds what memory it then holds.
     pub(crate) fn load(&self, command: &str, options: &str) -> Result<Run, String> {
         let fixed = format!("ringmill-bench {command} --broker {} --pid {}", self.address, self.pid);
         let arguments: Vec<String> =
             fixed.split_whitespace().chain(options.split_whitespace()).map(str::to_owned).collect();
-        load::typed(&arguments)?.into_first_run().ok_or_else(|| "nothing was measured".to_owned())
+        let mut run = load::typed(&arguments)?.into_first_run().ok_or_else(|| "nothing was measured".to_owned())?;
+        run.push(self.memory()?);
+        Ok(run)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until all of a topic lies on the disk, so that no write goes on beside what is measured next.
+    pub(crate) fn settle(&self, topic: &str) -> Result<(), String> {
+        self.each_segment(topic, File::sync_all)
+    }
+
+    /// The same; and whoever reads the topic next reads from the disk.
+    pub(crate) fn drop_pages(&self, topic: &str) -> Result<(), String> {
+        self.each_segment(topic, drop_pages)
+    }
+
+    fn each_segment(&self, topic: &str, done: impl Fn(&File) -> io::Result<()>) -> Result<(), String> {
+        let segments = self.segments(topic).map_err(|error| format!("the topic's files: {error}"))?;
+        if segments.is_empty() {
+            return Err("the broker has no segment files where they were looked for".to_owned());
+        }
+        segments.iter().try_for_each(|path| {
+            File::open(path).and_then(|file| done(&file)).map_err(|error| format!("{}: {error}", path.display()))
+        })
+    }
+
+    /// What it holds now, page cache aside.
+    #[expect(clippy::cast_precision_loss, reason = "a process's memory stays far below 2^53 bytes")]
+    fn memory(&self) -> Result<Metric, String> {
+        let bytes = ServerProcess { pid: self.pid }.anonymous_bytes().map_err(|error| error.to_string())?;
+        Ok(Metric { key: MEMORY_AT_END, unit: Unit::Bytes, value: bytes as f64 })
     }
 
     /// The records' files of a topic.
-    pub(crate) fn segments(&self, topic: &str) -> std::io::Result<Vec<PathBuf>> {
+    fn segments(&self, topic: &str) -> io::Result<Vec<PathBuf>> {
         let mut segments = Vec::new();
         for partition in fs::read_dir(self.directory.join("data"))? {
             let partition = partition?;

@@ -1,7 +1,7 @@
 //! Rows set side by side: groups that differ in one thing, measured in turn, round by round, with every ratio taken within a round.
 //!
 //! Disk and sockets are measured directly; everything else goes through brokers that the command starts itself, with loads that could be
-//! typed one by one. What is compared, and why it comes out so, is for the command to say: [`gains`](crate::gains).
+//! typed one by one. What is compared, and why it comes out so, is for [`gains`](crate::gains) and [`growth`](crate::growth) to say.
 
 mod amounts;
 mod broker;
@@ -10,6 +10,7 @@ mod pages;
 pub(crate) mod partitions;
 mod plan;
 mod ratios;
+mod room;
 mod stage;
 
 use crate::compare::in_turn;
@@ -18,7 +19,7 @@ use crate::machine;
 use crate::report::{Report, Run};
 
 pub(crate) use amounts::Amounts;
-pub(crate) use broker::Broker;
+pub(crate) use broker::{Broker, MEMORY_AT_END};
 pub(crate) use options::TrialOptions;
 pub(crate) use pages::drop_pages;
 pub(crate) use plan::{OF_A_LOAD, Plan, RATE, Row};
@@ -51,8 +52,10 @@ pub(crate) fn run(trials: Trials<'_>) -> Result<Report, String> {
     let Trials { command, options, plans, through_broker, ratio } = trials;
     let ringmill = options.broker_program(through_broker)?;
     let stage = Stage::open(&options.dir, ringmill, options.amounts())?;
-    let mut measured: Vec<Measured> = plans.into_iter().map(Measured::new).collect();
+    let room_bytes = room::bytes_below(&options.dir)?;
     let mut warnings = Vec::new();
+    let mut measured: Vec<Measured> =
+        plans.into_iter().map(|plan| Measured::new(leave_out(plan, room_bytes, &mut warnings))).collect();
     let steps = options.runs as usize * measured.iter().map(|one| one.rows.len()).sum::<usize>();
     let mut step = 0;
     // Round by round and not group by group, so that a slow minute of the machine falls on all of them.
@@ -87,6 +90,23 @@ pub(crate) fn list(factors: impl IntoIterator<Item = (&'static str, Vec<Plan>)>)
         }
     }
     text
+}
+
+/// The plan without the rows that the disk has no room for.
+fn leave_out(mut plan: Plan, room_bytes: u64, warnings: &mut Vec<String>) -> Plan {
+    let title = plan.title;
+    plan.rows.retain(|row| {
+        let fits = row.disk_bytes <= room_bytes;
+        if !fits {
+            let (needed, found) = (room::show(row.disk_bytes), room::show(room_bytes));
+            warnings.push(format!(
+                "`{title}: {}` is left out: it needs {needed} of disk, and a broker may fill {found} here: --dir on a larger disk",
+                row.name
+            ));
+        }
+        fits
+    });
+    plan
 }
 
 impl Measured {
@@ -158,21 +178,38 @@ mod tests {
     use super::*;
     use crate::report::rate;
 
-    #[test]
-    fn a_row_that_fails_is_named_once_and_left_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let stage = Stage::open(dir.path(), PathBuf::new(), Amounts::QUICK).unwrap();
-        let fails = Row::new("fails", |_| Err("no such thing".to_owned()));
-        let works = Row::new("works", |_| Ok(vec![rate(10, Duration::from_secs(1))]));
-        let mut one = Measured::new(Plan {
+    fn plan() -> Plan {
+        Plan {
             factor: "factor",
             title: "Title",
             compared: String::new(),
             why: "",
             lead: RATE,
             shown: &[RATE],
-            rows: vec![works, fails],
-        });
+            rows: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_without_room_is_left_out_with_what_it_needs() {
+        let row = |name: &str, bytes| Row::new(name, |_| Ok(Run::new())).needing(bytes);
+        let plan = Plan { rows: vec![row("small", 10), row("large", 50_000_000_000)], ..plan() };
+        let mut warnings = Vec::new();
+        let plan = leave_out(plan, 33_000_000_000, &mut warnings);
+        assert_eq!(plan.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["small"]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        for part in ["`Title: large` is left out", "50.0 GB", "33.0 GB", "--dir"] {
+            assert!(warnings[0].contains(part), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_fails_is_named_once_and_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::open(dir.path(), PathBuf::new(), Amounts::QUICK).unwrap();
+        let fails = Row::new("fails", |_| Err("no such thing".to_owned()));
+        let works = Row::new("works", |_| Ok(vec![rate(10, Duration::from_secs(1))]));
+        let mut one = Measured::new(Plan { rows: vec![works, fails], ..plan() });
         let mut warnings = Vec::new();
         for _ in 0..3 {
             (0..2).for_each(|place| one.measure(&stage, place, "1/6", &mut warnings));

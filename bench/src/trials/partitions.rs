@@ -4,6 +4,10 @@ use super::{Amounts, Plan, RATE, Row};
 
 const LOAD: &str = "--connections 4 --in-flight 5 --record-bytes 1KB --batch-records 100";
 
+/// How many, and what such a row is called.
+pub(crate) const COUNTS: [(u32, &str); 4] =
+    [(1, "1 partition"), (10, "10 partitions"), (100, "100 partitions"), (1000, "1,000 partitions")];
+
 /// For whichever command asks, and with what it shows of a load.
 pub(crate) fn plans(factor: &'static str, shown: &'static [&'static str], amounts: &Amounts) -> Vec<Plan> {
     let ending = amounts.ending();
@@ -12,8 +16,7 @@ pub(crate) fn plans(factor: &'static str, shown: &'static [&'static str], amount
             let options = format!("{ending} {LOAD} --partitions {partitions} {more}");
             Row::producing(name, options)
         };
-        let counts = [(1, "1 partition"), (10, "10 partitions"), (100, "100 partitions"), (1000, "1,000 partitions")];
-        counts.into_iter().map(row).collect()
+        COUNTS.into_iter().map(row).collect()
     };
     let plan = |title, answered: &str, why, rows| Plan {
         factor,

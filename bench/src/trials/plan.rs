@@ -25,6 +25,8 @@ pub(crate) struct Plan {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(super) measure: Measure,
+    /// What it writes at most; 0 where every disk has room for it.
+    pub(crate) disk_bytes: u64,
 }
 
 /// Measures once.
@@ -32,7 +34,12 @@ pub(super) type Measure = Box<dyn Fn(&Stage) -> Result<Run, String>>;
 
 impl Row {
     pub(crate) fn new(name: impl Into<String>, measure: impl Fn(&Stage) -> Result<Run, String> + 'static) -> Row {
-        Row { name: name.into(), measure: Box::new(measure) }
+        Row { name: name.into(), measure: Box::new(measure), disk_bytes: 0 }
+    }
+
+    /// Not to be measured on a disk with less room.
+    pub(crate) fn needing(self, disk_bytes: u64) -> Row {
+        Row { disk_bytes, ..self }
     }
 
     /// A produce on a new broker, by its options as one would type them.
