@@ -5,6 +5,7 @@
 
 peer_dir=
 peer_port=
+peer_settings=()
 
 peer_fail() {
     echo "FAILED: $*" >&2
@@ -18,16 +19,26 @@ peer_lacks() {
     exit 77
 }
 
-# peer_place NAME DIR PORT: makes the peer's directory, a new one unless DIR is given, and chooses a port unless PORT is given.
+# peer_option NAME VALUE: reads an option that every start script has: --port, --dir, --set.
+peer_option() {
+    case "$1" in
+        --port) peer_port=${2:?--port needs a number} ;;
+        --dir) peer_dir=${2:?--dir needs a directory} ;;
+        --set) peer_settings+=("${2:?--set needs a line of its configuration}") ;;
+        *) echo "unknown option $1; --help says what there is" >&2; exit 2 ;;
+    esac
+}
+
+# peer_place NAME: makes the peer's directory and chooses a port, unless options named them.
 peer_place() {
-    peer_dir=${2:-$(mktemp -d "${TMPDIR:-/tmp}/ringmill-peer-$1.XXXXXX")}
+    peer_dir=${peer_dir:-$(mktemp -d "${TMPDIR:-/tmp}/ringmill-peer-$1.XXXXXX")}
     mkdir -p "$peer_dir/data"
     peer_dir=$(cd "$peer_dir" && pwd)
     if peer_runs; then
         echo "FAILED: one runs in $peer_dir already, as process $(cat "$peer_dir/pid")" >&2
         exit 1
     fi
-    peer_port=${3:-$(peer_free_port)}
+    peer_port=${peer_port:-$(peer_free_port)}
 }
 
 # peer_free_port: prints a port of 127.0.0.1 where nothing listens, below those that the kernel gives to clients.
@@ -68,6 +79,14 @@ peer_runs() {
 # peer_say NAME VALUE: a line that people and awk can read.
 peer_say() {
     printf '%-11s %s\n' "$1" "$2"
+}
+
+# peer_say_where SETTINGS [SCHEME]: where the peer's settings are, and how to reach and to end it.
+peer_say_where() {
+    peer_say settings "$1"
+    peer_say stop "$0 stop $peer_dir"
+    peer_say pid "$(cat "$peer_dir/pid")"
+    peer_say address "${2:-}$(cat "$peer_dir/address")"
 }
 
 # peer_stop_as WORD DIR [--keep]: what stands behind `stop` on a start script's command line.

@@ -48,23 +48,20 @@ main() {
 }
 
 start() {
-    local synced=no heap=1g port='' dir='' version=$PINNED_VERSION more=()
+    local synced=no heap=1g version=$PINNED_VERSION
     while [ $# -gt 0 ]; do
         case "$1" in
             --synced) synced=yes; shift; continue ;;
             --heap) heap=${2:?--heap needs a size} ;;
-            --port) port=${2:?--port needs a number} ;;
-            --dir) dir=${2:?--dir needs a directory} ;;
             --version) version=${2:?--version needs one} ;;
-            --set) more+=("${2:?--set needs NAME=VALUE}") ;;
-            *) echo "unknown option $1; --help says what there is" >&2; exit 2 ;;
+            *) peer_option "$@" ;;
         esac
         shift 2
     done
     need_command java openjdk-17-jre-headless || peer_lacks "no java, and openjdk-17-jre-headless cannot be installed"
     fetch "$version"
-    peer_place kafka "$dir" "$port"
-    configure "$synced" "${more[@]}" > "$peer_dir/server.properties"
+    peer_place kafka
+    configure "$synced" > "$peer_dir/server.properties"
     # A directory from before keeps its format and its data.
     [ -e "$peer_dir/data/meta.properties" ] || tool format --cluster-id "$(tool random-uuid)" > "$peer_dir/format.log" 2>&1 ||
         peer_fail "the storage could not be formatted: $(tail -n 3 "$peer_dir/format.log")"
@@ -83,10 +80,7 @@ say() {
     else
         peer_say durability "unsynced: answers come from the page cache, the kernel writes when it likes (Kafka's default)"
     fi
-    peer_say settings "$peer_dir/server.properties"
-    peer_say stop "$0 stop $peer_dir"
-    peer_say pid "$(cat "$peer_dir/pid")"
-    peer_say address "$(cat "$peer_dir/address")"
+    peer_say_where "$peer_dir/server.properties"
 }
 
 # fetch VERSION: its jars under $jars, each compared with the checksum that Maven Central gives and, for the pinned version, with ours.
@@ -120,7 +114,7 @@ answers() {
     [ "$(head -c 8 <&3 | tail -c 4 | od -An -tx1 | tr -d ' \n')" = 00000007 ]
 }
 
-# configure SYNCED NAME=VALUE...: prints server.properties.
+# configure SYNCED: prints server.properties.
 configure() {
     local controller_port more
     controller_port=$(peer_free_port)
@@ -152,8 +146,7 @@ log.segment.bytes=1073741824
 message.max.bytes=16777216
 CONF
     [ "$1" = no ] || echo "log.flush.interval.messages=1"
-    shift
-    for more in "$@"; do echo "$more"; done
+    for more in "${peer_settings[@]}"; do echo "$more"; done
 }
 
 main "$@"

@@ -30,28 +30,20 @@ main() {
 }
 
 start() {
-    local port='' dir='' more=() unpacked
+    local unpacked
     while [ $# -gt 0 ]; do
-        case "$1" in
-            --port) port=${2:?--port needs a number} ;;
-            --dir) dir=${2:?--dir needs a directory} ;;
-            --set) more+=("${2:?--set needs \"NAME: VALUE\"}") ;;
-            *) echo "unknown option $1; --help says what there is" >&2; exit 2 ;;
-        esac
+        peer_option "$@"
         shift 2
     done
     unpacked=$(repository_root)/target/peers/nats
     unpack_apt "$unpacked" nats-server >&2 || peer_lacks "Debian's nats-server cannot be had here"
-    peer_place nats "$dir" "$port"
-    configure "${more[@]}" > "$peer_dir/nats.conf"
+    peer_place nats
+    configure > "$peer_dir/nats.conf"
     peer_launch "$unpacked/usr/sbin/nats-server" -c "$peer_dir/nats.conf"
     peer_wait "$START_SECONDS_MAX" answers "$peer_port"
     peer_say peer "$("$unpacked/usr/sbin/nats-server" --version), JetStream in files, one replica"
     peer_say durability "unsynced: answers come from the page cache, a sync every two minutes"
-    peer_say settings "$peer_dir/nats.conf"
-    peer_say stop "$0 stop $peer_dir"
-    peer_say pid "$(cat "$peer_dir/pid")"
-    peer_say address "nats://$(cat "$peer_dir/address")"
+    peer_say_where "$peer_dir/nats.conf" nats://
 }
 
 # answers PORT: whether a server listens there whose JetStream has begun.
@@ -60,7 +52,7 @@ answers() {
     head -n 1 <&3 | grep -q '^INFO .*"jetstream":true'
 }
 
-# configure "NAME: VALUE"...: prints its configuration.
+# configure: prints its configuration.
 configure() {
     cat <<CONF
 listen: "127.0.0.1:$peer_port"
@@ -70,7 +62,7 @@ jetstream {
     max_file_store: $(($(df --output=avail -B1 "$peer_dir" | tail -n 1)))
 }
 CONF
-    for more in "$@"; do echo "$more"; done
+    for more in "${peer_settings[@]}"; do echo "$more"; done
 }
 
 main "$@"

@@ -32,21 +32,17 @@ main() {
 }
 
 start() {
-    local fsync=everysec port='' dir='' more=() unpacked
+    local fsync=everysec unpacked
     while [ $# -gt 0 ]; do
         case "$1" in
-            --synced) fsync=always; shift; continue ;;
-            --port) port=${2:?--port needs a number} ;;
-            --dir) dir=${2:?--dir needs a directory} ;;
-            --set) more+=("${2:?--set needs \"NAME VALUE\"}") ;;
-            *) echo "unknown option $1; --help says what there is" >&2; exit 2 ;;
+            --synced) fsync=always; shift ;;
+            *) peer_option "$@"; shift 2 ;;
         esac
-        shift 2
     done
     unpacked=$(repository_root)/target/peers/redis
     unpack_apt "$unpacked" redis-server redis-tools >&2 || peer_lacks "Debian's redis-server cannot be had here"
-    peer_place redis "$dir" "$port"
-    configure "$fsync" "${more[@]}" > "$peer_dir/redis.conf"
+    peer_place redis
+    configure "$fsync" > "$peer_dir/redis.conf"
     LD_LIBRARY_PATH=$(echo "$unpacked"/usr/lib/*-linux-gnu) peer_launch "$unpacked/usr/bin/redis-server" "$peer_dir/redis.conf"
     peer_wait "$START_SECONDS_MAX" answers "$peer_port"
     peer_say peer "$(LD_LIBRARY_PATH=$(echo "$unpacked"/usr/lib/*-linux-gnu) "$unpacked/usr/bin/redis-server" --version | cut -d' ' -f1-3)"
@@ -55,10 +51,7 @@ start() {
     else
         peer_say durability "synced every second: a power cut loses what was acknowledged since (appendfsync everysec, Redis' default)"
     fi
-    peer_say settings "$peer_dir/redis.conf"
-    peer_say stop "$0 stop $peer_dir"
-    peer_say pid "$(cat "$peer_dir/pid")"
-    peer_say address "redis://$(cat "$peer_dir/address")"
+    peer_say_where "$peer_dir/redis.conf" redis://
 }
 
 # answers PORT: whether a server that has read its data listens there.
@@ -68,7 +61,7 @@ answers() {
     [ "$(head -c 5 <&3)" = +PONG ]
 }
 
-# configure FSYNC "NAME VALUE"...: prints its configuration.
+# configure FSYNC: prints its configuration.
 configure() {
     cat <<CONF
 bind 127.0.0.1
@@ -82,8 +75,7 @@ appendfsync $1
 save ""
 auto-aof-rewrite-percentage 0
 CONF
-    shift
-    for more in "$@"; do echo "$more"; done
+    for more in "${peer_settings[@]}"; do echo "$more"; done
 }
 
 main "$@"
