@@ -82,8 +82,9 @@ Examples:
   ringmill-bench compare --brokers ringmill=127.0.0.1:9092,pid=$(pidof ringmill) kafka=127.0.0.1:9192,pid=N
   ringmill-bench compare --loads produce-1kb,consume --connections 4 --brokers \\
       ours=127.0.0.1:9092 kafka=127.0.0.1:9192 kafka-synced=127.0.0.1:9192,flush.messages=1
-  ringmill-bench compare --brokers ours=127.0.0.1:9092 redis=redis://127.0.0.1:6379 nats=nats://127.0.0.1:4222
-`scripts/peers/` starts Kafka, Redis and NATS to compare with; `scripts/compare` does all of it for Kafka.";
+  ringmill-bench compare --brokers ours=127.0.0.1:9092 redis=redis://127.0.0.1:6379 nats=nats://127.0.0.1:4222 \\
+      rabbitmq=rabbitmq://127.0.0.1:5552
+`scripts/peers/` starts Kafka, Redis, NATS and RabbitMQ to compare with; `scripts/compare` does all of it for Kafka.";
 
 const GROWTH_EXAMPLES: &str = "\
 A broker that does its work well is slowed little by more of everything:
@@ -203,8 +204,8 @@ pub(crate) struct LimitsOptions {
 /// What every load needs to know.
 #[derive(Args, Debug)]
 pub(crate) struct LoadOptions {
-    /// A broker to begin with; the others are asked for. Also redis://HOST:PORT or nats://HOST:PORT, for produce and
-    /// consume.
+    /// A broker to begin with; the others are asked for. Also redis://HOST:PORT, nats://HOST:PORT or
+    /// rabbitmq://HOST:PORT, for produce and consume.
     #[arg(short, long, default_value = "127.0.0.1:9092")]
     pub(crate) broker: String,
     /// The topic; a produce creates it where it is missing.

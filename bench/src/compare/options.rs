@@ -15,7 +15,7 @@ pub(crate) struct CompareOptions {
     /// others among themselves where they promise the same. With
     /// its process id a broker's CPU time and memory are shown. Settings are those of its topics; the same broker may be given twice with
     /// different ones, such as flush.messages=1 for Kafka or write.caching=true for Ringmill. What its answers promise is read from them.
-    /// An address may also be redis://HOST:PORT or nats://HOST:PORT.
+    /// An address may also be redis://HOST:PORT, nats://HOST:PORT or rabbitmq://HOST:PORT.
     #[arg(short, long, required = true, num_args = 1.., value_name = "NAME=ADDRESS", value_parser = contender::parse)]
     pub(crate) brokers: Vec<Contender>,
     /// Which loads.

@@ -4,4 +4,5 @@
 
 mod fake;
 mod nats;
+mod rabbitmq;
 mod redis;

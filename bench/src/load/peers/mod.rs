@@ -1,13 +1,16 @@
 //! Servers with protocols of their own, loaded as brokers are: the same values, as many a batch, as many batches under way.
 //!
-//! A broker's address with a scheme leads here: `redis://HOST:PORT`, `nats://HOST:PORT`. Each connection writes and reads a stream of its own,
-//! named after the topic and the connection's number. A batch is a pipeline of single appends, for these protocols have no batches; it is
-//! answered when its last record is.
+//! A broker's address with a scheme leads here: `redis://HOST:PORT`, `nats://HOST:PORT`, `rabbitmq://HOST:PORT`. Each connection writes and
+//! reads a stream of its own, named after the topic and the connection's number. A batch is a pipeline of single appends where a protocol
+//! has no batches, as those of Redis and NATS; it is answered when its last record is.
 
 mod nats;
 mod pipeline;
+mod rabbitmq;
 mod redis;
 mod wire;
+
+use std::time::Instant;
 
 use crate::cli::{ConsumeOptions, LoadOptions, ProduceOptions};
 use crate::machine;
@@ -24,17 +27,25 @@ use wire::Wire;
 
 /// A connection to a server that is no Kafka; it blocks its caller.
 trait Driver: Sized + Send {
+    /// How the records of a batch travel, for people.
+    const BATCH: &str = "each an append in a pipeline";
+
     /// Connects to `host:port`.
     fn open(address: &str) -> Result<Self, String>;
 
     /// Makes sure that there is a stream to append to, an empty one if it is to be fresh.
     fn prepare(&mut self, stream: &str, fresh: bool) -> Result<(), String>;
 
-    /// An append for each value, one after the other, as they are sent on this connection.
-    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Vec<u8>;
+    /// An append for each value, as they are sent on this connection, once its stream is prepared.
+    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Result<Vec<u8>, String>;
 
     /// Takes the answer to one append.
     fn take_answer(&mut self) -> Result<(), String>;
+
+    /// Waits until an answer can be taken, at most until `due`.
+    fn answer_before(&mut self, due: Instant) -> Result<bool, String> {
+        self.wire().readable_before(due)
+    }
 
     /// Reads a stream from start to end: once, or from its start again until the session is over.
     fn read(self, stream: &str, again: bool, meter: &Meter<'_>) -> Result<(), String>;
@@ -61,12 +72,14 @@ pub(crate) struct Peer {
 enum Protocol {
     Redis,
     Nats,
+    RabbitMq,
 }
 
 impl Peer {
     /// The server that an address with a scheme names.
     pub(crate) fn of(broker: &str) -> Option<Peer> {
-        let protocols = [("redis://", Protocol::Redis), ("nats://", Protocol::Nats)];
+        let protocols =
+            [("redis://", Protocol::Redis), ("nats://", Protocol::Nats), ("rabbitmq://", Protocol::RabbitMq)];
         protocols.into_iter().find_map(|(scheme, protocol)| {
             broker.strip_prefix(scheme).map(|address| Peer { protocol, address: address.to_owned() })
         })
@@ -80,6 +93,7 @@ impl Peer {
         match self.protocol {
             Protocol::Redis => redis::Connection::open(&self.address)?.durability(),
             Protocol::Nats => nats::Connection::open(&self.address)?.durability(),
+            Protocol::RabbitMq => rabbitmq::Connection::open(&self.address)?.durability(),
         }
     }
 
@@ -91,6 +105,7 @@ impl Peer {
         match self.protocol {
             Protocol::Redis => self.delete_with::<redis::Connection>(topic, connections),
             Protocol::Nats => self.delete_with::<nats::Connection>(topic, connections),
+            Protocol::RabbitMq => self.delete_with::<rabbitmq::Connection>(topic, connections),
         }
     }
 
@@ -99,6 +114,7 @@ impl Peer {
         match self.protocol {
             Protocol::Redis => self.produce_with::<redis::Connection>(options),
             Protocol::Nats => self.produce_with::<nats::Connection>(options),
+            Protocol::RabbitMq => self.produce_with::<rabbitmq::Connection>(options),
         }
     }
 
@@ -110,6 +126,7 @@ impl Peer {
         match self.protocol {
             Protocol::Redis => self.consume_with::<redis::Connection>(options),
             Protocol::Nats => self.consume_with::<nats::Connection>(options),
+            Protocol::RabbitMq => self.consume_with::<rabbitmq::Connection>(options),
         }
     }
 
@@ -130,7 +147,7 @@ impl Peer {
                 connection.prepare(&stream, send.fresh)?;
                 let values = values(options, index);
                 let pipeline = Pipeline {
-                    batch: connection.appends(&stream, &values),
+                    batch: connection.appends(&stream, &values)?,
                     records: send.batch_records,
                     value_bytes: values.iter().map(|value| value.len() as u64).sum(),
                     in_flight_max: send.in_flight as usize,
@@ -144,7 +161,7 @@ impl Peer {
             outcome.add(session.run("produce", workers)?, &limits);
         }
         let mut conditions = self.conditions(load)?;
-        conditions.push(("batch", format!("{} records, each an append in a pipeline", send.batch_records)));
+        conditions.push(("batch", format!("{} records, {}", send.batch_records, D::BATCH)));
         conditions.push(("in_flight", send.in_flight.to_string()));
         Ok(outcome.report(conditions, Vec::new()))
     }

@@ -66,14 +66,14 @@ impl Driver for Connection {
         refused(&self.request(&format!("STREAM.CREATE.{stream}"), &config)?)
     }
 
-    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Vec<u8> {
+    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Result<Vec<u8>, String> {
         let mut publishes = Vec::new();
         for value in values {
             publishes.extend_from_slice(format!("PUB {stream} {}.a {}\r\n", self.inbox, value.len()).as_bytes());
             publishes.extend_from_slice(value);
             publishes.extend_from_slice(LINE_END);
         }
-        publishes
+        Ok(publishes)
     }
 
     fn take_answer(&mut self) -> Result<(), String> {

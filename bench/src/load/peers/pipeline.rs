@@ -50,7 +50,7 @@ impl Pipeline {
                 }
                 connection.wire().send(&self.batch)?;
                 in_flight.push_back(due);
-            } else if full || connection.wire().readable_before(due)? {
+            } else if full || connection.answer_before(due)? {
                 for _ in 0..self.records {
                     connection.take_answer()?;
                 }

@@ -30,12 +30,12 @@ impl Driver for Connection {
         if fresh { self.delete(stream) } else { Ok(()) }
     }
 
-    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Vec<u8> {
+    fn appends(&self, stream: &str, values: &[Vec<u8>]) -> Result<Vec<u8>, String> {
         let mut commands = Vec::new();
         for value in values {
             push_command(&mut commands, &[b"XADD", stream.as_bytes(), b"*", b"v", value]);
         }
-        commands
+        Ok(commands)
     }
 
     fn take_answer(&mut self) -> Result<(), String> {
