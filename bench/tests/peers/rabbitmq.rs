@@ -16,6 +16,9 @@ const RECORDS_PER_CHUNK: usize = 30;
 const OK: u16 = 1;
 const NO_STREAM: u16 = 2;
 const STREAM_EXISTS: u16 = 5;
+const NOT_AVAILABLE: u16 = 6;
+/// How often a stream without a leader is asked for in vain.
+const ASKS_IN_VAIN: u32 = 2;
 
 fn start() -> FakePeer {
     FakePeer::start("rabbitmq", serve)
@@ -59,6 +62,8 @@ struct Client {
     reads: String,
     next: usize,
     credits: u16,
+    /// How often a stream without a leader was asked for.
+    asks: u32,
 }
 
 impl Client {
@@ -110,12 +115,15 @@ impl Client {
             0x01 => {
                 assert_eq!((fields.get_u8(), string(fields).as_str()), (0, ""), "one publisher without a name");
                 self.publishes_to = string(fields);
-                answer(OK, &[])
+                answer(leader_of(&self.publishes_to, &mut self.asks), &[])
             }
             0x07 => {
                 assert_eq!(fields.get_u8(), 0);
                 self.reads = string(fields);
                 let Some(values) = streams.get(&self.reads) else { return answer(NO_STREAM, &[]) };
+                if leader_of(&self.reads, &mut self.asks) != OK {
+                    return answer(NOT_AVAILABLE, &[]);
+                }
                 let from_last = fields.get_u16() == 2;
                 let chunks = values.len().div_ceil(RECORDS_PER_CHUNK);
                 self.next = if from_last { chunks.saturating_sub(1) * RECORDS_PER_CHUNK } else { 0 };
@@ -219,6 +227,12 @@ impl Client {
     }
 }
 
+/// What the server says of a stream that is asked for: one of them still looks for its leader.
+fn leader_of(stream: &str, asks: &mut u32) -> u16 {
+    *asks += 1;
+    if stream == "recovering-0" && *asks <= ASKS_IN_VAIN { NOT_AVAILABLE } else { OK }
+}
+
 fn frame(command: u16, fields: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.put_u32(u32::try_from(fields.len()).unwrap() + 4);
@@ -257,6 +271,13 @@ fn a_load_begins_with_empty_streams_where_that_is_asked_for() {
     assert!(records(&rabbitmq, &["consume"]) >= 30.0);
     records(&rabbitmq, &["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--fresh"]);
     assert!(rabbitmq.streams.lock().unwrap()["bench-0"].iter().all(|value| value.len() == 100));
+}
+
+#[test]
+fn a_stream_that_still_looks_for_its_leader_is_asked_for_again() {
+    let rabbitmq = start();
+    assert!(records(&rabbitmq, &["produce", "--bytes=10KB", "-r", "100", "-n", "10", "--topic=recovering"]) >= 100.0);
+    assert!(records(&rabbitmq, &["consume", "--topic=recovering"]) >= 100.0);
 }
 
 #[test]

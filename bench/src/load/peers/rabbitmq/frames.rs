@@ -33,13 +33,14 @@ pub(super) mod code {
     pub(crate) const OK: u16 = 0x01;
     pub(crate) const NO_STREAM: u16 = 0x02;
     pub(crate) const STREAM_EXISTS: u16 = 0x05;
+    pub(crate) const NOT_AVAILABLE: u16 = 0x06;
 
     /// In words, as far as a load may meet it.
     pub(crate) fn text(code: u16) -> String {
         let known = match code {
             NO_STREAM => "there is no such stream",
             STREAM_EXISTS => "there is such a stream already",
-            0x06 => "the stream is not available",
+            NOT_AVAILABLE => "the stream is not available",
             0x08 | 0x0b => "guest/guest is not let in",
             0x0c => "the virtual host / is not open to guest",
             0x0d => "it does not know the command",

@@ -31,7 +31,7 @@ pub(super) struct Link {
 /// What an answer says of its request.
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
-    code: u16,
+    pub(super) code: u16,
     /// What else it says.
     fields: Fields<'a>,
 }

@@ -7,6 +7,7 @@ mod frames;
 mod link;
 mod messages;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Driver;
@@ -25,6 +26,10 @@ const FROM_FIRST_CHUNK: u16 = 1;
 const FROM_LAST_CHUNK: u16 = 2;
 /// A stream's last chunk comes at once if there is one; that there is none the server does not say.
 const EMPTY_AFTER: Duration = Duration::from_secs(3);
+
+/// A stream without a leader for longer is not waited for; one that was there before the server began has it within seconds.
+const LEADER_WITHIN: Duration = Duration::from_secs(20);
+const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection to RabbitMQ.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Driver for Connection {
         self.link.request(command::CREATE, |frame| frame.string(stream).map(&[]))?.ok_or(code::STREAM_EXISTS)?;
         // Without a name, for the server would look for each message of a named publisher whether it has it already.
         let publisher = |frame: Frame| frame.u8(PUBLISHER).string("").string(stream);
-        self.link.request(command::DECLARE_PUBLISHER, publisher)?.ok().map(drop)
+        self.ask_for(stream, command::DECLARE_PUBLISHER, publisher)
     }
 
     fn appends(&self, _stream: &str, values: &[Vec<u8>]) -> Result<Vec<u8>, String> {
@@ -190,8 +195,19 @@ impl Connection {
 
     fn subscribe(&mut self, stream: &str, from: u16, credits: u16) -> Result<(), String> {
         let fields = |frame: Frame| frame.u8(SUBSCRIPTION).string(stream).u16(from).u16(credits).map(&[]);
-        let answer = self.link.request(command::SUBSCRIBE, fields)?;
-        answer.ok().map(drop).map_err(|error| format!("{stream}: {error}"))
+        self.ask_for(stream, command::SUBSCRIBE, fields)
+    }
+
+    /// Asks for the use of a stream; again where it has no leader yet, as when the server has just begun.
+    fn ask_for(&mut self, stream: &str, number: u16, fields: impl Fn(Frame) -> Frame) -> Result<(), String> {
+        let until = Instant::now() + LEADER_WITHIN;
+        loop {
+            let answer = self.link.request(number, &fields)?;
+            if answer.code != code::NOT_AVAILABLE || Instant::now() >= until {
+                return answer.ok().map(drop).map_err(|error| format!("{stream}: {error}"));
+            }
+            thread::sleep(ASK_PAUSE);
+        }
     }
 
     fn unsubscribe(&mut self) -> Result<(), String> {
