@@ -135,6 +135,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 
+# What one load deletes is not to burden the next, whosever that is; Kafka waits a minute else.
+log.segment.delete.delay.ms=0
+
 # Kafka's own values for a machine like this; --set tries others. Socket buffers are left to the kernel, which sizes them as they are used,
 # where Kafka's 100 KiB hold back one fast connection.
 num.network.threads=3

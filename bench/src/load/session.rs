@@ -9,6 +9,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::latency::Latency;
+use crate::machine;
 use crate::process_usage::ServerProcess;
 use crate::profile::Role;
 use crate::progress;
@@ -171,6 +172,9 @@ impl Session {
     /// # Errors
     /// The first worker's that failed, or that of reading the broker's usage.
     pub(super) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
+        if self.server.is_some() {
+            machine::settle();
+        }
         self.active_workers.store(workers.len(), Ordering::Release);
         let slots: Vec<Slot> = workers.iter().map(|worker| Slot::new(worker.role)).collect();
         // Before the first request: a short load may be over by the time that this thread runs again.
