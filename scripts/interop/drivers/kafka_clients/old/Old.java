@@ -24,6 +24,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
 
 public final class Old {
     private static final int COUNT = 500;
+    private static final long ARRIVAL_NS_MAX = 10_000_000_000L;
     private static final long START_MS = 1_700_000_000_000L;
 
     private final String address;
@@ -72,6 +73,24 @@ public final class Old {
             same(where.offset(), acks.equals("0") ? -1L : written + i);
         }
         written += COUNT;
+        if (acks.equals("0")) {
+            arrive();
+        }
+    }
+
+    /** Waits for what nobody acknowledges: another producer's records may overtake it, but it must not get lost on its way. */
+    private void arrive() throws InterruptedException {
+        long deadline = System.nanoTime() + ARRIVAL_NS_MAX;
+        try (KafkaConsumer<String, String> consumer = consumer()) {
+            while (end(consumer) < written && System.nanoTime() < deadline) {
+                Thread.sleep(10);
+            }
+            same(end(consumer), (long) written);
+        }
+    }
+
+    private long end(KafkaConsumer<String, String> consumer) {
+        return consumer.endOffsets(Collections.singletonList(partition)).get(partition);
     }
 
     private ProducerRecord<String, String> record(int number) {
