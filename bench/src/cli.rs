@@ -233,7 +233,8 @@ pub(crate) struct LoadOptions {
     /// for produce an O_DIRECT write at depth 4, for consume a bare sendfile over one connection.
     #[arg(long, value_name = "DIR")]
     pub(crate) limit: Option<PathBuf>,
-    /// Process id of a broker on this machine: reports its CPU time and memory.
+    /// Process id of a broker on this machine: reports its CPU time and memory, and begins each run once the machine's disks have written
+    /// all that was left to them.
     #[arg(long)]
     pub(crate) pid: Option<u32>,
 }

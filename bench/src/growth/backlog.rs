@@ -57,13 +57,9 @@ fn measure(stage: &Stage, backlog_bytes: u64) -> Result<Run, String> {
     let Amounts { bytes, time_max } = stage.amounts;
     if backlog_bytes > 0 {
         broker.load("produce", &format!("{LOAD} --topic {TOPIC} --bytes {backlog_bytes}"))?;
-        // What is measured next must not wait behind this in the disk's queue.
-        broker.settle(TOPIC)?;
     }
     let produced = broker.load("produce", &format!("{LOAD} --topic {TOPIC} {}", stage.amounts.ending()))?;
     let records = value_of(&produced, "records_total");
-    // Synced before both readings, so that no write goes on beside either.
-    broker.settle(TOPIC)?;
     let newest = broker.load("consume", &format!("--topic {TOPIC} --newest {records:.0}"))?;
     broker.drop_pages(TOPIC)?;
     // Not more than there is: what is read again is no longer cold.

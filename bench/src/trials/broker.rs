@@ -42,7 +42,8 @@ impl Broker<'_> {
         Ok(broker)
     }
 
-    /// Runs a load on it, by its options as one would type them, and adds what memory it then holds.
+    /// Runs a load on it, by its options as one would type them, and adds what memory it then holds. No write of an earlier load goes on beside
+    /// it, for `--pid` has the disks settle first.
     pub(crate) fn load(&self, command: &str, options: &str) -> Result<Run, String> {
         let fixed = format!("ringmill-bench {command} --broker {} --pid {}", self.address, self.pid);
         let arguments: Vec<String> =
@@ -57,23 +58,14 @@ impl Broker<'_> {
         &self.address
     }
 
-    /// Waits until all of a topic lies on the disk, so that no write goes on beside what is measured next.
-    pub(crate) fn settle(&self, topic: &str) -> Result<(), String> {
-        self.each_segment(topic, File::sync_all)
-    }
-
-    /// The same; and whoever reads the topic next reads from the disk.
+    /// Whoever reads the topic next reads from the disk.
     pub(crate) fn drop_pages(&self, topic: &str) -> Result<(), String> {
-        self.each_segment(topic, drop_pages)
-    }
-
-    fn each_segment(&self, topic: &str, done: impl Fn(&File) -> io::Result<()>) -> Result<(), String> {
         let segments = self.segments(topic).map_err(|error| format!("the topic's files: {error}"))?;
         if segments.is_empty() {
             return Err("the broker has no segment files where they were looked for".to_owned());
         }
         segments.iter().try_for_each(|path| {
-            File::open(path).and_then(|file| done(&file)).map_err(|error| format!("{}: {error}", path.display()))
+            File::open(path).and_then(|file| drop_pages(&file)).map_err(|error| format!("{}: {error}", path.display()))
         })
     }
 
