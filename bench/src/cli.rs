@@ -234,7 +234,8 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) limit: Option<PathBuf>,
     /// Process id of a broker on this machine: reports its CPU time and memory, and begins each run once the machine's disks have written
-    /// all that was left to them.
+    /// all that was left to them. On a virtual machine whose host takes free memory back, a produce of 500 MB or 3 s and more begins with that
+    /// memory full of page cache, as on a host that has run for days; the first time this may take a minute.
     #[arg(long)]
     pub(crate) pid: Option<u32>,
 }

@@ -4,17 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use crate::units;
+use crate::{settle, units};
 
 /// The conditions that every command reports: without them no figure can be compared.
 pub(crate) fn conditions() -> Vec<(&'static str, String)> {
     let system = rustix::system::uname();
     let cores = std::thread::available_parallelism().map_or_else(|_| "unknown".to_owned(), |count| count.to_string());
-    let memory_bytes = field_of("/proc/meminfo", "MemTotal").and_then(|kib| kib.split(' ').next()?.parse::<f64>().ok());
-    vec![
+    let memory_bytes = memory_bytes("MemTotal");
+    let mut conditions = vec![
         ("command", std::env::args().collect::<Vec<_>>().join(" ")),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("kernel", system.release().to_string_lossy().into_owned()),
@@ -23,8 +21,22 @@ pub(crate) fn conditions() -> Vec<(&'static str, String)> {
             field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| system.machine().to_string_lossy().into()),
         ),
         ("cores", cores),
-        ("memory", memory_bytes.map_or_else(|| "unknown".to_owned(), |kib| units::decimal(kib * 1024.0, "B"))),
-    ]
+        ("memory", memory_bytes.map_or_else(|| "unknown".to_owned(), |bytes| units::decimal(bytes as f64, "B"))),
+    ];
+    if settle::host_takes_free_memory() {
+        let why = "taken back by this virtual machine's host, so long loads on a server here (--pid) begin with page cache in it";
+        conditions.push(("free_memory", why.to_owned()));
+    }
+    conditions
+}
+
+/// Memory that nothing is in, not even page cache.
+pub(crate) fn free_memory_bytes() -> Option<u64> {
+    memory_bytes("MemFree")
+}
+
+fn memory_bytes(name: &str) -> Option<u64> {
+    field_of("/proc/meminfo", name)?.split(' ').next()?.parse().ok().map(|kib: u64| kib * 1024)
 }
 
 /// The first line `name: value` of a file of the kernel.
@@ -55,14 +67,6 @@ fn file_system_among(mounts: &str, directory: &Path) -> Option<String> {
         }
     }
     found.map(|(_, described)| described)
-}
-
-/// Lets this machine's disks take what others have left to be done: pages that nobody has synced, and blocks of deleted files, which a file
-/// system mounted with `discard` gives back behind the commit of the deletion. A load on a server of this machine would pay for it.
-pub(crate) fn settle() {
-    const TRIM_TIME: Duration = Duration::from_millis(200);
-    rustix::fs::sync();
-    thread::sleep(TRIM_TIME);
 }
 
 /// The command line of a process, as it was started.

@@ -23,6 +23,7 @@ mod process_usage;
 mod profile;
 mod progress;
 mod report;
+mod settle;
 mod sink;
 mod sockets;
 mod trials;

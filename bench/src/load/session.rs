@@ -9,10 +9,10 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::latency::Latency;
-use crate::machine;
 use crate::process_usage::ServerProcess;
 use crate::profile::Role;
 use crate::progress;
+use crate::settle;
 use indicatif::ProgressBar;
 
 use super::sampling::{Collected, Recorder, Slot, Usage};
@@ -28,6 +28,14 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Ending {
     pub(super) duration: Option<Duration>,
     pub(super) bytes: Option<u64>,
+}
+
+impl Ending {
+    /// Whether the run takes so much that its figures are for comparing.
+    fn is_long(self) -> bool {
+        self.bytes.is_some_and(|bytes| bytes >= 500_000_000)
+            || self.duration.is_some_and(|time| time >= Duration::from_secs(3))
+    }
 }
 
 /// What a worker may do now.
@@ -173,7 +181,11 @@ impl Session {
     /// The first worker's that failed, or that of reading the broker's usage.
     pub(super) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
         if self.server.is_some() {
-            machine::settle();
+            settle::disks();
+            // Reading takes little memory, and must find in the cache what is there.
+            if self.leading == Role::Produce && self.ending.is_long() {
+                settle::memory();
+            }
         }
         self.active_workers.store(workers.len(), Ordering::Release);
         let slots: Vec<Slot> = workers.iter().map(|worker| Slot::new(worker.role)).collect();
