@@ -8,7 +8,8 @@ use std::path::Path;
 
 use bytes::BytesMut;
 use ringmill_engine::disk::{
-    DirEntry, Disk, Done, Op, OpenHow, PosixDisk, Residency, SimDisk, SimOptions, UringDisk, UringOptions, block_on,
+    DirEntry, Disk, DiskFile, Done, Op, OpenHow, PosixDisk, Residency, SimDisk, SimOptions, UringDisk, UringOptions,
+    block_on,
 };
 
 /// Runs `check` on every disk this machine offers, each with an empty directory of its own.
@@ -62,19 +63,31 @@ fn what_was_written_is_read_back() {
 
 #[test]
 fn a_write_larger_than_any_single_call_arrives_whole_and_in_order() {
+    write_in_uneven_buffers(17 << 20, async |disk, file, buffers| disk.write_all_at(file, 5, buffers).await);
+}
+
+#[test]
+fn a_write_that_leaves_early_arrives_whole_and_in_order() {
+    write_in_uneven_buffers(1 << 20, async |disk, file, buffers| disk.write_all_early_at(file, 5, buffers).await);
+}
+
+fn write_in_uneven_buffers(
+    bytes: usize,
+    write: impl AsyncFn(&dyn Disk, &DiskFile, Vec<BytesMut>) -> std::io::Result<Vec<BytesMut>>,
+) {
     on_every_disk(async |disk, dir| {
-        let file = disk.open(&dir.join("a"), OpenHow::CreateNew).await.unwrap();
-        let whole = pattern(9 << 20);
+        let file = disk.open(&dir.join("a"), OpenHow::CreateNew).await.expect("a new file");
+        let whole = pattern(bytes);
         let mut rest = whole.clone();
         let mut buffers = Vec::new();
         while !rest.is_empty() {
             buffers.push(rest.split_to(rest.len().min(300_001)));
         }
         let count = buffers.len();
-        let back = disk.write_all_at(&file, 5, buffers).await.unwrap();
+        let back = write(disk, &file, buffers).await.expect("the disk is well");
         assert_eq!(back.len(), count, "every buffer comes back");
-        assert!(disk.read_at(&file, 5, whole.len()).await.unwrap() == whole);
-        assert_eq!(disk.info(&file).await.unwrap().length, 5 + whole.len() as u64);
+        assert!(disk.read_at(&file, 5, whole.len()).await.expect("the disk is well") == whole);
+        assert_eq!(disk.info(&file).await.expect("the disk is well").length, 5 + whole.len() as u64);
     });
 }
 
@@ -84,7 +97,8 @@ fn many_small_buffers_are_one_write() {
         let file = disk.open(&dir.join("a"), OpenHow::CreateNew).await.unwrap();
         let buffers: Vec<BytesMut> = (0..3000u32).map(|n| buffer(&n.to_be_bytes())).collect();
         let expected: Vec<u8> = (0..3000u32).flat_map(u32::to_be_bytes).collect();
-        match disk.submit(Op::Write { file: file.clone(), position: 0, buffers }).await.unwrap() {
+        let write = Op::Write { file: file.clone(), position: 0, buffers, send_early: true };
+        match disk.submit(write).await.unwrap() {
             Done::Written { count, buffers } => assert_eq!((count, buffers.len()), (12_000, 3000)),
             other => panic!("a write completed with {other:?}"),
         }
@@ -244,7 +258,8 @@ fn a_dropped_future_still_completes() {
     on_every_disk(async |disk, dir| {
         let file = disk.open(&dir.join("a"), OpenHow::CreateNew).await.unwrap();
         for place in 0..20u64 {
-            drop(disk.submit(Op::Write { file: file.clone(), position: place * 4, buffers: vec![buffer(b"abcd")] }));
+            let (position, buffers) = (place * 4, vec![buffer(b"abcd")]);
+            drop(disk.submit(Op::Write { file: file.clone(), position, buffers, send_early: false }));
         }
         drop(disk.submit(Op::Open { path: dir.join("b"), how: OpenHow::CreateNew }));
         while disk.in_flight() > 0 {
@@ -262,7 +277,8 @@ fn far_more_operations_than_the_ring_holds_complete() {
         let mut pending = Vec::new();
         for place in 0..3000u64 {
             let buffers = vec![buffer(&place.to_be_bytes())];
-            pending.push(disk.submit(Op::Write { file: file.clone(), position: place * 8, buffers }));
+            let (position, send_early) = (place * 8, place % 2 == 0);
+            pending.push(disk.submit(Op::Write { file: file.clone(), position, buffers, send_early }));
             if place % 50 == 0 {
                 pending.push(disk.submit(Op::SyncData { file: file.clone() }));
             }

@@ -31,7 +31,10 @@ fn writer_to_be_killed() {
         let file = disk.open(&dir.join("data"), OpenHow::CreateEmpty).await.unwrap();
         for round in 1u8.. {
             let fill = || BytesMut::from(&vec![round; 1 << 20][..]);
-            let write = |place| Op::Write { file: file.clone(), position: place * WRITE_BYTES, buffers: vec![fill()] };
+            let write = |place: u64| {
+                let (file, position) = (file.clone(), place * WRITE_BYTES);
+                Op::Write { file, position, buffers: vec![fill()], send_early: false }
+            };
             let pending: Vec<_> = (0..WRITES).map(|place| disk.submit(write(place))).collect();
             std::fs::write(dir.join("started"), [round]).unwrap();
             for one in pending {

@@ -115,7 +115,8 @@ impl Place {
                 let buffers: Vec<Vec<u8>> =
                     (0..count).map(|number| vec![fill ^ number; length / usize::from(count)]).collect();
                 let owned = buffers.iter().map(|bytes| BytesMut::from(&bytes[..])).collect();
-                (Op::Write { file, position, buffers: owned }, Awaited::Written { position: at, buffers })
+                let send_early = at.is_multiple_of(2);
+                (Op::Write { file, position, buffers: owned, send_early }, Awaited::Written { position: at, buffers })
             }
             4 | 5 => (Op::Read { file, position, length }, Awaited::Read { position: at, length }),
             6 => (Op::ReadDirect { file, position, length }, Awaited::Read { position: at, length }),

@@ -15,9 +15,14 @@ use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::{DirEntry, DiskFile, Done, FileInfo, Op, OpenHow, Residency, VolumeInfo, syscalls};
 
-/// No single call copies more than this into the page cache. In virtual machines larger copies take large folios out of memory
-/// that the host has not backed yet, which was measured six times slower per byte; on bare metal the extra calls cost nothing.
-pub(super) const WRITE_PIECE_BYTES_MAX: usize = 128 * 1024;
+/// No single call copies more than this into the page cache, and none goes beyond a multiple of it in the file: the kernel takes a folio
+/// as large as the place of a copy allows, and large folios cost less to write, to sync and to send. Against pieces of 128 KiB from
+/// wherever a write begins: a fifth less CPU for a durable produce, a twentieth less for a fetch. In a
+/// virtual machine whose host has yet to back the memory larger copies cost more: these half as much again, of 1 MiB six times as much.
+pub(super) const WRITE_PIECE_BYTES_MAX: usize = 256 * 1024;
+
+/// At least so many bytes at a time leave early. With 1 MB in flight, durable: 596 MB/s without, 652 in portions of 128 KiB, 682 of 256.
+const EARLY_BYTES: usize = WRITE_PIECE_BYTES_MAX;
 
 /// The kernel's own limit for one vectored call (`UIO_MAXIOV`).
 pub(super) const WRITE_PIECE_SLICES_MAX: usize = 1024;
@@ -36,8 +41,8 @@ pub(super) fn perform(op: Op) -> io::Result<Done> {
         Op::Open { path, how } => open(&path, how).map(Done::File),
         Op::Read { file, position, length } => read(&file, position, length).map(Done::Bytes),
         Op::ReadDirect { file, position, length } => read_direct(&file, position, length).map(Done::Bytes),
-        Op::Write { file, position, buffers } => {
-            let count = write(&file, position, &buffers)?;
+        Op::Write { file, position, buffers, send_early } => {
+            let count = write(&file, position, &buffers, send_early)?;
             Ok(Done::Written { count, buffers })
         }
         // Not even after EINTR: a sync that failed in any way is never tried again.
@@ -183,15 +188,20 @@ fn read_direct(file: &DiskFile, position: u64, length: usize) -> Result<BytesMut
 
 /// Writes piece by piece; stops at the first piece that is short or fails, and reports an error only if nothing was written,
 /// as `pwritev(2)` itself does.
-fn write(file: &DiskFile, position: u64, buffers: &[BytesMut]) -> Result<usize, Errno> {
-    let mut total = 0;
-    for piece in pieces(buffers) {
+fn write(file: &DiskFile, position: u64, buffers: &[BytesMut], send_early: bool) -> Result<usize, Errno> {
+    let (mut total, mut sent) = (0, 0);
+    for piece in pieces(position, buffers) {
         let wanted: usize = piece.iter().map(|slice| slice.len()).sum();
         match retry_on_intr(|| rustix::io::pwritev(file, &piece, position + total as u64)) {
             Ok(count) => {
                 total += count;
                 if count < wanted {
                     break;
+                }
+                if send_early && total - sent >= EARLY_BYTES {
+                    // A hint: what becomes of these bytes, the sync tells.
+                    let _ = syscalls::start_writeback(file.as_fd(), position + sent as u64, (total - sent) as u64);
+                    sent = total;
                 }
             }
             Err(error) if total == 0 => return Err(error),
@@ -201,22 +211,25 @@ fn write(file: &DiskFile, position: u64, buffers: &[BytesMut]) -> Result<usize, 
     Ok(total)
 }
 
-/// Cuts buffers into vectored writes of at most [`WRITE_PIECE_BYTES_MAX`] bytes and [`WRITE_PIECE_SLICES_MAX`] slices. Empty
-/// buffers vanish.
-pub(super) fn pieces(buffers: &[BytesMut]) -> Vec<Vec<IoSlice<'_>>> {
+/// Cuts buffers that go to `position` into vectored writes that end where the file reaches a multiple of [`WRITE_PIECE_BYTES_MAX`], or
+/// after [`WRITE_PIECE_SLICES_MAX`] slices. Empty buffers vanish.
+pub(super) fn pieces(position: u64, buffers: &[BytesMut]) -> Vec<Vec<IoSlice<'_>>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
-    let mut piece_bytes = 0;
+    let past_boundary = usize::try_from(position % WRITE_PIECE_BYTES_MAX as u64).expect("less than a piece is small");
+    let mut to_boundary = WRITE_PIECE_BYTES_MAX - past_boundary;
     for buffer in buffers {
         let mut rest = &buffer[..];
         while !rest.is_empty() {
-            if piece_bytes == WRITE_PIECE_BYTES_MAX || piece.len() == WRITE_PIECE_SLICES_MAX {
+            if to_boundary == 0 || piece.len() == WRITE_PIECE_SLICES_MAX {
                 pieces.push(std::mem::take(&mut piece));
-                piece_bytes = 0;
             }
-            let (now, later) = rest.split_at(rest.len().min(WRITE_PIECE_BYTES_MAX - piece_bytes));
+            if to_boundary == 0 {
+                to_boundary = WRITE_PIECE_BYTES_MAX;
+            }
+            let (now, later) = rest.split_at(rest.len().min(to_boundary));
             piece.push(IoSlice::new(now));
-            piece_bytes += now.len();
+            to_boundary -= now.len();
             rest = later;
         }
     }
@@ -267,19 +280,27 @@ fn readable(name: &OsStr) -> String {
 mod tests {
     use super::*;
 
-    fn piece_lengths(buffers: &[usize]) -> Vec<Vec<usize>> {
+    fn piece_lengths(position: u64, buffers: &[usize]) -> Vec<Vec<usize>> {
         let buffers: Vec<BytesMut> = buffers.iter().map(|length| BytesMut::zeroed(*length)).collect();
-        pieces(&buffers).iter().map(|piece| piece.iter().map(|slice| slice.len()).collect()).collect()
+        pieces(position, &buffers).iter().map(|piece| piece.iter().map(|slice| slice.len()).collect()).collect()
     }
 
     #[test]
     fn pieces_end_at_the_byte_limit_and_cut_through_buffers() {
         let max = WRITE_PIECE_BYTES_MAX;
-        assert_eq!(piece_lengths(&[]), Vec::<Vec<usize>>::new());
-        assert_eq!(piece_lengths(&[0, 5, 0]), vec![vec![5]]);
-        assert_eq!(piece_lengths(&[max]), vec![vec![max]]);
-        assert_eq!(piece_lengths(&[max - 1, 2, 7]), vec![vec![max - 1, 1], vec![1, 7]]);
-        assert_eq!(piece_lengths(&[2 * max + 3]), vec![vec![max], vec![max], vec![3]]);
+        assert_eq!(piece_lengths(0, &[]), Vec::<Vec<usize>>::new());
+        assert_eq!(piece_lengths(0, &[0, 5, 0]), vec![vec![5]]);
+        assert_eq!(piece_lengths(0, &[max]), vec![vec![max]]);
+        assert_eq!(piece_lengths(0, &[max - 1, 2, 7]), vec![vec![max - 1, 1], vec![1, 7]]);
+        assert_eq!(piece_lengths(0, &[2 * max + 3]), vec![vec![max], vec![max], vec![3]]);
+    }
+
+    #[test]
+    fn pieces_end_at_boundaries_of_the_file() {
+        let max = WRITE_PIECE_BYTES_MAX;
+        assert_eq!(piece_lengths(3 * max as u64, &[max + 1]), vec![vec![max], vec![1]]);
+        assert_eq!(piece_lengths(max as u64 + 10, &[max, 20]), vec![vec![max - 10], vec![10, 20]]);
+        assert_eq!(piece_lengths(max as u64 - 1, &[1, max]), vec![vec![1], vec![max]]);
     }
 
     #[test]
@@ -293,7 +314,7 @@ mod tests {
 
     #[test]
     fn pieces_end_at_the_slice_limit() {
-        let lengths = piece_lengths(&[1; WRITE_PIECE_SLICES_MAX + 1]);
+        let lengths = piece_lengths(0, &[1; WRITE_PIECE_SLICES_MAX + 1]);
         assert_eq!(lengths.len(), 2);
         assert_eq!(lengths[0].len(), WRITE_PIECE_SLICES_MAX);
         assert_eq!(lengths[1].len(), 1);

@@ -54,8 +54,9 @@ pub enum Op {
     Read { file: DiskFile, position: u64, length: usize },
     /// The same past the page cache (`O_DIRECT`; alignment is the implementation's business): what the device holds.
     ReadDirect { file: DiskFile, position: u64, length: usize },
-    /// Writes the buffers one behind the other from `position`; completes with [`Done::Written`], whose count may be short.
-    Write { file: DiskFile, position: u64, buffers: Vec<BytesMut> },
+    /// Writes the buffers one behind the other from `position`; completes with [`Done::Written`], whose count may be short. `send_early` asks
+    /// that the first bytes leave for the device while the last are still copied; like `StartWriteback` it makes nothing durable.
+    Write { file: DiskFile, position: u64, buffers: Vec<BytesMut>, send_early: bool },
     /// fdatasync: all that was complete when this was submitted is durable when it completes.
     SyncData { file: DiskFile },
     /// fsync, of a file or a directory.
@@ -204,13 +205,37 @@ impl dyn Disk + '_ {
     pub async fn write_all_at(
         &self,
         file: &DiskFile,
+        position: u64,
+        buffers: Vec<BytesMut>,
+    ) -> io::Result<Vec<BytesMut>> {
+        self.write_whole(file, position, buffers, false).await
+    }
+
+    /// As `write_all_at`, and the first bytes leave for the device while the last are still copied.
+    ///
+    /// # Errors
+    /// As `write_all_at`. That bytes have left makes none of them durable.
+    pub async fn write_all_early_at(
+        &self,
+        file: &DiskFile,
+        position: u64,
+        buffers: Vec<BytesMut>,
+    ) -> io::Result<Vec<BytesMut>> {
+        self.write_whole(file, position, buffers, true).await
+    }
+
+    async fn write_whole(
+        &self,
+        file: &DiskFile,
         mut position: u64,
         mut buffers: Vec<BytesMut>,
+        send_early: bool,
     ) -> io::Result<Vec<BytesMut>> {
         let mut finished = Vec::new();
         loop {
             let wanted: usize = buffers.iter().map(BytesMut::len).sum();
-            let (count, back) = match self.submit(Op::Write { file: file.clone(), position, buffers }).await? {
+            let write = Op::Write { file: file.clone(), position, buffers, send_early };
+            let (count, back) = match self.submit(write).await? {
                 Done::Written { count, buffers } => (count, buffers),
                 other => unreachable!("a write completed with {other:?}"),
             };

@@ -1,6 +1,6 @@
-//! The two system calls that rustix does not wrap: `sync_file_range(2)` and `cachestat(2)`.
+//! The system calls that rustix does not wrap: `sync_file_range(2)`, `cachestat(2)` and `getrusage(2)`.
 //!
-//! Nothing else lives here, so that `unsafe` stays in as few lines as can be. Called by the plain calls and by the probe.
+//! Nothing else lives here, so that `unsafe` stays in as few lines as can be. Called by the plain calls, by the ring's disk and by the probe.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -53,4 +53,28 @@ pub(super) fn start_writeback(file: BorrowedFd<'_>, offset: u64, length: u64) ->
     // SAFETY: the call takes no pointer, and the descriptor is borrowed, so it is open.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How often the calling thread has gone to sleep so far, as it does to wait for a device or for memory. Only its changes mean anything.
+pub(super) fn sleeps_of_thread() -> i64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a live `rusage` of this frame, which the kernel fills during the call; all of its fields are integers, so
+    // that zeros, which stay where the call fails, are a value too.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usage.ru_nvcsw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_sleeps_is_seen_to_sleep() {
+        let before = sleeps_of_thread();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(sleeps_of_thread() > before);
+    }
 }

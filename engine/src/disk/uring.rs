@@ -18,7 +18,7 @@ use rustix::event::EventfdFlags;
 
 use super::probe::{self, Unavailable};
 use super::queue::OpQueue;
-use super::{Disk, DiskFile, Done, Op, Pending, PendingHandle, Residency, calls};
+use super::{Disk, DiskFile, Done, Op, Pending, PendingHandle, Residency, calls, syscalls};
 use request::{PIECES_PER_WRITE_MAX, Request};
 
 mod request;
@@ -65,7 +65,8 @@ const IDLE_PASSES_MAX: u32 = 32;
 /// on two cores: 0.7–0.8 instead of 0.8–1.1 CPU seconds per GB, for nobody is woken between the pieces.
 const INLINE_WRITE_BYTES_MAX: usize = 2 << 20;
 
-/// An inline write that took longer has waited for the device, or for memory that it has yet to free.
+/// An inline write that took longer, and slept, has waited for the device, or for memory that it has yet to free. One that took long
+/// without sleeping was kept from the processor, and on the ring would be so too.
 const INLINE_WRITE_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// So many writes go through the ring after a slow inline one, before the next is tried.
@@ -175,9 +176,9 @@ impl UringDisk {
     }
 
     fn write_inline(&self, op: Op) -> io::Result<Done> {
-        let begun = Instant::now();
+        let (begun, sleeps) = (Instant::now(), syscalls::sleeps_of_thread());
         let result = calls::perform(op);
-        if begun.elapsed() > INLINE_WRITE_TIME_MAX {
+        if begun.elapsed() > INLINE_WRITE_TIME_MAX && syscalls::sleeps_of_thread() > sleeps {
             self.ring_writes_owed.set(RING_WRITES_AFTER_SLOW);
         }
         result

@@ -14,7 +14,7 @@ use super::{AppendError, Appended, Log};
 use crate::disk::{DiskFile, Op, is_full};
 use crate::producer_state::Verdict;
 
-/// Writeback starts whenever so many new bytes are written, so that a sync finds little left to do.
+/// With write caching, writeback starts whenever so many new bytes are written, so that the sync, when it comes, finds little left to do.
 const WRITEBACK_BYTES: u64 = 1 << 20;
 
 /// Batches with offsets, on their way to the disk.
@@ -121,8 +121,16 @@ impl Log {
         if group.buffers.is_empty() {
             return;
         }
-        let file = self.writer.borrow().active.file().clone();
-        match self.disk().write_all_at(&file, group.position, group.buffers).await {
+        let (file, leaves_early) = {
+            let writer = self.writer.borrow();
+            (writer.active.file().clone(), writer.leaves_early())
+        };
+        let written = if leaves_early {
+            self.disk().write_all_early_at(&file, group.position, group.buffers).await
+        } else {
+            self.disk().write_all_at(&file, group.position, group.buffers).await
+        };
+        match written {
             Ok(_) => self.on_written(group.position, &group.headers).await,
             Err(error) => self.seal(&error, "writing"),
         }
@@ -194,8 +202,8 @@ impl Log {
                 writer.cursor.advance(&segment, header, batch_position, interval_bytes);
                 batch_position += header.total_bytes() as u64;
             }
-            self.start_writeback(&mut writer);
             if writer.config.write_caching {
+                self.start_writeback(&mut writer);
                 self.make_visible(&mut writer, assigned);
             }
             let must_spill = segment.offset_index.must_spill() || segment.time_index.must_spill();

@@ -60,7 +60,7 @@ impl World {
     /// An operation whose process will never hear of it.
     fn happen_unseen(&mut self, flight: Flight) -> Result<(), Errno> {
         match flight.op {
-            Op::Write { file, position, buffers } => self.write_unseen(&file, position, buffers.concat()),
+            Op::Write { file, position, buffers, .. } => self.write_unseen(&file, position, buffers.concat()),
             Op::SyncData { file } | Op::SyncAll { file } => {
                 if let (Ok(inode), Some(capture)) = (self.file(&file, false), flight.capture) {
                     inode.make_durable(capture);

@@ -81,6 +81,7 @@ fn the_same_seed_gives_the_same_run() {
                         file: file.clone(),
                         position: place,
                         buffers: vec![BytesMut::zeroed(5000)],
+                        send_early: false,
                     });
                     let _ = disk.sync_data(&file).await;
                     pending.await.unwrap();
@@ -281,7 +282,8 @@ fn a_killed_process_leaves_the_cache_and_some_of_its_writes_in_flight() {
             let disk = dynamic(&disk);
             let file = disk.open(Path::new(FILE), OpenHow::ReadWrite).await.unwrap();
             write(disk, &file, 0, &[2; 512]).await;
-            drop(disk.submit(Op::Write { file, position: 512, buffers: vec![BytesMut::from(&[3; 1024][..])] }));
+            let buffers = vec![BytesMut::from(&[3; 1024][..])];
+            drop(disk.submit(Op::Write { file, position: 512, buffers, send_early: false }));
         });
         simulation.crash_process();
         let first = sector_heads(&content(&simulation).unwrap());
@@ -359,7 +361,8 @@ fn injections_strike_once_and_only_their_file() {
         simulation.inject(path, Fault::WriteStops { after_bytes: 3 });
         write(disk, &other, 0, b"untouched").await;
         let buffers = vec![BytesMut::from(&b"ab"[..]), BytesMut::from(&b"cdef"[..])];
-        match disk.submit(Op::Write { file: file.clone(), position: 0, buffers: buffers.clone() }).await.unwrap() {
+        let write = Op::Write { file: file.clone(), position: 0, buffers: buffers.clone(), send_early: false };
+        match disk.submit(write).await.unwrap() {
             crate::disk::Done::Written { count, .. } => assert_eq!(count, 3),
             other => panic!("a write completed with {other:?}"),
         }

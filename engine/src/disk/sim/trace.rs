@@ -50,7 +50,7 @@ pub(super) fn describe(op: &Op, name: impl Fn(&DiskFile) -> String) -> String {
         Op::Open { path, how } => format!("open {} {how:?}", path.display()),
         Op::Read { file, position, length } => ranged("read", file, *position, *length as u64),
         Op::ReadDirect { file, position, length } => ranged("read direct", file, *position, *length as u64),
-        Op::Write { file, position, buffers } => {
+        Op::Write { file, position, buffers, .. } => {
             let mut checksum = crc32fast::Hasher::new();
             buffers.iter().for_each(|buffer| checksum.update(buffer));
             let length: usize = buffers.iter().map(BytesMut::len).sum();

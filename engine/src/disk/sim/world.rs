@@ -144,7 +144,7 @@ impl World {
             Op::Open { path, how } => self.open(&path, how).map(Done::File),
             Op::Read { file, position, length } => self.read(&file, position, length, false).map(Done::Bytes),
             Op::ReadDirect { file, position, length } => self.read(&file, position, length, true).map(Done::Bytes),
-            Op::Write { file, position, buffers } => {
+            Op::Write { file, position, buffers, .. } => {
                 let count = self.write(&file, position, &buffers)?;
                 Ok(Done::Written { count, buffers })
             }

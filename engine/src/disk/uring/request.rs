@@ -14,7 +14,7 @@ use io_uring::{opcode, squeue, types};
 
 use crate::disk::{DiskFile, Done, Op, OpenHow, calls};
 
-/// One write never takes more entries than this: 8 MiB. A longer one completes short, as any write may, and is resumed by its
+/// One write never takes more entries than this: 16 MiB. A longer one completes short, as any write may, and is resumed by its
 /// caller, so that a single operation cannot take the whole ring.
 pub(super) const PIECES_PER_WRITE_MAX: usize = 64;
 
@@ -59,7 +59,7 @@ impl Write {
     fn new(file: DiskFile, mut position: u64, buffers: Vec<BytesMut>) -> Write {
         let mut slices = Vec::new();
         let mut pieces = Vec::new();
-        for piece in calls::pieces(&buffers).iter().take(PIECES_PER_WRITE_MAX) {
+        for piece in calls::pieces(position, &buffers).iter().take(PIECES_PER_WRITE_MAX) {
             let first_slice = slices.len();
             // The kernel only reads through these pointers, whatever the type says.
             slices.extend(
@@ -107,7 +107,7 @@ impl Request {
             Op::Read { file, position, length } if length > 0 => {
                 Request::Read { file, position, buffer: BytesMut::zeroed(length.min(READ_BYTES_MAX)) }
             }
-            Op::Write { file, position, buffers } if buffers.iter().any(|buffer| !buffer.is_empty()) => {
+            Op::Write { file, position, buffers, .. } if buffers.iter().any(|buffer| !buffer.is_empty()) => {
                 Request::Write(Write::new(file, position, buffers))
             }
             Op::SyncData { file } => Request::Sync { file, data_only: true },
@@ -232,9 +232,11 @@ fn c_path(path: PathBuf) -> CString {
 mod tests {
     use super::*;
 
+    const START: u64 = calls::WRITE_PIECE_BYTES_MAX as u64;
+
     fn write_of(lengths: &[usize]) -> Write {
         let file = DiskFile::new(std::fs::File::open("/dev/null").unwrap().into());
-        Write::new(file, 1000, lengths.iter().map(|length| BytesMut::zeroed(*length)).collect())
+        Write::new(file, START, lengths.iter().map(|length| BytesMut::zeroed(*length)).collect())
     }
 
     fn counted(write: Write, results: &[i32]) -> Result<usize, Option<i32>> {
@@ -252,7 +254,7 @@ mod tests {
         let three = [3 * piece];
         assert_eq!(
             write_of(&three).pieces.iter().map(|piece| piece.position).collect::<Vec<_>>(),
-            [1000, 1000 + piece as u64, 1000 + 2 * piece as u64]
+            [START, START + piece as u64, START + 2 * piece as u64]
         );
         assert_eq!(counted(write_of(&three), &[full, full, full]), Ok(3 * piece));
         assert_eq!(counted(write_of(&three), &[full, 4096, full]), Ok(piece + 4096));

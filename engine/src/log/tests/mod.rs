@@ -22,6 +22,7 @@ mod no_space;
 mod reading;
 mod recovery;
 mod retention;
+mod writeback;
 
 /// Where the tests' clock begins.
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
