@@ -84,9 +84,9 @@ pub(crate) fn direct_write(dir: &Path) -> Result<Run, String> {
     disk_write::direct(&quick(dir), 4).map_err(|error| format!("O_DIRECT write: {error}"))
 }
 
-/// A 4 KiB append with fdatasync to new blocks: what a durable answer's latency is to be compared with.
-pub(crate) fn append_sync(dir: &Path) -> Result<Run, String> {
-    disk_sync::growing(&quick(dir)).map_err(|error| format!("append and fdatasync: {error}"))
+/// Appends of so many bytes to new blocks, each with fdatasync: what a durable answer's latency is to be compared with.
+pub(crate) fn append_sync(dir: &Path, bytes: usize) -> Result<Run, String> {
+    disk_sync::growing_by(&quick(dir), bytes).map_err(|error| format!("append and fdatasync: {error}"))
 }
 
 fn quick(dir: &Path) -> LimitsOptions {

@@ -184,14 +184,20 @@ pub(super) fn describe(stocks: &[Stock], codec: Codec) -> String {
     let count = batches().count().max(1);
     let records: u64 = batches().map(|batch| u64::try_from(batch.records()).unwrap_or(0)).sum();
     let values: u64 = batches().map(|batch| batch.value_bytes).sum();
-    let sent: u64 = batches().map(|batch| batch.bytes.len() as u64).sum();
+    let sent = average_bytes(stocks);
     format!(
         "{count} different, of {} records and {} bytes of values on average; codec {codec}, {} bytes as sent ({:.2} : 1)",
         records / count as u64,
         values / count as u64,
-        sent / count as u64,
-        values as f64 / sent.max(1) as f64
+        sent,
+        (values / count as u64) as f64 / sent.max(1) as f64
     )
+}
+
+/// Bytes of a batch on average, as it is sent.
+pub(super) fn average_bytes(stocks: &[Stock]) -> usize {
+    let lengths = || stocks.iter().flat_map(|stock| &stock.batches).map(|batch| batch.bytes.len());
+    lengths().sum::<usize>() / lengths().count().max(1)
 }
 
 /// Milliseconds since 1970, as timestamps count them.

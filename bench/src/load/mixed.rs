@@ -55,7 +55,8 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
         let partitions = mixed.prepare()?;
         described = conditions(load, &partitions);
         described.push(("durability", mixed.client.durability(&partitions[0].topic).to_owned()));
-        let limits = RunLimits::measure(load, &roles, options.send.rate.is_some())?;
+        let limits =
+            RunLimits::measure(load, &roles, options.send.rate.map(|_| batch::average_bytes(&mixed.stocks())))?;
         if options.cold {
             empty_page_cache()?;
         }

@@ -109,8 +109,9 @@ fn send(
         conditions.push(("durability", client.durability(&partitions[0].topic).to_owned()));
         conditions.push(("records", records.to_owned()));
         conditions.push(("batches", batch::describe(&stocks, send.codec)));
+        let paced_batch_bytes = send.rate.map(|_| batch::average_bytes(&stocks));
         let workers = produce_workers(&plan, &client, &partitions, load, stocks)?;
-        let limits = RunLimits::measure(load, &[Role::Produce], send.rate.is_some())?;
+        let limits = RunLimits::measure(load, &[Role::Produce], paced_batch_bytes)?;
         let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
         outcome.add(session.run(command, workers)?, &limits);
     }
@@ -163,7 +164,7 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<Report, String> {
             let worker = consume::Worker::new(&options.fetch, &share, reading)?;
             workers.push(Worker { role: Role::Consume, work: Box::new(move |meter| worker.run(meter)) });
         }
-        let limits = RunLimits::measure(load, &[Role::Consume], false)?;
+        let limits = RunLimits::measure(load, &[Role::Consume], None)?;
         let session = Session::new(Role::Consume, load.warm_up, ending, server(load));
         outcome.add(session.run("consume", workers)?, &limits);
     }

@@ -23,12 +23,18 @@ pub(super) struct RunLimits {
 }
 
 impl RunLimits {
-    /// Measures what the roles need, if the options ask for it. Of a `paced` load the latency has a limit, too.
-    pub(super) fn measure(load: &LoadOptions, roles: &[Role], paced: bool) -> Result<RunLimits, String> {
+    /// Measures what the roles need, if the options ask for it. Where batches leave by the clock, their latency has a limit, too: that of a
+    /// bare append of such a batch.
+    pub(super) fn measure(
+        load: &LoadOptions,
+        roles: &[Role],
+        paced_batch_bytes: Option<usize>,
+    ) -> Result<RunLimits, String> {
         let Some(dir) = &load.limit else { return Ok(RunLimits::default()) };
         let produces = roles.contains(&Role::Produce);
         let write = produces.then(|| limits::direct_write(dir)).transpose()?;
-        let append_sync = (produces && paced).then(|| limits::append_sync(dir)).transpose()?;
+        let append_sync =
+            paced_batch_bytes.filter(|_| produces).map(|bytes| limits::append_sync(dir, bytes)).transpose()?;
         let reads = roles.iter().any(|role| *role != Role::Produce);
         Ok(RunLimits { write, append_sync, read: reads.then(|| limits::bare_sendfile(dir)).transpose()? })
     }

@@ -141,13 +141,15 @@ impl Peer {
         let ending = Ending { duration: load.duration.or(produce_default(load)), bytes: load.bytes };
         let mut outcome = Outcome::new("produce", load.connections);
         for _ in 0..load.runs {
-            let mut workers = Vec::new();
+            let (mut workers, mut batch_bytes) = (Vec::new(), 0);
             for index in 0..load.connections {
                 let (mut connection, stream) = (D::open(&self.address)?, stream_name(&load.topic, index));
                 connection.prepare(&stream, send.fresh)?;
                 let values = values(options, index);
+                let batch = connection.appends(&stream, &values)?;
+                batch_bytes = batch.len();
                 let pipeline = Pipeline {
-                    batch: connection.appends(&stream, &values)?,
+                    batch,
                     records: send.batch_records,
                     value_bytes: values.iter().map(|value| value.len() as u64).sum(),
                     in_flight_max: send.in_flight as usize,
@@ -156,7 +158,7 @@ impl Peer {
                 workers
                     .push(Worker { role: Role::Produce, work: Box::new(move |meter| pipeline.run(connection, meter)) });
             }
-            let limits = RunLimits::measure(load, &[Role::Produce], send.rate.is_some())?;
+            let limits = RunLimits::measure(load, &[Role::Produce], send.rate.map(|_| batch_bytes))?;
             let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
             outcome.add(session.run("produce", workers)?, &limits);
         }
@@ -178,7 +180,7 @@ impl Peer {
                 let work = move |meter: &Meter<'_>| connection.read(&stream, again, meter);
                 workers.push(Worker { role: Role::Consume, work: Box::new(work) });
             }
-            let limits = RunLimits::measure(load, &[Role::Consume], false)?;
+            let limits = RunLimits::measure(load, &[Role::Consume], None)?;
             let session = Session::new(Role::Consume, load.warm_up, ending, server(load));
             outcome.add(session.run("consume", workers)?, &limits);
         }
