@@ -167,6 +167,8 @@ pub(crate) enum Command {
     /// Lets one thing grow at a time and shows what it costs: partitions, connections, producers, backlog, record size.
     #[command(after_help = GROWTH_EXAMPLES)]
     Growth(GrowthOptions),
+    /// Lets this machine's disks and memory come to rest, as a run with --pid does first: for scripts that load a server by other programs.
+    Settle,
 }
 
 #[derive(Args, Debug)]

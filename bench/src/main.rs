@@ -36,13 +36,23 @@ use report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
-    match &cli.command {
-        Command::Gains(options) if options.trials.list => return ended(print(&gains::list())),
-        Command::Growth(options) if options.trials.list => return ended(print(&growth::list())),
-        _ => {}
+    match run(&Cli::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringmill-bench: {error}");
+            std::process::ExitCode::FAILURE
+        }
     }
-    let outcome = match &cli.command {
+}
+
+fn run(cli: &Cli) -> Result<(), String> {
+    let report = match &cli.command {
+        Command::Gains(options) if options.trials.list => return print(&gains::list()),
+        Command::Growth(options) if options.trials.list => return print(&growth::list()),
+        Command::Settle => {
+            settle::all();
+            return Ok(());
+        }
         Command::Limits(options) => limits::run(options),
         Command::Produce(options) => load::produce(options),
         Command::Replay(options) => load::replay(options),
@@ -53,17 +63,7 @@ fn main() -> std::process::ExitCode {
         Command::Gains(options) => gains::run(options),
         Command::Growth(options) => growth::run(options),
     };
-    ended(outcome.and_then(|report| deliver(&report, &cli)))
-}
-
-fn ended(outcome: Result<(), String>) -> std::process::ExitCode {
-    match outcome {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringmill-bench: {error}");
-            std::process::ExitCode::FAILURE
-        }
-    }
+    deliver(&report?, cli)
 }
 
 /// Puts the report where the command line wants it; files first, for whoever reads the table may stop reading.

@@ -17,6 +17,12 @@ const HOLE_BYTES: u64 = 8 << 40;
 
 const READ_BYTES: usize = 1 << 20;
 
+/// All of it, before a load that is long enough to compare.
+pub(crate) fn all() {
+    disks();
+    memory();
+}
+
 /// Lets this machine's disks take what others have left to be done: pages that nobody has synced, and blocks of deleted files, which a file
 /// system mounted with `discard` gives back behind the commit of the deletion.
 pub(crate) fn disks() {
@@ -27,7 +33,7 @@ pub(crate) fn disks() {
 
 /// Fills free memory with page cache, as it is on a host that has run for days, if this is a virtual machine that gives free memory back to
 /// its host. A load would pay for each page that it is the first to touch: 2 to 4 s of CPU for a GB of records where 0.6 is its own.
-pub(crate) fn memory() {
+fn memory() {
     if !host_takes_free_memory() {
         return;
     }
@@ -46,8 +52,8 @@ pub(crate) fn host_takes_free_memory() -> bool {
         .any(|device| fs::read(device.path().join("features")).is_ok_and(|bits| bits.get(5) == Some(&b'1')))
 }
 
-/// Reads as much of the hole as memory is free. The kernel begins to reclaim before nothing is left, but what it frees then was used just
-/// now. On a file system whose holes take no pages nothing is filled, and no more is read for that.
+/// Reads as much of the hole as memory is free, so that the kernel hands out all of it before it begins to reclaim. On a file system whose
+/// holes take no pages nothing is filled, and no more is read for that.
 fn fill_memory(hole: &Path) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(hole)?;
     file.set_len(HOLE_BYTES)?;

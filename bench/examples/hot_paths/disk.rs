@@ -39,7 +39,7 @@ impl ImmediateDisk {
                 bytes.truncate(count);
                 Ok(Done::Bytes(bytes))
             }
-            Op::Write { file, position, buffers } => {
+            Op::Write { file, position, buffers, .. } => {
                 let slices: Vec<io::IoSlice<'_>> = buffers.iter().map(|buffer| io::IoSlice::new(buffer)).collect();
                 let count = rustix::io::pwritev(&file, &slices, position)?;
                 Ok(Done::Written { count, buffers })

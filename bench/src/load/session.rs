@@ -181,10 +181,11 @@ impl Session {
     /// The first worker's that failed, or that of reading the broker's usage.
     pub(super) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
         if self.server.is_some() {
-            settle::disks();
             // Reading takes little memory, and must find in the cache what is there.
             if self.leading == Role::Produce && self.ending.is_long() {
-                settle::memory();
+                settle::all();
+            } else {
+                settle::disks();
             }
         }
         self.active_workers.store(workers.len(), Ordering::Release);
