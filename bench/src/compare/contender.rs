@@ -89,7 +89,7 @@ impl Contender {
         push("payload", options.payload_name());
         push("in-flight", options.in_flight.to_string());
         push("record-bytes", load.record_bytes().to_string());
-        push("batch-records", load.batch_records().to_string());
+        push("batch-records", options.batch_records(load).to_string());
         match rate {
             Some(rate) => {
                 push("rate", rate.to_string());

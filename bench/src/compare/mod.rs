@@ -100,9 +100,10 @@ fn run_round(
     Ok(())
 }
 
-/// The loads at full speed, in their order. What is consumed has to be produced, even where that is not to be shown.
+/// The loads at full speed, in their order. What is consumed has to be produced, even where that is not to be shown, and is consumed next,
+/// while it lies in the page cache of all brokers.
 fn unpaced(options: &CompareOptions) -> Vec<Load> {
-    let all = [Load::Produce1Kb, Load::Produce100B, Load::Consume];
+    let all = [Load::Produce1Kb, Load::Consume, Load::Produce100B];
     let wanted = |load: &Load| {
         let fills_the_topic = *load == Load::Produce1Kb && options.loads.contains(&Load::Consume);
         options.loads.contains(load) || fills_the_topic
@@ -194,7 +195,8 @@ fn conditions(options: &CompareOptions, durabilities: &[String]) -> Vec<(&'stati
     conditions.push(("connections", format!("{}, {} partitions", options.connections, options.partitions())));
     conditions.push(("in_flight", options.in_flight.to_string()));
     let values = format!("{}, codec {}", options.payload_name(), options.codec);
-    conditions.push(("batch", format!("1000 records, paced 100; one batch a request, {values}, acks -1")));
+    let (unpaced, paced) = (options.batch_records(Load::Produce1Kb), options.batch_records(Load::Paced));
+    conditions.push(("batch", format!("{unpaced} records, paced {paced}; one batch a request, {values}, acks -1")));
     conditions.push(("bytes_of_a_run", options.bytes.to_string()));
     conditions.push(("runs", format!("{}, after {} that do not count", options.runs, options.warm_up_runs)));
     conditions

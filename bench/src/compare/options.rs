@@ -39,6 +39,9 @@ pub(crate) struct CompareOptions {
     /// Requests under way on each connection.
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) in_flight: u32,
+    /// Records in each batch [default: 1000, and 100 paced].
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch_records: Option<u32>,
     /// What the values hold [default: text with a codec, random without].
     #[arg(long)]
     pub(crate) payload: Option<Payload>,
@@ -59,15 +62,15 @@ pub(crate) struct CompareOptions {
 /// A load that every broker gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Load {
-    /// Batches of 1000 records of 1 KB, as fast as they are answered.
+    /// Records of 1 KB, as fast as they are answered.
     #[value(name = "produce-1kb")]
     Produce1Kb,
-    /// Batches of 1000 records of 100 B, as fast as they are answered.
+    /// Records of 100 B, as fast as they are answered.
     #[value(name = "produce-100b")]
     Produce100B,
     /// What was produced with 1 KB, read from start to end.
     Consume,
-    /// Batches of 100 records of 1 KB by the clock, whether answers come or not: the latency that an application sees.
+    /// Records of 1 KB by the clock, whether answers come or not: the latency that an application sees.
     Paced,
 }
 
@@ -82,6 +85,12 @@ impl CompareOptions {
     /// Of each topic.
     pub(super) fn partitions(&self) -> u32 {
         self.partitions.unwrap_or(self.connections)
+    }
+
+    /// Of each produced batch.
+    pub(super) fn batch_records(&self, load: Load) -> u32 {
+        let default = if load == Load::Paced { 100 } else { 1000 };
+        self.batch_records.unwrap_or(default)
     }
 }
 
@@ -107,14 +116,6 @@ impl Load {
             Load::Produce1Kb | Load::Consume => "1kb",
             Load::Produce100B => "100b",
             Load::Paced => "paced",
-        }
-    }
-
-    /// Records in each batch.
-    pub(super) fn batch_records(self) -> u32 {
-        match self {
-            Load::Produce1Kb | Load::Produce100B | Load::Consume => 1000,
-            Load::Paced => 100,
         }
     }
 
