@@ -13,19 +13,20 @@ declare -A load_of=(
     [produce-4x5-cached-100B]='produce --connections 4 --in-flight 5 --write-caching --record-bytes 100B'
     [consume-1]='consume --connections 1'
     [consume-4]='consume --connections 4'
-    [mixed-4-cached]='mixed --connections 4 --write-caching --duration 5s'
-    [mixed-4-1GB-cached]='mixed --connections 4 --rate 1GB --write-caching --duration 5s'
-    [paced-cached]='produce --connections 1 --rate 50MB --batch-records 100 --write-caching --duration 10s'
-    [paced-synced]='produce --connections 1 --rate 50MB --batch-records 100 --duration 10s'
+    [mixed-4-cached]='mixed --connections 4 --write-caching'
+    [mixed-4-1GB-cached]='mixed --connections 4 --rate 1GB --write-caching'
+    [paced-cached]='produce --connections 1 --rate 50MB --batch-records 100 --write-caching'
+    [paced-synced]='produce --connections 1 --rate 50MB --batch-records 100'
 )
 
-# bench LOAD [OPTION]...: runs it on the broker, on a topic of its own, with $bytes to move unless it says otherwise.
+# bench LOAD [OPTION]...: runs it on the broker, on a topic of its own, with $bytes to move, or for $duration where the clock rules.
 bench() {
     local arguments
     read -ra arguments <<< "${load_of[$1]}"
     case "$1" in
         consume-*) ;;
-        produce-*-20GB | mixed-* | paced-*) arguments+=(--fresh) ;;
+        produce-*-20GB) arguments+=(--fresh) ;;
+        mixed-* | paced-*) arguments+=(--fresh --duration "$duration") ;;
         *) arguments+=(--fresh --bytes "$bytes") ;;
     esac
     "$binaries/ringmill-bench" "${arguments[@]}" --broker "$address" --topic fixed "${@:2}" 2> "$work/load.log" ||
