@@ -167,7 +167,8 @@ pub(crate) enum Command {
     /// Lets one thing grow at a time and shows what it costs: partitions, connections, producers, backlog, record size.
     #[command(after_help = GROWTH_EXAMPLES)]
     Growth(GrowthOptions),
-    /// Lets this machine's disks and memory come to rest, as a run with --pid does first: for scripts that load a server by other programs.
+    /// Lets this machine's disks and memory come to rest, as a long produce with --pid does first: for scripts that load a server by other
+    /// programs. Where memory is filled, /var/tmp/ringmill-bench.hole stays behind, a file of great length without a block.
     Settle,
 }
 
@@ -237,7 +238,7 @@ pub(crate) struct LoadOptions {
     pub(crate) limit: Option<PathBuf>,
     /// Process id of a broker on this machine: reports its CPU time and memory, and begins each run once the machine's disks have written
     /// all that was left to them. On a virtual machine whose host takes free memory back, a produce of 500 MB or 3 s and more begins with that
-    /// memory full of page cache, as on a host that has run for days; the first time this may take a minute.
+    /// memory full of page cache, as on a host that has run for days (see `settle`); the first time this may take a minute.
     #[arg(long)]
     pub(crate) pid: Option<u32>,
 }

@@ -2,10 +2,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::OFlags;
 
 use crate::{machine, progress};
 
@@ -55,7 +57,10 @@ pub(crate) fn host_takes_free_memory() -> bool {
 /// Reads as much of the hole as memory is free, so that the kernel hands out all of it before it begins to reclaim. On a file system whose
 /// holes take no pages nothing is filled, and no more is read for that.
 fn fill_memory(hole: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(hole)?;
+    let no_links = i32::try_from(OFlags::NOFOLLOW.bits()).expect("a flag of open(2)");
+    // Everybody may write to the directory: nobody is to lead this to another file.
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(no_links).open(hole)?;
     file.set_len(HOLE_BYTES)?;
     let free_bytes = machine::free_memory_bytes().ok_or_else(|| io::Error::other("/proc/meminfo tells no MemFree"))?;
     let bar = progress::bytes_bar("settle", free_bytes);

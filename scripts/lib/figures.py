@@ -13,8 +13,6 @@ import shutil
 README, PICTURE = pathlib.Path("README.md"), pathlib.Path("bench/gains.svg")
 BEGIN = "<!-- {}: begin; written by scripts/figures --rewrite-readme -->"
 END = "<!-- {}: end -->"
-# What tells one machine from another, as the reports call it.
-MACHINE = ("processor", "cores", "memory", "kernel", "limit_measured_in")
 
 
 def main():
@@ -91,7 +89,7 @@ def compared_table(report):
         metrics = case["metrics"]
         if "rate_ratio" in metrics:
             if "ringmill-cached," not in case["name"]:
-                ratios.append((load, case["name"].strip(), *(times(metrics[f"{key}_ratio"]) for key in ("rate", "p99", "server_cpu", "server_memory"))))
+                ratios.append((load, case["name"].strip(), *(times(metrics.get(f"{key}_ratio")) for key in ("rate", "p99", "server_cpu", "server_memory"))))
             continue
         load, broker = case["name"].split(": ", 1)
         of_records = "100 B" in load
@@ -109,6 +107,9 @@ def shown(metric, unit, name):
 
 
 def times(metric):
+    """A ratio is missing where a side used less CPU than the clock's steps show."""
+    if metric is None:
+        return "–"
     values = [f"{metric[key]:.2g}" for key in ("median", "lowest", "highest")]
     return f"{values[0]} × ({values[1]}–{values[2]})"
 

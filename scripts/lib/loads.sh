@@ -1,5 +1,5 @@
-# The fixed loads of scripts/perf and scripts/figures: what is typed behind `ringmill-bench` for each. Sourced; needs $binaries and what
-# broker.sh sets. `1x5`: one connection, five requests in flight. Records of 1 KB in batches of 1000 unless the name says otherwise.
+# The fixed loads of scripts/perf and scripts/figures: what is typed behind `ringmill-bench` for each. Sourced; needs $binaries, $bytes,
+# $duration where loads by the clock are asked for, and what broker.sh sets. `1x5`: one connection, five requests in flight. Records of 1 KB in batches of 1000 unless the name says otherwise.
 
 declare -A load_of=(
     [produce-1x1-synced]='produce --connections 1 --in-flight 1'

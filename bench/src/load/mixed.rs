@@ -55,6 +55,8 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
         let partitions = mixed.prepare()?;
         described = conditions(load, &partitions);
         described.push(("durability", mixed.client.durability(&partitions[0].topic).to_owned()));
+        let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
+        session.settle();
         let limits =
             RunLimits::measure(load, &roles, options.send.rate.map(|_| batch::average_bytes(&mixed.stocks())))?;
         if options.cold {
@@ -64,7 +66,6 @@ pub(crate) fn run(options: &MixedOptions) -> Result<Report, String> {
         let consumers = consumers.min(u32::try_from(partitions.len()).unwrap_or(u32::MAX));
         described.push(("consumers", format!("{consumers}, and {} that catch up", options.catch_up)));
         let workers = mixed.workers(&partitions, consumers, &mut described)?;
-        let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
         outcome.add(session.run("mixed", workers)?, &limits);
     }
     described.push(("rates", "produce: bytes of values; consume and catch-up: bytes of batches as stored".to_owned()));

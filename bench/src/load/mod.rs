@@ -111,8 +111,9 @@ fn send(
         conditions.push(("batches", batch::describe(&stocks, send.codec)));
         let paced_batch_bytes = send.rate.map(|_| batch::average_bytes(&stocks));
         let workers = produce_workers(&plan, &client, &partitions, load, stocks)?;
-        let limits = RunLimits::measure(load, &[Role::Produce], paced_batch_bytes)?;
         let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
+        session.settle();
+        let limits = RunLimits::measure(load, &[Role::Produce], paced_batch_bytes)?;
         outcome.add(session.run(command, workers)?, &limits);
     }
     conditions.extend(plan.conditions());

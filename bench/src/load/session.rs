@@ -152,6 +152,14 @@ impl Session {
         }
     }
 
+    /// Lets the machine come to rest, where the run is to be compared and its server is here. Before the limits are measured, for they are
+    /// to meet the same. Reading takes little memory, and must find in the cache what is there.
+    pub(super) fn settle(&self) {
+        if self.server.is_some() && self.leading == Role::Produce && self.ending.is_long() {
+            settle::all();
+        }
+    }
+
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::WarmUp,
@@ -181,12 +189,7 @@ impl Session {
     /// The first worker's that failed, or that of reading the broker's usage.
     pub(super) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
         if self.server.is_some() {
-            // Reading takes little memory, and must find in the cache what is there.
-            if self.leading == Role::Produce && self.ending.is_long() {
-                settle::all();
-            } else {
-                settle::disks();
-            }
+            settle::disks();
         }
         self.active_workers.store(workers.len(), Ordering::Release);
         let slots: Vec<Slot> = workers.iter().map(|worker| Slot::new(worker.role)).collect();

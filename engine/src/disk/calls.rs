@@ -17,7 +17,7 @@ use super::{DirEntry, DiskFile, Done, FileInfo, Op, OpenHow, Residency, VolumeIn
 
 /// No single call copies more than this into the page cache, and none goes beyond a multiple of it in the file: the kernel takes a folio
 /// as large as the place of a copy allows, and large folios cost less to write, to sync and to send. Against pieces of 128 KiB from
-/// wherever a write begins: a fifth less CPU for a durable produce, a twentieth less for a fetch. In a
+/// wherever a write begins: a fifth less CPU for a durable produce, a thirtieth less for a fetch. In a
 /// virtual machine whose host has yet to back the memory larger copies cost more: these half as much again, of 1 MiB six times as much.
 pub(super) const WRITE_PIECE_BYTES_MAX: usize = 256 * 1024;
 

@@ -55,7 +55,8 @@ pub enum Op {
     /// The same past the page cache (`O_DIRECT`; alignment is the implementation's business): what the device holds.
     ReadDirect { file: DiskFile, position: u64, length: usize },
     /// Writes the buffers one behind the other from `position`; completes with [`Done::Written`], whose count may be short. `send_early` asks
-    /// that the first bytes leave for the device while the last are still copied; like `StartWriteback` it makes nothing durable.
+    /// that the first bytes leave for the device while the last are still copied; like `StartWriteback` it makes nothing durable. It is a
+    /// wish: the ring's own writes do not send early.
     Write { file: DiskFile, position: u64, buffers: Vec<BytesMut>, send_early: bool },
     /// fdatasync: all that was complete when this was submitted is durable when it completes.
     SyncData { file: DiskFile },
@@ -91,7 +92,10 @@ impl Op {
     /// Whether it may wait long for the device while holding a worker: syncs, and starts of writeback when the device's queue is
     /// full. Every disk caps how many of them run at once.
     fn waits_for_device(&self) -> bool {
-        matches!(self, Op::SyncData { .. } | Op::SyncAll { .. } | Op::StartWriteback { .. })
+        matches!(
+            self,
+            Op::SyncData { .. } | Op::SyncAll { .. } | Op::StartWriteback { .. } | Op::Write { send_early: true, .. }
+        )
     }
 }
 

@@ -55,6 +55,11 @@ impl<T> OpQueue<T> {
         self.capped_running -= 1;
     }
 
+    /// Whether something of those that wait for the device has been taken and not finished.
+    pub(super) fn capped_are_running(&self) -> bool {
+        self.capped_running > 0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.others.len() + self.capped.len()
     }

@@ -175,7 +175,16 @@ impl UringDisk {
             && buffers.iter().map(bytes::BytesMut::len).sum::<usize>() <= self.inline_write_bytes_max
     }
 
-    fn write_inline(&self, op: Op) -> io::Result<Done> {
+    /// Whether an inline write that is asked to send early does so. Not beside what waits for the device already: the core would wait for a
+    /// full queue, too, and a sync of another log would wait behind these bytes.
+    fn sends_early(&self) -> bool {
+        !self.state.borrow().waiting.capped_are_running()
+    }
+
+    fn write_inline(&self, mut op: Op) -> io::Result<Done> {
+        if let Op::Write { send_early, .. } = &mut op {
+            *send_early = *send_early && self.sends_early();
+        }
         let (begun, sleeps) = (Instant::now(), syscalls::sleeps_of_thread());
         let result = calls::perform(op);
         if begun.elapsed() > INLINE_WRITE_TIME_MAX && syscalls::sleeps_of_thread() > sleeps {

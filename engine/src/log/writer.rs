@@ -248,8 +248,9 @@ impl Writer {
         }
     }
 
-    /// Whether a group leaves for the device while it is copied. Its sync is next and the device is idle, so that saves time. Beside a
-    /// sync it costs some: the sync's journal write, a few KiB, waits behind all that is on its way to the device.
+    /// Whether a group leaves for the device while it is copied: if its sync is next, and no sync of this log is under way, nor more to be
+    /// written that will be. The device works while the rest is copied then. Beside a sync it costs time: the sync's journal write, a few
+    /// KiB, waits behind all that is on its way to the device.
     pub(super) fn leaves_early(&self) -> bool {
         !self.config.write_caching && !self.syncing && self.queue.is_empty()
     }

@@ -158,8 +158,9 @@ impl Peer {
                 workers
                     .push(Worker { role: Role::Produce, work: Box::new(move |meter| pipeline.run(connection, meter)) });
             }
-            let limits = RunLimits::measure(load, &[Role::Produce], send.rate.map(|_| batch_bytes))?;
             let session = Session::new(Role::Produce, load.warm_up, ending, server(load));
+            session.settle();
+            let limits = RunLimits::measure(load, &[Role::Produce], send.rate.map(|_| batch_bytes))?;
             outcome.add(session.run("produce", workers)?, &limits);
         }
         let mut conditions = self.conditions(load)?;

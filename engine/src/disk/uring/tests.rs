@@ -36,6 +36,18 @@ fn write(file: &DiskFile, position: u64, bytes: &[u8]) -> Op {
 }
 
 #[test]
+fn nothing_is_sent_early_beside_a_sync_of_the_same_ring() {
+    let Some(disk) = ring(UringOptions::default()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = create(&disk, &dir.path().join("a"));
+    assert!(disk.sends_early());
+    let sync = disk.submit(Op::SyncData { file });
+    assert!(!disk.sends_early());
+    block_on(&disk, sync).unwrap();
+    assert!(disk.sends_early());
+}
+
+#[test]
 fn no_more_is_in_flight_than_the_completion_queue_holds() {
     let Some(disk) = ring(UringOptions { entries: 64, ..on_the_ring() }) else { return };
     let dir = tempfile::tempdir().unwrap();
