@@ -25,7 +25,7 @@ const TOP_LEVEL: [&str; 11] = [
 const SCRIPTS: &str = "scripts";
 
 /// Which crates of the workspace a crate may name: `(folder, library name, may use)`.
-const LAYERS: [(&str, &str, &[&str]); 9] = [
+const LAYERS: [(&str, &str, &[&str]); 10] = [
     ("engine/batch", "ringmill_batch", &[]),
     ("engine", "ringmill_engine", &["ringmill_batch"]),
     ("net", "ringmill_net", &["ringmill_batch"]),
@@ -36,7 +36,8 @@ const LAYERS: [(&str, &str, &[&str]); 9] = [
         &["ringmill", "ringmill_batch", "ringmill_engine", "ringmill_net", "ringmill_checker"],
     ),
     ("broker/proof/torture", "ringmill_torture", &["ringmill_batch", "ringmill_net", "ringmill_checker"]),
-    ("broker", "ringmill", &["ringmill_batch", "ringmill_engine", "ringmill_net"]),
+    ("broker/groups", "ringmill_groups", &["ringmill_net"]),
+    ("broker", "ringmill", &["ringmill_batch", "ringmill_engine", "ringmill_net", "ringmill_groups"]),
     ("bench", "ringmill_bench", &["ringmill_batch", "ringmill_engine", "ringmill_net"]),
     ("fuzz", "ringmill_fuzz", &["ringmill", "ringmill_batch", "ringmill_engine", "ringmill_net", "ringmill_sim"]),
 ];

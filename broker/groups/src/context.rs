@@ -1,0 +1,50 @@
+//! What every step of the state machine is given, and what it leaves behind.
+
+use crate::answer::Answer;
+use crate::random::Random;
+use crate::record::Record;
+use crate::settings::Settings;
+use crate::topics::Topics;
+
+/// The moment of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Milliseconds since some moment, never going back: timeouts go by it.
+    pub monotonic_ms: u64,
+    /// Milliseconds since 1970, which may jump: what is stored goes by it.
+    pub wall_ms: i64,
+}
+
+/// Names a request until it is answered; given by the caller, never twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What a step leaves to be done.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be appended as one batch, before those of any later step.
+    pub records: Vec<Record>,
+    /// To be sent once these records and all of earlier steps are durable.
+    pub answers: Vec<(Ticket, Answer)>,
+}
+
+/// What a step works with.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Now,
+    pub(crate) settings: &'a Settings,
+    pub(crate) topics: &'a dyn Topics,
+    pub(crate) random: &'a mut Random,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl Context<'_> {
+    /// Leaves an answer.
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: impl Into<Answer>) {
+        self.effects.answers.push((ticket, answer.into()));
+    }
+
+    /// The moment so many milliseconds from now; nothing for a negative number.
+    pub(crate) fn after_ms(&self, delay_ms: i32) -> u64 {
+        self.now.monotonic_ms.saturating_add(u64::try_from(delay_ms).unwrap_or(0))
+    }
+}
