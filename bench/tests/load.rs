@@ -27,7 +27,7 @@ use ringmill_net::wire::messages::metadata::{
 use ringmill_net::wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use ringmill_net::wire::{ApiKey, ErrorCode, Message, Reader, Records, RequestHeader, encode_response};
+use ringmill_net::wire::{ApiKey, ErrorCode, Reader, Records, RequestHeader, Versioned, encode_response};
 use serde_json::Value;
 
 /// The log of a topic's only partition.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ringmill_batch::sequence_after;
 use ringmill_net::Piece;
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
-use ringmill_net::wire::{Message, Reader, Records, encode_request};
+use ringmill_net::wire::{Reader, Records, Versioned, encode_request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cli::{LoadOptions, SendOptions};

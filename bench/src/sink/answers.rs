@@ -22,7 +22,9 @@ use ringmill_net::wire::messages::metadata::{
 use ringmill_net::wire::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use ringmill_net::wire::{Api, ApiKey, DecodeError, ErrorCode, Message, Reader, RequestHeader, Uuid, encode_response};
+use ringmill_net::wire::{
+    Api, ApiKey, DecodeError, ErrorCode, Reader, RequestHeader, Uuid, Versioned, encode_response,
+};
 
 use super::Sink;
 

@@ -18,7 +18,7 @@ use ringmill_net::wire::messages::fetch::{
     FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
 use ringmill_net::wire::writer::Writer;
-use ringmill_net::wire::{DecodeError, ErrorCode, Message, Records, Uuid};
+use ringmill_net::wire::{DecodeError, ErrorCode, Records, Uuid, Versioned};
 use ringmill_net::{FileRange, Outcome, Piece, Request};
 use tokio::time::Instant;
 

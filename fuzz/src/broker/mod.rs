@@ -18,7 +18,7 @@ use ringmill_net::wire::messages::create_topics::{CreatableTopic, CreatableTopic
 use ringmill_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
-use ringmill_net::wire::{Message, Reader, Records};
+use ringmill_net::wire::{Reader, Records, Versioned};
 use ringmill_sim::{Machine, Running};
 use tokio::task::LocalSet;
 use tokio::time::{advance, sleep};

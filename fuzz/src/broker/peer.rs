@@ -11,7 +11,7 @@ use ringmill_net::wire::messages::create_topics::CreateTopicsResponse;
 use ringmill_net::wire::messages::fetch::FetchResponse;
 use ringmill_net::wire::messages::metadata::MetadataResponse;
 use ringmill_net::wire::messages::produce::ProduceResponse;
-use ringmill_net::wire::{Api, ApiKey, Message, Reader, encode_request};
+use ringmill_net::wire::{Api, ApiKey, Message, Reader, Versioned, encode_request};
 use ringmill_sim::Running;
 use tokio::time::{sleep, timeout};
 

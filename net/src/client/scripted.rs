@@ -21,7 +21,7 @@ use crate::wire::messages::metadata::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::wire::messages::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
-use crate::wire::{Api, ApiKey, ErrorCode, Message, Reader, Records, RequestHeader, Uuid, encode_response};
+use crate::wire::{Api, ApiKey, ErrorCode, Reader, Records, RequestHeader, Uuid, Versioned, encode_response};
 use crate::{Piece, Response};
 
 pub(super) const TOPIC: &str = "logs";

@@ -3,19 +3,22 @@
 //!
 //! The other crate sees only bytes that were made here: it aborts on hostile ones.
 
+use super::consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use super::frame::{LENGTH_BYTES, RequestHeader, encode_request, encode_response};
+use super::group_records::{classic::*, consumer::*, offsets::*};
 use super::messages::{
-    alter_configs, describe_producers, describe_topic_partitions, fetch, incremental_alter_configs,
-    offset_for_leader_epoch, produce,
+    alter_configs, consumer_group_describe, describe_groups, describe_producers, describe_topic_partitions, fetch,
+    incremental_alter_configs, offset_for_leader_epoch, produce,
 };
 use super::messages::{
-    api_versions::*, create_partitions::*, create_topics::*, delete_records::*, delete_topics::*, describe_cluster::*,
-    describe_configs::*, describe_log_dirs::*, find_coordinator::*, init_producer_id::*, list_config_resources::*,
-    list_offsets::*, metadata::*,
+    api_versions::*, consumer_group_heartbeat::*, create_partitions::*, create_topics::*, delete_groups::*,
+    delete_records::*, delete_topics::*, describe_cluster::*, describe_configs::*, describe_log_dirs::*,
+    find_coordinator::*, heartbeat::*, init_producer_id::*, join_group::*, leave_group::*, list_config_resources::*,
+    list_groups::*, list_offsets::*, metadata::*, offset_commit::*, offset_delete::*, offset_fetch::*, sync_group::*,
 };
 use super::reader::{ARRAY_COUNT_MAX, Problem, Reader};
 use super::sample::Entropy;
-use super::schema::{Format, Message};
+use super::schema::{Format, Versioned};
 use super::writer::{Sink, Writer};
 use crate::Piece;
 use bytes::{Bytes, BytesMut};
@@ -25,7 +28,7 @@ use proptest::prelude::*;
 use std::fmt::Debug;
 
 /// A message's body with filler for its records.
-fn encoded<'a>(message: &impl Message<'a>, version: i16) -> Vec<u8> {
+fn encoded<'a>(message: &impl Versioned<'a>, version: i16) -> Vec<u8> {
     let mut writer = Writer::default();
     message.encode(&mut writer, version);
     let mut body = Vec::new();
@@ -48,7 +51,7 @@ fn without_places(message: &impl Debug) -> String {
     parts.fold(first, |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-fn round_trip<M: Message<'static> + Debug + PartialEq>(seed: u64) {
+fn round_trip<M: Versioned<'static> + Debug + PartialEq>(seed: u64) {
     for version in M::VERSIONS {
         let message = M::sample(&mut Entropy::new(seed), Format::of::<M>(version));
         let body: &'static [u8] = encoded(&message, version).leak();
@@ -61,7 +64,7 @@ fn round_trip<M: Message<'static> + Debug + PartialEq>(seed: u64) {
 }
 
 /// Cut anywhere, changed anywhere: an error or another message, never a panic and never a claim believed.
-fn survives_damage<M: Message<'static> + Debug>(seed: u64) {
+fn survives_damage<M: Versioned<'static> + Debug>(seed: u64) {
     let mut entropy = Entropy::new(seed);
     for version in M::VERSIONS {
         let message = M::sample(&mut entropy, Format::of::<M>(version));
@@ -80,7 +83,7 @@ fn survives_damage<M: Message<'static> + Debug>(seed: u64) {
     }
 }
 
-fn agrees<Ours: Message<'static> + Debug, Theirs: TheirMessage + Encodable + Decodable>(seed: u64) {
+fn agrees<Ours: Versioned<'static> + Debug, Theirs: TheirMessage + Encodable + Decodable>(seed: u64) {
     for version in Ours::VERSIONS {
         if version < Theirs::VERSIONS.min || version > Theirs::VERSIONS.max {
             continue;
@@ -98,7 +101,7 @@ fn agrees<Ours: Message<'static> + Debug, Theirs: TheirMessage + Encodable + Dec
 }
 
 /// Their idea of a message with nothing said must mean the same to us: it holds the schemas' defaults.
-fn defaults_agree<Ours: Message<'static> + Debug, Theirs: TheirMessage + Encodable + Decodable + Default>() {
+fn defaults_agree<Ours: Versioned<'static> + Debug, Theirs: TheirMessage + Encodable + Decodable + Default>() {
     for version in Ours::VERSIONS {
         let mut theirs = BytesMut::new();
         if version < Theirs::VERSIONS.min || version > Theirs::VERSIONS.max {
@@ -120,7 +123,7 @@ enum What {
 
 fn check<Ours, Theirs>(what: What, seed: u64)
 where
-    Ours: Message<'static> + Debug + PartialEq,
+    Ours: Versioned<'static> + Debug + PartialEq,
     Theirs: TheirMessage + Encodable + Decodable,
 {
     match what {
@@ -150,6 +153,8 @@ fn check_all(what: What, seed: u64) {
     check::<FindCoordinatorRequest<'_>, theirs::FindCoordinatorRequest>(what, seed);
     check::<FindCoordinatorResponse<'_>, theirs::FindCoordinatorResponse>(what, seed);
     check_admin(what, seed);
+    check_groups(what, seed);
+    check_group_records(what, seed);
 }
 
 fn check_admin(what: What, seed: u64) {
@@ -185,6 +190,68 @@ fn check_admin(what: What, seed: u64) {
     check::<offset_for_leader_epoch::OffsetForLeaderEpochResponse<'_>, theirs::OffsetForLeaderEpochResponse>(
         what, seed,
     );
+}
+
+fn check_groups(what: What, seed: u64) {
+    check::<OffsetCommitRequest<'_>, theirs::OffsetCommitRequest>(what, seed);
+    check::<OffsetCommitResponse<'_>, theirs::OffsetCommitResponse>(what, seed);
+    check::<OffsetFetchRequest<'_>, theirs::OffsetFetchRequest>(what, seed);
+    check::<OffsetFetchResponse<'_>, theirs::OffsetFetchResponse>(what, seed);
+    check::<JoinGroupRequest<'_>, theirs::JoinGroupRequest>(what, seed);
+    check::<JoinGroupResponse<'_>, theirs::JoinGroupResponse>(what, seed);
+    check::<HeartbeatRequest<'_>, theirs::HeartbeatRequest>(what, seed);
+    check::<HeartbeatResponse, theirs::HeartbeatResponse>(what, seed);
+    check::<LeaveGroupRequest<'_>, theirs::LeaveGroupRequest>(what, seed);
+    check::<LeaveGroupResponse<'_>, theirs::LeaveGroupResponse>(what, seed);
+    check::<SyncGroupRequest<'_>, theirs::SyncGroupRequest>(what, seed);
+    check::<SyncGroupResponse<'_>, theirs::SyncGroupResponse>(what, seed);
+    check::<ListGroupsRequest<'_>, theirs::ListGroupsRequest>(what, seed);
+    check::<ListGroupsResponse<'_>, theirs::ListGroupsResponse>(what, seed);
+    check::<DeleteGroupsRequest<'_>, theirs::DeleteGroupsRequest>(what, seed);
+    check::<DeleteGroupsResponse<'_>, theirs::DeleteGroupsResponse>(what, seed);
+    check::<OffsetDeleteRequest<'_>, theirs::OffsetDeleteRequest>(what, seed);
+    check::<OffsetDeleteResponse<'_>, theirs::OffsetDeleteResponse>(what, seed);
+    check::<ConsumerGroupHeartbeatRequest<'_>, theirs::ConsumerGroupHeartbeatRequest>(what, seed);
+    check::<ConsumerGroupHeartbeatResponse<'_>, theirs::ConsumerGroupHeartbeatResponse>(what, seed);
+    check::<describe_groups::DescribeGroupsRequest<'_>, theirs::DescribeGroupsRequest>(what, seed);
+    check::<describe_groups::DescribeGroupsResponse<'_>, theirs::DescribeGroupsResponse>(what, seed);
+    check::<consumer_group_describe::ConsumerGroupDescribeRequest<'_>, theirs::ConsumerGroupDescribeRequest>(
+        what, seed,
+    );
+    check::<consumer_group_describe::ConsumerGroupDescribeResponse<'_>, theirs::ConsumerGroupDescribeResponse>(
+        what, seed,
+    );
+    check::<ConsumerProtocolSubscription<'_>, theirs::ConsumerProtocolSubscription>(what, seed);
+    check::<ConsumerProtocolAssignment<'_>, theirs::ConsumerProtocolAssignment>(what, seed);
+}
+
+/// What the other crate has no tables of.
+fn check_own<Ours: Versioned<'static> + Debug + PartialEq>(what: What, seed: u64) {
+    match what {
+        What::RoundTrip => round_trip::<Ours>(seed),
+        What::Agreement => {}
+        What::Damage => survives_damage::<Ours>(seed),
+    }
+}
+
+fn check_group_records(what: What, seed: u64) {
+    check_own::<OffsetCommitKey<'_>>(what, seed);
+    check_own::<OffsetCommitValue<'_>>(what, seed);
+    check_own::<GroupMetadataKey<'_>>(what, seed);
+    check_own::<GroupMetadataValue<'_>>(what, seed);
+    check_own::<ConsumerGroupMetadataKey<'_>>(what, seed);
+    check_own::<ConsumerGroupMetadataValue>(what, seed);
+    check_own::<ConsumerGroupPartitionMetadataKey<'_>>(what, seed);
+    check_own::<ConsumerGroupMemberMetadataKey<'_>>(what, seed);
+    check_own::<ConsumerGroupMemberMetadataValue<'_>>(what, seed);
+    check_own::<ConsumerGroupTargetAssignmentMetadataKey<'_>>(what, seed);
+    check_own::<ConsumerGroupTargetAssignmentMetadataValue>(what, seed);
+    check_own::<ConsumerGroupTargetAssignmentMemberKey<'_>>(what, seed);
+    check_own::<ConsumerGroupTargetAssignmentMemberValue>(what, seed);
+    check_own::<ConsumerGroupCurrentMemberAssignmentKey<'_>>(what, seed);
+    check_own::<ConsumerGroupCurrentMemberAssignmentValue>(what, seed);
+    check_own::<ConsumerGroupRegularExpressionKey<'_>>(what, seed);
+    check_own::<ConsumerGroupRegularExpressionValue<'_>>(what, seed);
 }
 
 proptest! {

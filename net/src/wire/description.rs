@@ -2,14 +2,14 @@
 //!
 //! Only compiled for tests. The `message!` macro describes every struct; `kafka_schemas` reads the descriptions.
 
-use super::api::ApiKey;
-use super::schema::{Message, Records, Uuid};
+use super::schema::{GroupRecordPart, Message, Records, Uuid, Versioned};
 use std::ops::RangeInclusive;
 
 /// A message's table.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    pub(crate) key: ApiKey,
+    /// What Kafka's schemas call `apiKey`: an API's key or a record's kind; nothing for bytes inside others.
+    pub(crate) key: Option<i16>,
     pub(crate) versions: RangeInclusive<i16>,
     pub(crate) flexible_from: i16,
     pub(crate) fields: Vec<FieldDescription>,
@@ -17,8 +17,16 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn of<'a, M: Message<'a> + Describe>() -> Table {
+        Table { key: Some(M::KEY.code()), ..Table::of_data::<M>() }
+    }
+
+    pub(crate) fn of_record<'a, M: GroupRecordPart<'a> + Describe>() -> Table {
+        Table { key: Some(M::KIND), ..Table::of_data::<M>() }
+    }
+
+    pub(crate) fn of_data<'a, M: Versioned<'a> + Describe>() -> Table {
         let Shape::Struct(_, fields) = M::shape() else { unreachable!("a message is a struct") };
-        Table { name: M::NAME, key: M::KEY, versions: M::VERSIONS, flexible_from: M::FLEXIBLE_FROM, fields }
+        Table { name: M::NAME, key: None, versions: M::VERSIONS, flexible_from: M::FLEXIBLE_FROM, fields }
     }
 }
 
@@ -78,6 +86,16 @@ impl Describe for Uuid {
     }
     fn text(&self) -> String {
         assert_eq!(*self, Uuid::default(), "no schema has another default");
+        String::new()
+    }
+}
+
+impl Describe for &[u8] {
+    fn shape() -> Shape {
+        Shape::Plain("bytes")
+    }
+    fn text(&self) -> String {
+        assert!(self.is_empty(), "no schema has another default");
         String::new()
     }
 }

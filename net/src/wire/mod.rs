@@ -8,15 +8,18 @@ mod agreement;
 pub mod api;
 #[cfg(test)]
 mod api_plan;
+pub mod consumer_protocol;
 #[cfg(test)]
 mod description;
 #[cfg(test)]
 mod error_cause;
 pub mod error_code;
 pub mod frame;
+pub mod group_records;
 #[cfg(test)]
 mod kafka_schemas;
 pub mod messages;
+mod prefixed;
 #[cfg(test)]
 mod protocol_page;
 pub mod reader;
@@ -29,4 +32,4 @@ pub use api::{Api, ApiKey};
 pub use error_code::ErrorCode;
 pub use frame::{RequestHeader, encode_request, encode_response};
 pub use reader::{DecodeError, Reader};
-pub use schema::{Message, Records, Uuid};
+pub use schema::{GroupRecordPart, Message, Records, Uuid, Versioned};

@@ -25,9 +25,11 @@ fn apis() -> String {
         let kafka = kafka.map_or("none".to_owned(), |(first, last)| range(first, last));
         let api = SERVED.iter().find(|api| api.key == *key);
         let (advertised, served, flexible) = match api {
-            Some(Api { advertised_from, version_min, version_max, flexible_from, .. }) => {
-                (range(*advertised_from, *version_max), range(*version_min, *version_max), flexible_from.to_string())
-            }
+            Some(Api { advertised_from, version_min, version_max, flexible_from, .. }) => (
+                range(*advertised_from, *version_max),
+                range(*version_min, *version_max),
+                first_flexible(*flexible_from),
+            ),
             None => Default::default(),
         };
         let status = match (api, plan) {
@@ -41,6 +43,11 @@ fn apis() -> String {
         table += &format!("| {number} | {key:?} | {kafka} | {advertised} | {served} | {flexible} | {status} |\n");
     }
     table
+}
+
+/// The version, or that there is none.
+fn first_flexible(version: i16) -> String {
+    if version == i16::MAX { "never".to_owned() } else { version.to_string() }
 }
 
 /// `3–13`, or `3` alone.

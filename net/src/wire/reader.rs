@@ -262,10 +262,10 @@ pub enum Problem {
     /// A string that is no UTF-8.
     #[error("the string is not UTF-8")]
     NotUtf8,
-    /// A tagged field's size and content disagree.
-    #[error("{left} bytes of a tagged field are left over")]
+    /// The size of a tagged field or a key, and its content, disagree.
+    #[error("{left} bytes are left over")]
     LeftOver {
-        /// Bytes that the field's content did not use.
+        /// Bytes that the content did not use.
         left: usize,
     },
     /// No table for this version.

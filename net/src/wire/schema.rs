@@ -11,21 +11,33 @@ use crate::wire::reader::{DecodeError, Problem, Reader};
 use crate::wire::writer::{Sink, Sizer};
 use std::ops::{Range, RangeInclusive};
 
+mod primitives;
+
 /// Memory taken at first for an array, in entries: more is taken as entries really arrive.
 const FIRST_CAPACITY_MAX: usize = 1_000;
 
 /// A topic's id on the wire: 16 bytes, all zero for "none".
 pub type Uuid = [u8; 16];
 
-/// What one request or response is.
-pub trait Message<'a>: Field<'a> + Default {
-    /// For logs.
-    const NAME: &'static str;
+/// A request or a response.
+pub trait Message<'a>: Versioned<'a> {
     /// Which API it belongs to.
     const KEY: ApiKey;
+}
+
+/// The key or the value of a record in which the group coordinator keeps its state.
+pub trait GroupRecordPart<'a>: Versioned<'a> {
+    /// Which kind of record it belongs to: Kafka's number, which stands before the key.
+    const KIND: i16;
+}
+
+/// What has a table with versions: a request, a response, or bytes inside records.
+pub trait Versioned<'a>: Field<'a> + Default {
+    /// For logs.
+    const NAME: &'static str;
     /// The versions that the table describes.
     const VERSIONS: RangeInclusive<i16>;
-    /// The first version with compact lengths and tagged fields.
+    /// The first version with compact lengths and tagged fields; the highest number where there is none.
     const FLEXIBLE_FROM: i16;
 
     /// Reads the message's body. What follows it is left unread.
@@ -48,7 +60,7 @@ pub trait Message<'a>: Field<'a> + Default {
         self.write(sink, Format::of::<Self>(version));
     }
 
-    /// What [`Message::encode`] will write.
+    /// What [`Versioned::encode`] will write.
     fn size(&self, version: i16) -> Sizer {
         let mut sizer = Sizer::default();
         self.encode(&mut sizer, version);
@@ -65,19 +77,32 @@ pub struct Format {
     pub flexible: bool,
     /// Whether this field may be null.
     pub nullable: bool,
+    /// Whether this field stands in the tagged section.
+    pub tagged: bool,
 }
 
 impl Format {
     /// The format of a message itself, from which those of its fields follow.
     #[must_use]
-    pub fn of<'a, M: Message<'a>>(version: i16) -> Format {
-        Format { version, flexible: version >= M::FLEXIBLE_FROM, nullable: false }
+    pub fn of<'a, M: Versioned<'a>>(version: i16) -> Format {
+        Format { version, flexible: version >= M::FLEXIBLE_FROM, nullable: false, tagged: false }
     }
 
     /// The format of one of its fields.
     #[must_use]
     pub const fn nullable(self, nullable: bool) -> Format {
-        Format { nullable, ..self }
+        Format { nullable, tagged: false, ..self }
+    }
+
+    /// The format of that field in the tagged section.
+    #[must_use]
+    pub const fn tagged(self) -> Format {
+        Format { tagged: true, ..self }
+    }
+
+    /// What stands before a struct that may be null and is: a byte in the message, a varint in its tagged section.
+    const fn null_marker(self) -> i8 {
+        if self.tagged { 0 } else { -1 }
     }
 }
 
@@ -124,176 +149,6 @@ impl Records {
     }
 }
 
-impl<'a> Field<'a> for bool {
-    fn bytes_min(_: Format) -> usize {
-        1
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, _: Format) -> Result<bool, DecodeError> {
-        Ok(reader.fixed::<1>()? != [0])
-    }
-    #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, _: Format) {
-        sink.put(&[u8::from(*self)]);
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> bool {
-        entropy.below(2) == 1
-    }
-}
-
-impl<'a> Field<'a> for i8 {
-    fn bytes_min(_: Format) -> usize {
-        1
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, _: Format) -> Result<i8, DecodeError> {
-        Ok(i8::from_be_bytes(reader.fixed()?))
-    }
-    #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, _: Format) {
-        sink.put(&self.to_be_bytes());
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> i8 {
-        i8::from_be_bytes(entropy.number())
-    }
-}
-
-impl<'a> Field<'a> for i16 {
-    fn bytes_min(_: Format) -> usize {
-        2
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, _: Format) -> Result<i16, DecodeError> {
-        reader.i16()
-    }
-    #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, _: Format) {
-        sink.put(&self.to_be_bytes());
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> i16 {
-        i16::from_be_bytes(entropy.number())
-    }
-}
-
-impl<'a> Field<'a> for i32 {
-    fn bytes_min(_: Format) -> usize {
-        4
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, _: Format) -> Result<i32, DecodeError> {
-        reader.i32()
-    }
-    #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, _: Format) {
-        sink.put(&self.to_be_bytes());
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> i32 {
-        i32::from_be_bytes(entropy.number())
-    }
-}
-
-impl<'a> Field<'a> for i64 {
-    fn bytes_min(_: Format) -> usize {
-        8
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, _: Format) -> Result<i64, DecodeError> {
-        Ok(i64::from_be_bytes(reader.fixed()?))
-    }
-    #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, _: Format) {
-        sink.put(&self.to_be_bytes());
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> i64 {
-        i64::from_be_bytes(entropy.number())
-    }
-}
-
-impl<'a> Field<'a> for Uuid {
-    fn bytes_min(_: Format) -> usize {
-        16
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, _: Format) -> Result<Uuid, DecodeError> {
-        reader.fixed()
-    }
-    #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, _: Format) {
-        sink.put(self);
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> Uuid {
-        entropy.number()
-    }
-}
-
-impl<'a> Field<'a> for &'a str {
-    fn bytes_min(format: Format) -> usize {
-        if format.flexible { 1 } else { 2 }
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, format: Format) -> Result<&'a str, DecodeError> {
-        reader.string(format.flexible)?.ok_or_else(|| reader.error(Problem::UnexpectedNull))
-    }
-    fn write<S: Sink>(&self, sink: &mut S, format: Format) {
-        sink.put_string(Some(self), format.flexible);
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, _: Format) -> &'a str {
-        entropy.text()
-    }
-}
-
-impl<'a> Field<'a> for Option<&'a str> {
-    fn bytes_min(format: Format) -> usize {
-        <&str>::bytes_min(format)
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, format: Format) -> Result<Option<&'a str>, DecodeError> {
-        let text = reader.string(format.flexible)?;
-        null_checked(text, reader, format)
-    }
-    fn write<S: Sink>(&self, sink: &mut S, format: Format) {
-        sink.put_string(self.or(if format.nullable { None } else { Some("") }), format.flexible);
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, format: Format) -> Option<&'a str> {
-        (!format.nullable || entropy.below(3) > 0).then(|| entropy.text())
-    }
-}
-
-impl<'a> Field<'a> for Option<Records> {
-    fn bytes_min(format: Format) -> usize {
-        if format.flexible { 1 } else { 4 }
-    }
-    #[inline]
-    fn read(reader: &mut Reader<'a>, format: Format) -> Result<Option<Records>, DecodeError> {
-        let records = match reader.length(format.flexible)? {
-            Some(length) => {
-                let start = reader.position();
-                reader.take(length)?;
-                Some(Records { start, length })
-            }
-            None => None,
-        };
-        null_checked(records, reader, format)
-    }
-    fn write<S: Sink>(&self, sink: &mut S, format: Format) {
-        let length = self.map(Records::length).or(if format.nullable { None } else { Some(0) });
-        sink.put_length(length, format.flexible);
-        sink.splice(length.unwrap_or(0));
-    }
-    #[cfg(test)]
-    fn sample(entropy: &mut crate::wire::sample::Entropy, format: Format) -> Option<Records> {
-        (!format.nullable || entropy.below(3) > 0).then(|| Records::of_length(entropy.below(300)))
-    }
-}
-
 impl<'a, T: Field<'a>> Field<'a> for Vec<T> {
     fn bytes_min(format: Format) -> usize {
         if format.flexible { 1 } else { 4 }
@@ -336,26 +191,27 @@ impl<'a, T: Field<'a>> Field<'a> for Option<Vec<T>> {
 /// A struct inside a message, made by a table.
 pub trait Nested<'a>: Field<'a> + Default {}
 
-/// Where it may be null, a byte stands before a struct: −1 for null, 1 for a value. Kafka takes any other that is not negative for 1.
+/// Where it may be null, a byte stands before a struct: −1 for null, 1 for a value; in a tagged section 0 is null. Kafka takes any other
+/// that is greater for 1.
 impl<'a, T: Nested<'a>> Field<'a> for Option<T> {
     fn bytes_min(format: Format) -> usize {
         if format.nullable { 1 } else { T::bytes_min(format) }
     }
     fn read(reader: &mut Reader<'a>, format: Format) -> Result<Option<T>, DecodeError> {
-        if format.nullable && i8::from_be_bytes(reader.fixed()?) < 0 {
+        if format.nullable && i8::from_be_bytes(reader.fixed()?) <= format.null_marker() {
             return Ok(None);
         }
         T::read(reader, format.nullable(false)).map(Some)
     }
     fn write<S: Sink>(&self, sink: &mut S, format: Format) {
         if format.nullable {
-            let marker = if self.is_some() { 1i8 } else { -1 };
+            let marker = if self.is_some() { 1 } else { format.null_marker() };
             sink.put(&marker.to_be_bytes());
         }
         match self {
             Some(value) => value.write(sink, format.nullable(false)),
             None if format.nullable => {}
-            None => T::default().write(sink, format),
+            None => T::default().write(sink, format.nullable(false)),
         }
     }
     #[cfg(test)]
@@ -382,12 +238,14 @@ fn null_checked<T>(value: Option<T>, reader: &Reader<'_>, format: Format) -> Res
 
 /// Turns tables into codecs; see the head of this file for how a table reads.
 ///
-/// `Name<'a>: Api, versions 3..=13, flexible 9.. { … }` is a message; without the part after the colon it is a struct inside one.
+/// `Name<'a>: Api, versions 3..=13, flexible 9.. { … }` is a message, `Name<'a>: record 5, versions …` part of a group coordinator's record
+/// of that kind, `Name<'a>: data, versions …` stands in the bytes of another; without the part after the colon it is a struct inside one.
+/// A table that is never flexible says `flexible none`.
 macro_rules! message {
     ($(
         $(#[$about:meta])*
         $name:ident $(<$life:lifetime>)?
-        $(: $key:ident, versions $first:literal ..= $last:literal, flexible $flexible:literal ..)?
+        $(: $key:ident $($kind:literal)?, versions $first:literal ..= $last:literal, flexible $($flexible:literal ..)? $($never:ident)?)?
         { $( $(#[$note:meta])* $field:ident: $type:ty, $versions:expr
              $(, null $null:expr)? $(, default $default:expr)? $(, tag $tag:literal)?; )* }
     )*) => { $(
@@ -429,7 +287,8 @@ macro_rules! message {
                     reader.tagged_fields(|_tag, _reader| {
                         $( message!(@tagged [$($tag)?] {
                             if _tag == message!(@tag $($tag)?) && ($versions).contains(&format.version) {
-                                message.$field = crate::wire::schema::Field::read(_reader, message!(@field format $($null)?))
+                                let format = message!(@field format $($null)?).tagged();
+                                message.$field = crate::wire::schema::Field::read(_reader, format)
                                     .map_err(|error| error.in_field(stringify!($name), stringify!($field)))?;
                                 return Ok(true);
                             }
@@ -455,7 +314,7 @@ macro_rules! message {
                     sink.put_unsigned_varint(count);
                     $( message!(@tagged [$($tag)?] {
                         if ($versions).contains(&format.version) && self.$field != _default.$field {
-                            let format = message!(@field format $($null)?);
+                            let format = message!(@field format $($null)?).tagged();
                             let mut size = crate::wire::writer::Sizer::default();
                             self.$field.write(&mut size, format);
                             sink.put_unsigned_varint(message!(@tag $($tag)?));
@@ -497,20 +356,33 @@ macro_rules! message {
             }
         }
 
-        message!(@top [$($key, $first, $last, $flexible)?] $name $(<$life>)?);
+        message!(@top [$($key $($kind)?, $first, $last, [$($flexible)? $($never)?])?] $name $(<$life>)?);
     )* };
 
     (@top [] $name:ident $(<$life:lifetime>)?) => {
         impl<'a> crate::wire::schema::Nested<'a> for $name $(<$life>)? {}
     };
-    (@top [$key:ident, $first:literal, $last:literal, $flexible:literal] $name:ident $(<$life:lifetime>)?) => {
-        impl<'a> crate::wire::schema::Message<'a> for $name $(<$life>)? {
+    (@top [data, $first:literal, $last:literal, [$flexible:tt]] $name:ident $(<$life:lifetime>)?) => {
+        impl<'a> crate::wire::schema::Versioned<'a> for $name $(<$life>)? {
             const NAME: &'static str = stringify!($name);
-            const KEY: crate::wire::api::ApiKey = crate::wire::api::ApiKey::$key;
             const VERSIONS: std::ops::RangeInclusive<i16> = $first..=$last;
-            const FLEXIBLE_FROM: i16 = $flexible;
+            const FLEXIBLE_FROM: i16 = message!(@flexible $flexible);
         }
     };
+    (@top [record $kind:literal, $first:literal, $last:literal, [$flexible:tt]] $name:ident $(<$life:lifetime>)?) => {
+        message!(@top [data, $first, $last, [$flexible]] $name $(<$life>)?);
+        impl<'a> crate::wire::schema::GroupRecordPart<'a> for $name $(<$life>)? {
+            const KIND: i16 = $kind;
+        }
+    };
+    (@top [$key:ident, $first:literal, $last:literal, [$flexible:tt]] $name:ident $(<$life:lifetime>)?) => {
+        message!(@top [data, $first, $last, [$flexible]] $name $(<$life>)?);
+        impl<'a> crate::wire::schema::Message<'a> for $name $(<$life>)? {
+            const KEY: crate::wire::api::ApiKey = crate::wire::api::ApiKey::$key;
+        }
+    };
+    (@flexible none) => { i16::MAX };
+    (@flexible $flexible:literal) => { $flexible };
     (@default) => { Default::default() };
     (@default $default:expr) => { $default };
     (@field $format:ident) => { $format.nullable(false) };

@@ -33,7 +33,7 @@ use ringmill_net::wire::messages::list_offsets::{
 };
 use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use ringmill_net::wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
-use ringmill_net::wire::{ErrorCode, Message, Reader, Records, encode_request};
+use ringmill_net::wire::{ErrorCode, Message, Reader, Records, Versioned, encode_request};
 
 /// The most that is asked of the connection at once.
 const READ_BYTES: usize = 16 * 1024;

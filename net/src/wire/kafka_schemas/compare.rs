@@ -57,8 +57,9 @@ pub(crate) fn differences(table: &Table, schema: &Schema) -> Vec<Difference> {
     if table.name != schema.name {
         found.note("", About::Name, table.name, &schema.name, None);
     }
-    if table.key.code() != schema.key {
-        found.note("", About::Name, table.key.code(), schema.key, None);
+    if table.key != schema.key {
+        let text = |key: Option<i16>| key.map_or("none".to_owned(), |key| key.to_string());
+        found.note("", About::Name, text(table.key), text(schema.key), None);
     }
     for version in table.versions.clone() {
         if !schema.versions.as_ref().is_some_and(|versions| versions.contains(&version)) {

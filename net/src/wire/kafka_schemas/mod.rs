@@ -1,7 +1,7 @@
-//! Our tables against the schemas inside a kafka-clients jar: every field in every version, and what that Kafka speaks and we do not.
+//! Our tables against the schemas inside Kafka's jars: every field in every version, and what that Kafka speaks and we do not.
 //!
-//! Only compiled for tests. `scripts/test` fetches the newest jar and names the folder of its schemas in [`FOLDER`]; without it only the
-//! comparer itself is tested. What may differ stands in [`EXCEPTIONS`], each with its reason; one that is no longer true fails.
+//! Only compiled for tests. `scripts/test` fetches the newest jars, of the messages and of the group coordinator's records, and names the
+//! folder of their schemas in [`FOLDER`]; without it only the comparer itself is tested. What may differ stands in [`EXCEPTIONS`], each with its reason; one that is no longer true fails.
 
 mod compare;
 mod comparer_tests;
@@ -9,14 +9,16 @@ mod schema;
 
 use super::api::{ApiKey, SERVED};
 use super::api_plan::{PLANS, Plan};
+use super::consumer_protocol;
 use super::description::Table;
+use super::group_records::{classic, consumer, offsets};
 use super::messages::*;
 use super::protocol_page::range;
 use compare::{About, Difference, differences};
 use schema::Schema;
 use std::path::Path;
 
-/// The environment variable with the folder of `*Request.json` and `*Response.json`.
+/// The environment variable with the folder of all `common/message/*.json`.
 const FOLDER: &str = "RINGMILL_KAFKA_SCHEMAS";
 
 /// A difference that is meant.
@@ -55,10 +57,16 @@ fn tables() -> Vec<Table> {
         Table::of::<alter_configs::AlterConfigsResponse<'_>>(),
         Table::of::<api_versions::ApiVersionsRequest<'_>>(),
         Table::of::<api_versions::ApiVersionsResponse<'_>>(),
+        Table::of::<consumer_group_describe::ConsumerGroupDescribeRequest<'_>>(),
+        Table::of::<consumer_group_describe::ConsumerGroupDescribeResponse<'_>>(),
+        Table::of::<consumer_group_heartbeat::ConsumerGroupHeartbeatRequest<'_>>(),
+        Table::of::<consumer_group_heartbeat::ConsumerGroupHeartbeatResponse<'_>>(),
         Table::of::<create_partitions::CreatePartitionsRequest<'_>>(),
         Table::of::<create_partitions::CreatePartitionsResponse<'_>>(),
         Table::of::<create_topics::CreateTopicsRequest<'_>>(),
         Table::of::<create_topics::CreateTopicsResponse<'_>>(),
+        Table::of::<delete_groups::DeleteGroupsRequest<'_>>(),
+        Table::of::<delete_groups::DeleteGroupsResponse<'_>>(),
         Table::of::<delete_records::DeleteRecordsRequest<'_>>(),
         Table::of::<delete_records::DeleteRecordsResponse<'_>>(),
         Table::of::<delete_topics::DeleteTopicsRequest<'_>>(),
@@ -67,6 +75,8 @@ fn tables() -> Vec<Table> {
         Table::of::<describe_cluster::DescribeClusterResponse<'_>>(),
         Table::of::<describe_configs::DescribeConfigsRequest<'_>>(),
         Table::of::<describe_configs::DescribeConfigsResponse<'_>>(),
+        Table::of::<describe_groups::DescribeGroupsRequest<'_>>(),
+        Table::of::<describe_groups::DescribeGroupsResponse<'_>>(),
         Table::of::<describe_log_dirs::DescribeLogDirsRequest<'_>>(),
         Table::of::<describe_log_dirs::DescribeLogDirsResponse<'_>>(),
         Table::of::<describe_producers::DescribeProducersRequest<'_>>(),
@@ -77,20 +87,61 @@ fn tables() -> Vec<Table> {
         Table::of::<fetch::FetchResponse<'_>>(),
         Table::of::<find_coordinator::FindCoordinatorRequest<'_>>(),
         Table::of::<find_coordinator::FindCoordinatorResponse<'_>>(),
+        Table::of::<heartbeat::HeartbeatRequest<'_>>(),
+        Table::of::<heartbeat::HeartbeatResponse>(),
         Table::of::<incremental_alter_configs::IncrementalAlterConfigsRequest<'_>>(),
         Table::of::<incremental_alter_configs::IncrementalAlterConfigsResponse<'_>>(),
         Table::of::<init_producer_id::InitProducerIdRequest<'_>>(),
         Table::of::<init_producer_id::InitProducerIdResponse>(),
+        Table::of::<join_group::JoinGroupRequest<'_>>(),
+        Table::of::<join_group::JoinGroupResponse<'_>>(),
+        Table::of::<leave_group::LeaveGroupRequest<'_>>(),
+        Table::of::<leave_group::LeaveGroupResponse<'_>>(),
         Table::of::<list_config_resources::ListConfigResourcesRequest>(),
         Table::of::<list_config_resources::ListConfigResourcesResponse<'_>>(),
+        Table::of::<list_groups::ListGroupsRequest<'_>>(),
+        Table::of::<list_groups::ListGroupsResponse<'_>>(),
         Table::of::<list_offsets::ListOffsetsRequest<'_>>(),
         Table::of::<list_offsets::ListOffsetsResponse<'_>>(),
         Table::of::<metadata::MetadataRequest<'_>>(),
         Table::of::<metadata::MetadataResponse<'_>>(),
+        Table::of::<offset_commit::OffsetCommitRequest<'_>>(),
+        Table::of::<offset_commit::OffsetCommitResponse<'_>>(),
+        Table::of::<offset_delete::OffsetDeleteRequest<'_>>(),
+        Table::of::<offset_delete::OffsetDeleteResponse<'_>>(),
+        Table::of::<offset_fetch::OffsetFetchRequest<'_>>(),
+        Table::of::<offset_fetch::OffsetFetchResponse<'_>>(),
         Table::of::<offset_for_leader_epoch::OffsetForLeaderEpochRequest<'_>>(),
         Table::of::<offset_for_leader_epoch::OffsetForLeaderEpochResponse<'_>>(),
         Table::of::<produce::ProduceRequest<'_>>(),
         Table::of::<produce::ProduceResponse<'_>>(),
+        Table::of::<sync_group::SyncGroupRequest<'_>>(),
+        Table::of::<sync_group::SyncGroupResponse<'_>>(),
+    ]
+}
+
+/// Every table of bytes inside records.
+fn inner_tables() -> Vec<Table> {
+    vec![
+        Table::of_data::<consumer_protocol::ConsumerProtocolAssignment<'_>>(),
+        Table::of_data::<consumer_protocol::ConsumerProtocolSubscription<'_>>(),
+        Table::of_record::<offsets::OffsetCommitKey<'_>>(),
+        Table::of_record::<offsets::OffsetCommitValue<'_>>(),
+        Table::of_record::<classic::GroupMetadataKey<'_>>(),
+        Table::of_record::<classic::GroupMetadataValue<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupMetadataKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupMetadataValue>(),
+        Table::of_record::<consumer::ConsumerGroupPartitionMetadataKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupMemberMetadataKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupMemberMetadataValue<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupTargetAssignmentMetadataKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupTargetAssignmentMetadataValue>(),
+        Table::of_record::<consumer::ConsumerGroupTargetAssignmentMemberKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupTargetAssignmentMemberValue>(),
+        Table::of_record::<consumer::ConsumerGroupCurrentMemberAssignmentKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupCurrentMemberAssignmentValue>(),
+        Table::of_record::<consumer::ConsumerGroupRegularExpressionKey<'_>>(),
+        Table::of_record::<consumer::ConsumerGroupRegularExpressionValue<'_>>(),
     ]
 }
 
@@ -101,7 +152,7 @@ fn the_tables_are_kafkas() {
         return;
     };
     let schemas = read(Path::new(&folder));
-    let tables = tables();
+    let tables: Vec<_> = tables().into_iter().chain(inner_tables()).collect();
     let found = all_differences(&tables, &schemas);
     println!(
         "compared {} messages in {} versions",
@@ -129,7 +180,7 @@ fn the_tables_are_kafkas() {
 fn every_served_api_has_its_tables_here() {
     let tables = tables();
     for api in SERVED {
-        let both = tables.iter().filter(|table| table.key == api.key).count();
+        let both = tables.iter().filter(|table| table.key == Some(api.key.code())).count();
         assert_eq!(both, 2, "{:?} is served: its request and response belong into `tables`", api.key);
     }
 }
@@ -172,7 +223,7 @@ fn names_and_ranges(schema: &Schema) -> Vec<Difference> {
         versions: Vec::new(),
     };
     let mut found = Vec::new();
-    let Some(key) = ApiKey::from_code(schema.key) else { return found };
+    let Some(key) = schema.key.and_then(ApiKey::from_code) else { return found };
     if format!("{key:?}") != api {
         found.push(difference(About::Name, format!("{key:?}"), api.to_owned()));
     }
@@ -198,7 +249,8 @@ fn not_spoken(schemas: &[Schema]) -> Vec<String> {
     let mut lines = Vec::new();
     for schema in requests(schemas) {
         let Some(versions) = &schema.versions else { continue };
-        let (key, api) = (schema.key, schema.name.trim_end_matches("Request"));
+        let Some(key) = schema.key else { continue };
+        let api = schema.name.trim_end_matches("Request");
         let Some(served) = SERVED.iter().find(|served| served.key.code() == key) else {
             let plan = PLANS.iter().find(|row| row.0.code() == key);
             let plan = plan.map_or("new to us".to_owned(), |(_, _, plan, words)| match plan {

@@ -8,10 +8,11 @@ use std::ops::RangeInclusive;
 /// The highest version that `3+` is taken to reach.
 const VERSION_MAX: i16 = 1000;
 
-/// A request or a response as Kafka describes it.
+/// A request, a response, or bytes inside records, as Kafka describes it.
 pub(crate) struct Schema {
     pub(crate) name: String,
-    pub(crate) key: i16,
+    /// None for what belongs to no API and to no kind of record.
+    pub(crate) key: Option<i16>,
     /// None where Kafka has dropped the message.
     pub(crate) versions: Option<RangeInclusive<i16>>,
     /// Whether the highest version may still change.
@@ -57,13 +58,17 @@ impl Versions {
 }
 
 impl Schema {
-    /// Reads a file. `None` for what is neither a request nor a response.
+    /// Reads a file. `None` for what has no table here: headers, and what Kafka's controllers write.
     pub(crate) fn parse(text: &str) -> Result<Option<Schema>, String> {
         let json: Value = serde_json::from_str(&without_comments(text)).map_err(|error| error.to_string())?;
-        if !matches!(string(&json, "type")?, "request" | "response") {
+        let kind = string(&json, "type")?;
+        if !matches!(kind, "request" | "response" | "coordinator-key" | "coordinator-value" | "data") {
             return Ok(None);
         }
-        let key = json["apiKey"].as_i64().and_then(|key| i16::try_from(key).ok()).ok_or("no apiKey")?;
+        let key = json["apiKey"].as_i64().and_then(|key| i16::try_from(key).ok());
+        if key.is_none() && kind != "data" {
+            return Err("no apiKey".to_owned());
+        }
         let shared = json["commonStructs"].as_array().map_or(&[][..], Vec::as_slice);
         Ok(Some(Schema {
             name: string(&json, "name")?.to_owned(),
@@ -93,7 +98,10 @@ fn read_field(json: &Value, shared: &[Value]) -> Result<SchemaField, String> {
     Ok(SchemaField {
         name: snake_case(string(json, "name")?),
         kind: kind.to_owned(),
-        versions: Versions::parse(string(json, "versions")?)?,
+        // A field that names none has those in which it is tagged.
+        versions: Versions::parse(
+            string(json, "versions").or_else(|error| json["taggedVersions"].as_str().ok_or(error))?,
+        )?,
         nullable: versions(json, "nullableVersions")?,
         tagged: versions(json, "taggedVersions")?,
         tag: json["tag"].as_u64().and_then(|tag| u32::try_from(tag).ok()),
