@@ -1,6 +1,6 @@
 //! Consumer groups as a pure state machine: requests and time in, records and answers out.
 //!
-//! A shard holds the groups and the committed offsets of one partition of `__consumer_offsets`. It knows no socket, no log and no
+//! A [`Shard`] holds the groups and the committed offsets of one partition of `__consumer_offsets`. It knows no socket, no log and no
 //! clock: its caller gives it requests and the time, appends the records it returns, and sends the answers on once those records and
 //! all before them are durable. So its state may run ahead of the log, but nobody can see that: when an append fails, the caller drops
 //! the shard and loads another from the log.
@@ -8,19 +8,21 @@
 //! Both protocols live here: the classic one, in which clients make the assignment (`classic/`), and that of KIP-848, in which the
 //! coordinator does (`consumer/`). `broker/src/group/` is the caller.
 
-#![expect(dead_code, reason = "what drives the groups follows")]
-
 pub mod answer;
 mod classic;
 mod consumer;
 mod context;
+mod offsets;
 mod random;
 pub mod record;
+mod record_bytes;
 pub mod request;
 mod settings;
+mod shard;
 mod topics;
 
 pub use context::{Effects, Now, Ticket};
 pub use random::Random;
-pub use settings::Settings;
+pub use settings::{Migration, Settings};
+pub use shard::Shard;
 pub use topics::{TopicId, Topics};

@@ -21,6 +21,10 @@ pub struct Settings {
     pub migration: Migration,
     /// `offsets.retention.minutes`, in milliseconds: how long offsets outlive the last use of a group.
     pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`: how often to look for expired offsets.
+    pub expiry_interval_ms: u64,
+    /// What all groups and offsets of one shard may take in memory; more members and offsets are refused then.
+    pub shard_bytes_max: usize,
     /// `offset.metadata.max.bytes`: of the words that may stand beside a committed offset.
     pub offset_metadata_bytes_max: usize,
 }
@@ -64,6 +68,8 @@ impl Default for Settings {
             consumer_heartbeat_interval_ms: 5_000,
             migration: Migration::Bidirectional,
             offsets_retention_ms: 7 * 24 * 3_600_000,
+            expiry_interval_ms: 600_000,
+            shard_bytes_max: 256 * 1024 * 1024,
             offset_metadata_bytes_max: 4_096,
         }
     }

@@ -1,15 +1,25 @@
-//! A group of the classic protocol: clients agree on a protocol, and one of them makes the assignment.
+//! A group of the classic protocol: clients agree on a protocol, and one of them, the leader, makes the assignment.
 //!
-//! The rules are those of Kafka's own coordinator (KIP-62, 345, 394, 814). What happens in a rebalance is in `rebalance.rs`, each
-//! request in a file of its own.
+//! The rules are those of Kafka's own coordinator (KIP-62, 134, 211, 345, 394, 814). A generation begins when a rebalance ends
+//! (`rebalance.rs`); each request has a file of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ringmill_net::wire::ErrorCode;
 
 use crate::context::Ticket;
 use crate::request::{Client, Protocol};
+
+mod describe;
+mod heartbeat;
+mod join;
+mod leave;
+mod members;
+mod rebalance;
+mod stored;
+mod sync;
 
 /// A group.
 #[derive(Debug)]
@@ -30,6 +40,10 @@ pub(crate) struct ClassicGroup {
     pub(crate) static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids that were given out (KIP-394), and until when they may join.
     pub(crate) pending: BTreeMap<Arc<str>, u64>,
+    /// Members of this generation that have not asked for their assignment yet.
+    pub(crate) unsynced: BTreeSet<Arc<str>>,
+    /// Then those in `unsynced` are taken for gone.
+    pub(crate) sync_ends_ms: u64,
 }
 
 /// Where a group is between two generations.
@@ -41,15 +55,12 @@ pub(crate) enum State {
     PreparingRebalance {
         /// Then it goes on without those that have not.
         ends_ms: u64,
-        /// The first rebalance of an empty group waits for more members; until when at most.
-        initial_until_ms: Option<u64>,
+        /// The first rebalance of an empty group waits for more members, until then at most.
+        first_until_ms: Option<u64>,
     },
     /// Waits for the leader's assignment.
-    CompletingRebalance {
-        /// Then those that have not asked for theirs are taken for gone.
-        ends_ms: u64,
-    },
-    /// Everybody has an assignment.
+    CompletingRebalance,
+    /// There is an assignment.
     Stable,
 }
 
@@ -62,10 +73,94 @@ pub(crate) struct Member {
     pub(crate) rebalance_timeout_ms: i32,
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) assignment: Bytes,
-    /// When it is taken for gone; holds while it waits for no answer.
+    /// When it is taken for gone, unless it waits for an answer then.
     pub(crate) session_ends_ms: u64,
+    /// Has never been in a generation: then its parked JoinGroup does not keep it for ever, for its client may be long gone.
+    pub(crate) is_new: bool,
     /// Its JoinGroup, parked.
     pub(crate) joining: Option<Ticket>,
     /// Its SyncGroup, parked.
     pub(crate) syncing: Option<Ticket>,
+}
+
+impl ClassicGroup {
+    /// A group without members.
+    pub(crate) fn new(id: Arc<str>, wall_ms: i64) -> ClassicGroup {
+        ClassicGroup {
+            id,
+            generation: 0,
+            protocol_type: None,
+            protocol: None,
+            leader: None,
+            state: State::Empty,
+            state_ms: wall_ms,
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            unsynced: BTreeSet::new(),
+            sync_ends_ms: 0,
+        }
+    }
+
+    /// Whether nobody is in it or about to be.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state == State::Empty && self.pending.is_empty()
+    }
+
+    /// In Kafka's words.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Empty => "Empty",
+            State::PreparingRebalance { .. } => "PreparingRebalance",
+            State::CompletingRebalance => "CompletingRebalance",
+            State::Stable => "Stable",
+        }
+    }
+
+    /// Whether a request comes from a member of this group, and from the newest that has its static name (KIP-345).
+    fn check_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
+        if let Some(instance) = instance_id {
+            match self.static_members.get(instance) {
+                None => return Err(ErrorCode::UnknownMemberId),
+                Some(known) if **known != *member_id => return Err(ErrorCode::FencedInstanceId),
+                Some(_) => {}
+            }
+        }
+        match self.members.contains_key(member_id) {
+            true => Ok(()),
+            false => Err(ErrorCode::UnknownMemberId),
+        }
+    }
+
+    /// As [`check_member`](Self::check_member), and of this generation.
+    fn check_generation(&self, member_id: &str, instance_id: Option<&str>, generation: i32) -> Result<(), ErrorCode> {
+        self.check_member(member_id, instance_id)?;
+        match generation == self.generation {
+            true => Ok(()),
+            false => Err(ErrorCode::IllegalGeneration),
+        }
+    }
+
+    /// Whether this sender may commit offsets now. An empty group takes anybody's that claims no generation: tools and consumers that
+    /// assign themselves.
+    pub(crate) fn check_commit(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ErrorCode> {
+        if generation < 0 && self.state == State::Empty {
+            return Ok(());
+        }
+        if generation < 0 && member_id.is_empty() && instance_id.is_none() {
+            // Nobody's commit, while the offsets are the members'.
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        self.check_generation(member_id, instance_id, generation)?;
+        match self.state {
+            // The next generation is there but has no assignment: whatever this member read belonged to an older one.
+            State::CompletingRebalance => Err(ErrorCode::RebalanceInProgress),
+            _ => Ok(()),
+        }
+    }
 }

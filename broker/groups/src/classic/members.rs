@@ -1,0 +1,153 @@
+//! Members come and go: what both mean for the group's tables and for whoever is parked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringmill_net::wire::ErrorCode;
+
+use super::{ClassicGroup, Member, State};
+use crate::answer::{Answer, JoinRefused};
+use crate::context::{Context, Ticket};
+use crate::request::JoinGroup;
+
+/// How long a member that has never been in a generation may stay parked: its client may have given up long ago.
+const NEW_MEMBER_PARKED_MAX_MS: i32 = 300_000;
+
+impl ClassicGroup {
+    /// Puts a new member in, with its JoinGroup parked.
+    pub(super) fn add_member(&mut self, cx: &Context<'_>, id: Arc<str>, ticket: Ticket, request: &JoinGroup) {
+        self.pending.remove(&id);
+        if let Some(instance) = &request.instance_id {
+            self.static_members.insert(Arc::clone(instance), Arc::clone(&id));
+        }
+        self.protocol_type.get_or_insert_with(|| Arc::clone(&request.protocol_type));
+        if self.members.is_empty() {
+            self.protocol_type = Some(Arc::clone(&request.protocol_type));
+        }
+        self.leader.get_or_insert_with(|| Arc::clone(&id));
+        let member = Member {
+            instance_id: request.instance_id.clone(),
+            client: request.client.clone(),
+            session_timeout_ms: request.session_timeout_ms,
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
+            protocols: request.protocols.clone(),
+            assignment: Bytes::new(),
+            session_ends_ms: cx.after_ms(NEW_MEMBER_PARKED_MAX_MS),
+            is_new: true,
+            joining: Some(ticket),
+            syncing: None,
+        };
+        let before = self.members.insert(id, member);
+        assert!(before.is_none(), "a new member's id is new");
+    }
+
+    /// Takes over what a member says of itself when it joins again.
+    pub(super) fn update_member(&mut self, cx: &Context<'_>, request: &JoinGroup) {
+        let member = self.members.get_mut(&request.member_id).expect("the caller has found it");
+        member.client = request.client.clone();
+        member.session_timeout_ms = request.session_timeout_ms;
+        member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        member.protocols.clone_from(&request.protocols);
+        member.session_ends_ms = cx.after_ms(request.session_timeout_ms);
+    }
+
+    /// Parks a member's JoinGroup. One that was parked before has a client that no longer waits for it.
+    pub(super) fn park_join(&mut self, cx: &mut Context<'_>, id: &str, ticket: Ticket) {
+        let member = self.members.get_mut(id).expect("the caller has found it");
+        if let Some(older) = member.joining.replace(ticket) {
+            refuse_join(cx, older, ErrorCode::RebalanceInProgress, id);
+        }
+    }
+
+    /// A member has shown that it lives.
+    pub(super) fn touch(&mut self, cx: &Context<'_>, id: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
+        }
+    }
+
+    /// Takes a member out; whatever it has parked is refused.
+    pub(super) fn remove_member(&mut self, cx: &mut Context<'_>, id: &str) {
+        let Some((id, member)) = self.members.remove_entry(id) else { return };
+        if let Some(instance) = &member.instance_id {
+            self.static_members.remove(instance);
+        }
+        self.unsynced.remove(&id);
+        answer_parked(cx, &id, &member, ErrorCode::UnknownMemberId);
+        if self.leader.as_ref() == Some(&id) {
+            self.leader = self.members.keys().next().cloned();
+        }
+    }
+
+    /// A static member has come back as a new process: the new id stands for it from now on, and the old one is fenced.
+    pub(super) fn replace_static_member(&mut self, cx: &mut Context<'_>, instance: &Arc<str>, new: Arc<str>) {
+        let old = self.static_members.insert(Arc::clone(instance), Arc::clone(&new)).expect("the caller has found it");
+        let mut member = self.members.remove(&old).expect("static names belong to members");
+        answer_parked(cx, &old, &member, ErrorCode::FencedInstanceId);
+        (member.joining, member.syncing) = (None, None);
+        if self.leader.as_ref() == Some(&old) {
+            self.leader = Some(Arc::clone(&new));
+        }
+        if self.unsynced.remove(&old) {
+            self.unsynced.insert(Arc::clone(&new));
+        }
+        self.members.insert(new, member);
+    }
+
+    /// What time has come for: sessions that ended, and ids that nobody joined with.
+    pub(super) fn expire_members(&mut self, cx: &mut Context<'_>) {
+        let now_ms = cx.now.monotonic_ms;
+        let pending = self.pending.len();
+        self.pending.retain(|_, ends_ms| *ends_ms > now_ms);
+        let gone: Vec<Arc<str>> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.ends_ms().is_some_and(|ends_ms| ends_ms <= now_ms))
+            .map(|(id, _)| Arc::clone(id))
+            .collect();
+        for id in &gone {
+            tracing::info!(group = %self.id, member = %id, "was silent for longer than its session timeout and is out of the group");
+            self.remove_member(cx, id);
+        }
+        if !gone.is_empty() || self.pending.len() < pending {
+            self.go_on_without(cx, !gone.is_empty());
+        }
+    }
+
+    /// Members or ids have gone: those that are left share anew, or a rebalance that waited for them may end.
+    pub(super) fn go_on_without(&mut self, cx: &mut Context<'_>, members_went: bool) {
+        match self.state {
+            State::Stable | State::CompletingRebalance if members_went => self.prepare_rebalance(cx),
+            State::PreparingRebalance { .. } => self.complete_join_if_all_are_there(cx),
+            _ => {}
+        }
+    }
+}
+
+impl Member {
+    /// When it is taken for gone; never while it waits for an answer, unless it is new.
+    pub(super) fn ends_ms(&self) -> Option<u64> {
+        let waits = (self.joining.is_some() && !self.is_new) || self.syncing.is_some();
+        (!waits).then_some(self.session_ends_ms)
+    }
+
+    /// What it told for a protocol.
+    pub(super) fn metadata(&self, protocol: &str) -> Bytes {
+        let found = self.protocols.iter().find(|each| &*each.name == protocol);
+        found.map(|each| each.metadata.clone()).unwrap_or_default()
+    }
+}
+
+/// Refuses a JoinGroup.
+pub(super) fn refuse_join(cx: &mut Context<'_>, ticket: Ticket, code: ErrorCode, member_id: &str) {
+    cx.answer(ticket, Answer::Join(Err(JoinRefused { code, member_id: member_id.into() })));
+}
+
+fn answer_parked(cx: &mut Context<'_>, id: &str, member: &Member, code: ErrorCode) {
+    if let Some(ticket) = member.joining {
+        refuse_join(cx, ticket, code, id);
+    }
+    if let Some(ticket) = member.syncing {
+        cx.answer(ticket, Answer::Sync(Err(code)));
+    }
+}

@@ -1,0 +1,52 @@
+//! A shard out of its records.
+
+use std::sync::Arc;
+
+use super::{Groups, Members, Shard};
+use crate::classic::ClassicGroup;
+use crate::context::{Effects, Now};
+use crate::record::Record;
+use crate::topics::Topics;
+
+impl Shard {
+    /// Takes a record that was read, in the order of the log.
+    pub fn replay(&mut self, record: &Record) {
+        self.groups.replay(record);
+    }
+
+    /// All records were read: sessions begin, requests may come.
+    pub fn start(&mut self, now: Now, topics: &dyn Topics) -> Effects {
+        let check = self.settings.expiry_interval_ms;
+        self.step(now, topics, |groups, cx| {
+            let ids: Vec<Arc<str>> = groups.by_id.keys().cloned().collect();
+            for id in ids {
+                match &mut groups.by_id.get_mut(&id).expect("its key was just read").members {
+                    Members::Classic(group) => group.start(cx),
+                }
+                groups.settle(&id, cx.now.monotonic_ms);
+            }
+            groups.next_expiry_ms = Some(cx.now.monotonic_ms.saturating_add(check));
+        })
+    }
+}
+
+impl Groups {
+    fn replay(&mut self, record: &Record) {
+        match record {
+            Record::Offset { group, topic, partition, value } => {
+                self.loading(group).offsets.apply(topic, *partition, value.as_ref());
+            }
+            Record::Classic { group, value: Some(stored) } => {
+                self.loading(group).members = Members::Classic(ClassicGroup::from_stored(Arc::clone(group), stored));
+            }
+            Record::Classic { group, value: None } => {
+                self.loading(group).members = Members::Classic(ClassicGroup::new(Arc::clone(group), -1));
+            }
+            Record::Consumer { .. } => {}
+        }
+    }
+
+    fn loading(&mut self, id: &Arc<str>) -> &mut super::Group {
+        self.by_id.entry(Arc::clone(id)).or_insert_with(|| super::Group::new(Arc::clone(id), -1))
+    }
+}

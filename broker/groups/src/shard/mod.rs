@@ -1,0 +1,213 @@
+//! All groups of one partition of `__consumer_offsets`: finds the group that a request means, makes and removes groups, keeps their time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::classic::ClassicGroup;
+use crate::context::{Context, Effects, Now, Ticket};
+use crate::offsets::Offsets;
+use crate::random::Random;
+use crate::request::Request;
+use crate::settings::Settings;
+use crate::topics::Topics;
+
+mod expiry;
+mod load;
+mod requests;
+
+/// The groups of one partition of `__consumer_offsets`.
+pub struct Shard {
+    settings: Arc<Settings>,
+    random: Random,
+    groups: Groups,
+}
+
+/// By id, with the times at which they want to be looked at.
+#[derive(Default)]
+struct Groups {
+    by_id: BTreeMap<Arc<str>, Group>,
+    deadlines: BTreeSet<(u64, Arc<str>)>,
+    /// About what all of them take in memory.
+    bytes: usize,
+    /// When to look for expired offsets.
+    next_expiry_ms: Option<u64>,
+}
+
+struct Group {
+    members: Members,
+    offsets: Offsets,
+    /// Its entry in the deadlines; may be earlier than need be, never later.
+    scheduled_ms: Option<u64>,
+    /// What of it is counted in the sum.
+    counted_bytes: usize,
+}
+
+/// Who is in a group, by the protocol that they speak.
+enum Members {
+    Classic(ClassicGroup),
+}
+
+impl Shard {
+    /// Without groups yet. Member ids come from `random`.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, random: Random) -> Shard {
+        Shard { settings, random, groups: Groups::default() }
+    }
+
+    /// Goes by other settings from now on.
+    pub fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// Takes a request. Its answer is among the effects of this step or of a later one.
+    pub fn handle(&mut self, now: Now, topics: &dyn Topics, ticket: Ticket, request: Request) -> Effects {
+        self.step(now, topics, |groups, cx| groups.handle(cx, ticket, request))
+    }
+
+    /// Does what time has come for.
+    pub fn on_time(&mut self, now: Now, topics: &dyn Topics) -> Effects {
+        self.step(now, topics, |groups, cx| groups.on_time(cx))
+    }
+
+    /// Topics have come, gone or grown: offsets of those that are gone are forgotten.
+    pub fn on_topics_changed(&mut self, now: Now, topics: &dyn Topics) -> Effects {
+        self.step(now, topics, Groups::on_topics_changed)
+    }
+
+    /// When to call [`on_time`](Self::on_time) next, by the monotonic clock.
+    #[must_use]
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        let first = self.groups.deadlines.first().map(|(at_ms, _)| *at_ms);
+        first.into_iter().chain(self.groups.next_expiry_ms).min()
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.groups.by_id.len()
+    }
+
+    fn step(&mut self, now: Now, topics: &dyn Topics, act: impl FnOnce(&mut Groups, &mut Context<'_>)) -> Effects {
+        let mut effects = Effects::default();
+        let mut cx = Context { now, settings: &self.settings, topics, random: &mut self.random, effects: &mut effects };
+        act(&mut self.groups, &mut cx);
+        effects
+    }
+}
+
+impl Groups {
+    fn on_time(&mut self, cx: &mut Context<'_>) {
+        let now_ms = cx.now.monotonic_ms;
+        while let Some((at_ms, _)) = self.deadlines.first()
+            && *at_ms <= now_ms
+        {
+            let (_, id) = self.deadlines.pop_first().expect("it was just seen");
+            let group = self.by_id.get_mut(&id).expect("a group takes its deadline along");
+            group.scheduled_ms = None;
+            group.members.on_time(cx);
+            self.settle(&id, now_ms);
+        }
+        if self.next_expiry_ms.is_none_or(|at_ms| at_ms <= now_ms) {
+            self.expire(cx);
+            self.next_expiry_ms = Some(now_ms.saturating_add(cx.settings.expiry_interval_ms));
+        }
+    }
+
+    /// The group, made if it is not there.
+    fn group(&mut self, cx: &Context<'_>, id: &Arc<str>) -> &mut Group {
+        self.by_id.entry(Arc::clone(id)).or_insert_with(|| Group::new(Arc::clone(id), cx.now.wall_ms))
+    }
+
+    /// Takes account of what a step has changed in a group: its next deadline, its size; one that was never more than asked for goes.
+    fn settle(&mut self, id: &Arc<str>, now_ms: u64) {
+        let Some(group) = self.by_id.get_mut(id) else { return };
+        if group.was_never_there() {
+            return self.remove(id);
+        }
+        let bytes = group.members.bytes() + group.offsets.bytes();
+        self.bytes = self.bytes - group.counted_bytes + bytes;
+        group.counted_bytes = bytes;
+        // One in the past would be due again at once, for ever.
+        let next_ms = group.members.next_deadline_ms().map(|at_ms| at_ms.max(now_ms + 1));
+        if next_ms != group.scheduled_ms {
+            if let Some(at_ms) = group.scheduled_ms {
+                self.deadlines.remove(&(at_ms, Arc::clone(id)));
+            }
+            self.deadlines.extend(next_ms.map(|at_ms| (at_ms, Arc::clone(id))));
+            group.scheduled_ms = next_ms;
+        }
+    }
+
+    /// Takes account of a step that has only made deadlines later and offsets more.
+    fn settle_offsets(&mut self, id: &Arc<str>, before_bytes: usize) {
+        let Some(group) = self.by_id.get_mut(id) else { return };
+        let after_bytes = group.offsets.bytes();
+        group.counted_bytes = group.counted_bytes + after_bytes - before_bytes;
+        self.bytes = self.bytes + after_bytes - before_bytes;
+    }
+
+    fn remove(&mut self, id: &Arc<str>) {
+        let Some(group) = self.by_id.remove(id) else { return };
+        self.bytes -= group.counted_bytes;
+        if let Some(at_ms) = group.scheduled_ms {
+            self.deadlines.remove(&(at_ms, Arc::clone(id)));
+        }
+    }
+}
+
+impl Group {
+    fn new(id: Arc<str>, wall_ms: i64) -> Group {
+        Group {
+            members: Members::Classic(ClassicGroup::new(id, wall_ms)),
+            offsets: Offsets::default(),
+            scheduled_ms: None,
+            counted_bytes: 0,
+        }
+    }
+
+    /// Whether nothing of it was ever stored, nor will be.
+    fn was_never_there(&self) -> bool {
+        let Members::Classic(group) = &self.members;
+        group.generation == 0 && group.is_empty() && self.offsets.is_empty()
+    }
+}
+
+impl Members {
+    fn on_time(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Members::Classic(group) => group.on_time(cx),
+        }
+    }
+
+    fn next_deadline_ms(&self) -> Option<u64> {
+        match self {
+            Members::Classic(group) => group.next_deadline_ms(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Members::Classic(group) => group.is_empty(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Members::Classic(group) => group.bytes(),
+        }
+    }
+
+    /// Whether members are known to read a topic.
+    fn subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Members::Classic(group) => group.subscribed_to(topic),
+        }
+    }
+
+    /// Since when it has had no members; none while it has, and for one that never had.
+    fn idle_since_ms(&self) -> Option<i64> {
+        match self {
+            Members::Classic(group) => group.protocol_type.is_some().then_some(group.state_ms),
+        }
+    }
+}

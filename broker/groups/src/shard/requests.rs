@@ -1,0 +1,193 @@
+//! Each request finds its group, or is told that there is none.
+
+use std::sync::Arc;
+
+use ringmill_net::wire::ErrorCode;
+
+use super::{Groups, Members};
+use crate::answer::{Answer, JoinRefused, Listed, Refused};
+use crate::classic::ClassicGroup;
+use crate::context::{Context, Ticket};
+use crate::request::{JoinGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request};
+
+impl Groups {
+    pub(super) fn handle(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: Request) {
+        let now_ms = cx.now.monotonic_ms;
+        match request {
+            Request::Join(join) => {
+                self.join(cx, ticket, &join);
+                self.settle(&join.group, now_ms);
+            }
+            Request::Sync(sync) => {
+                match self.classic(&sync.group) {
+                    Ok(group) => group.sync(cx, ticket, &sync),
+                    Err(code) => cx.answer(ticket, Answer::Sync(Err(code))),
+                }
+                self.settle(&sync.group, now_ms);
+            }
+            // Only makes a deadline later: there is nothing to settle.
+            Request::Heartbeat(beat) => {
+                let result = self.classic(&beat.group).and_then(|group| group.heartbeat(cx, &beat));
+                cx.answer(ticket, Answer::Heartbeat(result));
+            }
+            Request::Leave(leave) => {
+                let result = self.classic(&leave.group).map(|group| group.leave(cx, &leave));
+                cx.answer(ticket, Answer::Leave(result));
+                self.settle(&leave.group, now_ms);
+            }
+            Request::Commit(commit) => {
+                let results = match self.check_commit(cx, &commit) {
+                    Ok(()) => self.commit(cx, &commit),
+                    Err(code) => vec![Err(code); commit.offsets.len()],
+                };
+                cx.answer(ticket, Answer::Commit(results));
+            }
+            Request::Fetch(fetch) => {
+                let result = self.check_fetch(&fetch).map(|()| match self.by_id.get(&fetch.group) {
+                    Some(group) => group.offsets.fetch(fetch.topics.as_deref()),
+                    None => crate::offsets::Offsets::default().fetch(fetch.topics.as_deref()),
+                });
+                cx.answer(ticket, Answer::Fetch(result));
+            }
+            Request::DeleteOffsets(delete) => {
+                let result = self.delete_offsets(cx, &delete);
+                cx.answer(ticket, Answer::DeleteOffsets(result));
+                self.settle(&delete.group, now_ms);
+            }
+            Request::DescribeClassic(id) => {
+                let result = match self.by_id.get(&id).map(|group| &group.members) {
+                    Some(Members::Classic(group)) => Ok(group.describe()),
+                    None => Err(ErrorCode::GroupIdNotFound),
+                };
+                cx.answer(ticket, Answer::DescribeClassic(result));
+            }
+            Request::DescribeConsumer(_) => {
+                cx.answer(ticket, Answer::DescribeConsumer(Err(ErrorCode::GroupIdNotFound)));
+            }
+            Request::List => cx.answer(ticket, Answer::List(self.list())),
+            Request::Delete(id) => {
+                let result = self.delete(cx, &id);
+                cx.answer(ticket, Answer::Delete(result));
+            }
+            Request::ConsumerHeartbeat(_) => {
+                let refused =
+                    Refused { code: ErrorCode::UnsupportedVersion, why: "only classic groups are kept".to_owned() };
+                cx.answer(ticket, Answer::ConsumerHeartbeat(Err(refused)));
+            }
+        }
+    }
+
+    fn join(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &JoinGroup) {
+        let refused = if request.group.is_empty() {
+            Some(ErrorCode::InvalidGroupId)
+        } else if !self.by_id.contains_key(&request.group) && !request.member_id.is_empty() {
+            Some(ErrorCode::UnknownMemberId)
+        } else if self.is_full(cx, self.size_of(request)) {
+            Some(ErrorCode::GroupMaxSizeReached)
+        } else {
+            None
+        };
+        if let Some(code) = refused {
+            let member_id = Arc::clone(&request.member_id);
+            return cx.answer(ticket, Answer::Join(Err(JoinRefused { code, member_id })));
+        }
+        match &mut self.group(cx, &request.group).members {
+            Members::Classic(group) => group.join(cx, ticket, request),
+        }
+    }
+
+    fn size_of(&self, request: &JoinGroup) -> usize {
+        request.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum()
+    }
+
+    /// Whether there is no room for so much more.
+    fn is_full(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
+        self.bytes.saturating_add(more_bytes) > cx.settings.shard_bytes_max
+    }
+
+    /// A classic group that has members.
+    fn classic(&mut self, id: &Arc<str>) -> Result<&mut ClassicGroup, ErrorCode> {
+        if id.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        match self.by_id.get_mut(id).map(|group| &mut group.members) {
+            Some(Members::Classic(group)) => Ok(group),
+            None => Err(ErrorCode::UnknownMemberId),
+        }
+    }
+
+    fn check_commit(&mut self, cx: &Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        if self.is_full(cx, commit.offsets.len()) {
+            return Err(ErrorCode::InvalidCommitOffsetSize);
+        }
+        let Some(group) = self.by_id.get_mut(&commit.group) else {
+            // A group that only keeps offsets begins with its first commit; a member's group is gone.
+            return if commit.generation < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
+        };
+        match &mut group.members {
+            Members::Classic(group) => {
+                group.check_commit(&commit.member_id, commit.instance_id.as_deref(), commit.generation)?;
+                group.committed(cx, &commit.member_id);
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&mut self, cx: &mut Context<'_>, commit: &OffsetCommit) -> Vec<Result<(), ErrorCode>> {
+        let offsets = &mut self.group(cx, &commit.group).offsets;
+        let before_bytes = offsets.bytes();
+        let results = offsets.commit(cx, commit);
+        self.settle_offsets(&commit.group, before_bytes);
+        results
+    }
+
+    fn check_fetch(&self, fetch: &OffsetFetch) -> Result<(), ErrorCode> {
+        match self.by_id.get(&fetch.group).map(|group| &group.members) {
+            // Only members of the new protocol say who they are.
+            Some(Members::Classic(_)) | None => Ok(()),
+        }
+    }
+
+    fn delete_offsets(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &OffsetDelete,
+    ) -> Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode> {
+        let group = self.by_id.get_mut(&request.group).ok_or(ErrorCode::GroupIdNotFound)?;
+        let delete = |(topic, partitions): &(Arc<str>, Vec<i32>)| {
+            let result = match group.members.subscribed_to(topic) {
+                true => Err(ErrorCode::GroupSubscribedToTopic),
+                false => Ok(()),
+            };
+            if result.is_ok() {
+                for partition in partitions {
+                    group.offsets.delete(cx, &request.group, topic, *partition);
+                }
+            }
+            vec![result; partitions.len()]
+        };
+        Ok(request.topics.iter().map(delete).collect())
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let listed = |(id, group): (&Arc<str>, &super::Group)| match &group.members {
+            Members::Classic(group) => Listed {
+                group: Arc::clone(id),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                state: group.state_name(),
+                kind: "classic",
+            },
+        };
+        self.by_id.iter().map(listed).collect()
+    }
+
+    fn delete(&mut self, cx: &mut Context<'_>, id: &Arc<str>) -> Result<(), ErrorCode> {
+        let group = self.by_id.get_mut(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        if !group.members.is_empty() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        group.offsets.delete_where(cx, id, |_, _| true);
+        self.forget(cx, id);
+        Ok(())
+    }
+}
