@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::setting::{Origin, Section, Setting, Value};
 use super::topic::{TopicConfigError, TopicDefaults};
-use super::{BrokerConfig, broker_names, tables};
+use super::{BrokerConfig, broker_names, groups, tables};
 
 /// What is set on one resource: values in their one spelling, by name.
 pub type Settings = BTreeMap<String, String>;
@@ -82,6 +82,7 @@ pub struct RunningConfig {
     dynamic: DynamicSettings,
     num_partitions: i32,
     topic_defaults: Arc<TopicDefaults>,
+    groups: Arc<ringmill_groups::Settings>,
     retention_hours: Option<String>,
     roll_hours: Option<String>,
 }
@@ -106,14 +107,16 @@ impl RunningConfig {
             // What is set for all brokers must hold by itself, or what is set on this one could not be taken away again.
             let cluster_alone = DynamicSettings { broker: Settings::new(), ..dynamic.clone() };
             topic_defaults(started, &cluster_alone)?;
+            group_settings(started, &cluster_alone)?;
         }
+        let groups = Arc::new(group_settings(started, &dynamic)?);
         let topic_defaults = topic_defaults(started, &dynamic)?;
         let num_partitions = dynamic.strongest("num.partitions").map_or(started.num_partitions, |(_, text)| {
             text.parse().expect("the text was checked above, and the table bounds this setting to 32 bits")
         });
         let retention_hours = hours(topic_defaults.value_of("retention.ms"));
         let roll_hours = hours(topic_defaults.value_of("segment.ms"));
-        Ok(RunningConfig { dynamic, num_partitions, topic_defaults, retention_hours, roll_hours })
+        Ok(RunningConfig { dynamic, num_partitions, topic_defaults, groups, retention_hours, roll_hours })
     }
 
     /// What is set, apart from what the broker was started with.
@@ -132,6 +135,12 @@ impl RunningConfig {
     #[must_use]
     pub fn topic_defaults(&self) -> &Arc<TopicDefaults> {
         &self.topic_defaults
+    }
+
+    /// What consumer groups go by.
+    #[must_use]
+    pub fn groups(&self) -> &Arc<ringmill_groups::Settings> {
+        &self.groups
     }
 
     /// `log.retention.hours`, if retention is a whole number of hours.
@@ -176,6 +185,18 @@ fn topic_defaults(started: &BrokerConfig, dynamic: &DynamicSettings) -> Result<A
         Some(_) => started.topic_defaults.with(set).map(Arc::new).map_err(|error| in_broker_words(&error)),
         None => Ok(Arc::clone(&started.topic_defaults)),
     }
+}
+
+fn group_settings(
+    started: &BrokerConfig,
+    dynamic: &DynamicSettings,
+) -> Result<ringmill_groups::Settings, BrokerSettingError> {
+    let at_start = |name: &str| {
+        let mut values = started.values().filter(|value| value.setting.section == Section::Broker);
+        let value = values.find(|value| value.setting.name == name).expect("the table has this setting");
+        value.text.as_str()
+    };
+    groups::resolve(|name| dynamic.strongest(name).map_or_else(|| at_start(name), |(_, text)| text))
 }
 
 /// A time in whole hours, if it is one: -1, for ever, stays.
@@ -232,6 +253,19 @@ mod tests {
         check(resolve(&started, &cluster, &broker), 4);
         check(resolve(&started, &[], &broker), 4);
         assert_eq!(resolve(&[], &[], &[]).unwrap().num_partitions(), 1);
+    }
+
+    #[test]
+    fn groups_go_by_what_was_set_last() {
+        let started = [("broker.group.initial.rebalance.delay.ms", "1")];
+        let delay = |cluster: &[(&str, &str)], broker: &[(&str, &str)]| {
+            resolve(&started, cluster, broker).unwrap().groups().initial_rebalance_delay_ms
+        };
+        let (on_cluster, on_broker) =
+            ([("group.initial.rebalance.delay.ms", "2")], [("group.initial.rebalance.delay.ms", "3")]);
+        assert_eq!((delay(&[], &[]), delay(&on_cluster, &[]), delay(&on_cluster, &on_broker)), (1, 2, 3));
+        let refused = resolve(&[], &[("group.consumer.session.timeout.ms", "60001")], &[]).expect_err("refused");
+        assert!(refused.contains("60001 is not between group.consumer.min.session.timeout.ms"), "{refused}");
     }
 
     #[test]

@@ -26,6 +26,15 @@ const fn broker(name: &'static str, kind: Kind, default: &'static str, doc: &'st
     Setting { section: Section::Broker, name, kind, default, effect: Effect::Real, dynamic: false, doc }
 }
 
+const fn known_broker(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { effect: Effect::DefaultOnly, ..broker(name, kind, default, doc) }
+}
+
+/// Of consumer groups. Kafka's cannot change while it runs; nothing speaks against it here.
+const fn group(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { dynamic: true, ..broker(name, kind, default, doc) }
+}
+
 const fn ringmill(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
     Setting { section: Section::Ringmill, name, kind, default, effect: Effect::Real, dynamic: false, doc }
 }
@@ -95,6 +104,163 @@ pub static BROKER: &[Setting] = &[
         int(0, INT_MAX),
         "1000",
         "Consumers whose fetches are remembered, so that they need not name every partition each time.",
+    ),
+    group(
+        "group.min.session.timeout.ms",
+        int(1, INT_MAX),
+        "6000",
+        "The shortest session timeout that a member may ask for.",
+    ),
+    group(
+        "group.max.session.timeout.ms",
+        int(1, INT_MAX),
+        "1800000",
+        "The longest session timeout that a member may ask for.",
+    ),
+    group(
+        "group.initial.rebalance.delay.ms",
+        int(0, INT_MAX),
+        "3000",
+        "How long an empty group waits for more members before its first rebalance.",
+    ),
+    // Kafka's has no limit; what a stranger can make grow has one here.
+    group("group.max.size", int(1, INT_MAX), "10000", "Members of one classic group; more than 100000 never."),
+    group(
+        "group.consumer.max.size",
+        int(1, INT_MAX),
+        "10000",
+        "Members of one group of the newer protocol (KIP-848); more than 100000 never.",
+    ),
+    group(
+        "group.consumer.session.timeout.ms",
+        int(1, INT_MAX),
+        "45000",
+        "How long a member of the newer protocol may be silent before it is taken for gone.",
+    ),
+    group(
+        "group.consumer.min.session.timeout.ms",
+        int(1, INT_MAX),
+        "45000",
+        "The least that group.consumer.session.timeout.ms may be.",
+    ),
+    group(
+        "group.consumer.max.session.timeout.ms",
+        int(1, INT_MAX),
+        "60000",
+        "The most that group.consumer.session.timeout.ms may be.",
+    ),
+    group(
+        "group.consumer.heartbeat.interval.ms",
+        int(1, INT_MAX),
+        "5000",
+        "How often members of the newer protocol are told to send a heartbeat.",
+    ),
+    group(
+        "group.consumer.min.heartbeat.interval.ms",
+        int(1, INT_MAX),
+        "5000",
+        "The least that group.consumer.heartbeat.interval.ms may be.",
+    ),
+    group(
+        "group.consumer.max.heartbeat.interval.ms",
+        int(1, INT_MAX),
+        "15000",
+        "The most that group.consumer.heartbeat.interval.ms may be.",
+    ),
+    group(
+        "group.consumer.migration.policy",
+        Kind::Choice(&["bidirectional", "upgrade", "downgrade", "disabled"]),
+        "bidirectional",
+        "Whether a group with members may go from the classic protocol to the newer one (upgrade) and back (downgrade).",
+    ),
+    broker(
+        "group.coordinator.rebalance.protocols",
+        LIST,
+        "classic,consumer",
+        "The protocols that groups may speak: classic, and consumer for the newer one.",
+    ),
+    group(
+        "offsets.retention.minutes",
+        int(1, INT_MAX),
+        "10080",
+        "How long committed offsets are kept after the last use of their group, or of their topic in it.",
+    ),
+    broker(
+        "offsets.retention.check.interval.ms",
+        from(1),
+        "600000",
+        "How often offsets are looked for that have been kept for long enough.",
+    ),
+    group(
+        "offset.metadata.max.bytes",
+        int(0, INT_MAX),
+        "4096",
+        "The longest words that a client may leave beside a committed offset.",
+    ),
+    // Kafka has 50; one broker of a few cores needs fewer.
+    broker(
+        "offsets.topic.num.partitions",
+        int(1, 10_000),
+        "16",
+        "Partitions of __consumer_offsets, which keeps groups and their offsets; fixed once it exists.",
+    ),
+    broker(
+        "offsets.topic.segment.bytes",
+        int(1 << 20, INT_MAX),
+        "104857600",
+        "The size of its segments; fixed once it exists, as its own segment.bytes.",
+    ),
+    known_broker(
+        "group.consumer.assignment.interval.ms",
+        int(0, INT_MAX),
+        "1000",
+        "Assignments are made as they are needed.",
+    ),
+    known_broker(
+        "group.consumer.min.assignment.interval.ms",
+        int(0, INT_MAX),
+        "0",
+        "Assignments are made as they are needed.",
+    ),
+    known_broker(
+        "group.consumer.max.assignment.interval.ms",
+        int(0, INT_MAX),
+        "15000",
+        "Assignments are made as they are needed.",
+    ),
+    known_broker("group.consumer.assignors", LIST, "uniform,range", "Both are there, and clients choose."),
+    known_broker(
+        "group.coordinator.append.linger.ms",
+        int(-1, INT_MAX),
+        "-1",
+        "What comes together is written together.",
+    ),
+    known_broker("group.coordinator.background.threads", int(1, INT_MAX), "2", "Groups live on the broker's cores."),
+    known_broker(
+        "group.coordinator.cached.buffer.max.bytes",
+        int(1, INT_MAX),
+        "1048588",
+        "No buffers are kept for groups.",
+    ),
+    known_broker("group.coordinator.threads", int(1, INT_MAX), "4", "Groups live on the broker's cores."),
+    known_broker(
+        "offsets.commit.timeout.ms",
+        int(1, INT_MAX),
+        "5000",
+        "A commit is answered when it is durable, or its partition has failed.",
+    ),
+    known_broker(
+        "offsets.load.buffer.size",
+        int(1, INT_MAX),
+        "5242880",
+        "Offsets are loaded in reads of a size of our own.",
+    ),
+    known_broker("offsets.topic.compression.codec", int(0, 4), "0", "Offsets are not compressed."),
+    known_broker(
+        "offsets.topic.replication.factor",
+        int(1, INT_MAX),
+        "1",
+        "There is one broker, so every partition has one replica.",
     ),
 ];
 
