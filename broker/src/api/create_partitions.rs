@@ -11,7 +11,7 @@ use ringmill_net::wire::messages::create_partitions::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::{NewPartitions, Refusal, decode, each_name_once, respond, too_many, topic_refusal};
+use super::{NewPartitions, Refusal, check_not_internal, decode, each_name_once, respond, too_many, topic_refusal};
 use crate::core::Core;
 use crate::metadata::Topic;
 use crate::topics::{self, TopicError};
@@ -48,6 +48,8 @@ async fn grow(
     validate_only: bool,
     new_partitions: &mut NewPartitions,
 ) -> Result<(), Refusal> {
+    // Which partition a group lives in follows from their number.
+    check_not_internal(asked.name)?;
     let image = core.metadata();
     let topic = image.topic(asked.name).map(Arc::clone).ok_or_else(|| {
         Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("there is no topic {:?}", asked.name))

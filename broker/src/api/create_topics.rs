@@ -16,6 +16,7 @@ use super::describe_configs::source_code;
 use super::{NewPartitions, Refusal, decode, each_name_once, respond, too_many, too_many_settings, topic_refusal};
 use crate::config::topic::{TopicConfig, TopicEntry};
 use crate::core::Core;
+use crate::internal_topics::{GROUPS, is_reserved};
 use crate::metadata::{MetadataError, NewTopic, Topic};
 use crate::topics::{self, TopicError};
 
@@ -81,6 +82,13 @@ fn wanted(core: &Core, asked: &CreatableTopic<'_>) -> Result<NewTopic, Refusal> 
     // Before all else: who makes sure that a topic is there takes this for success, whatever else the request says.
     if core.metadata().topic(asked.name).is_some() {
         return Err(topic_refusal(&TopicError::Metadata(MetadataError::Exists(asked.name.to_owned()))));
+    }
+    if is_reserved(asked.name) {
+        let why = format!(
+            "the broker makes {GROUPS} itself, when the first consumer group needs it; \
+             offsets.topic.num.partitions and offsets.topic.segment.bytes in its configuration say how"
+        );
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, why));
     }
     if !matches!(asked.replication_factor, -1 | 1) {
         let why = format!("there is one broker, so the replication factor is 1, not {}", asked.replication_factor);

@@ -21,6 +21,7 @@ use super::{decode, respond, too_many_partitions};
 use crate::core::Core;
 use crate::core::hosting::{CoreId, PartitionId};
 use crate::core::mailbox::{Deletion, DeletionRefused, Message};
+use crate::internal_topics::is_internal;
 
 /// The least time that a deletion is given: no disk can keep a shorter promise.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
@@ -92,6 +93,9 @@ pub(super) async fn answer(core: &Core, request: &Request) -> Result<Outcome, De
 
 /// Who deletes, and what.
 fn find(core: &Core, topic: &str, asked: &DeleteRecordsPartition) -> Result<(CoreId, Deletion), ErrorCode> {
+    if is_internal(topic) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
     let image = core.metadata();
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let hosting = core.hosting();

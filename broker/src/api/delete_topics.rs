@@ -10,7 +10,7 @@ use ringmill_net::wire::messages::delete_topics::{
 use ringmill_net::wire::{DecodeError, ErrorCode, Uuid};
 use ringmill_net::{Outcome, Request};
 
-use super::{Refusal, decode, respond, too_many, topic_refusal};
+use super::{Refusal, check_not_internal, decode, respond, too_many, topic_refusal};
 use crate::core::Core;
 use crate::topics;
 
@@ -90,6 +90,9 @@ async fn delete(core: &Rc<Core>, asked: &DeleteTopicState<'_>, twice: bool) -> O
             None => return refused(ErrorCode::UnknownTopicId.into()),
         },
     };
+    if let Err(refusal) = check_not_internal(&topic.name) {
+        return refused(refusal);
+    }
     match topics::delete(core, Arc::clone(&topic)).await {
         Ok(()) => Outlived { name: Some(topic.name.to_string()), id: topic.id, refusal: None },
         Err(error) => refused(topic_refusal(&error)),

@@ -14,6 +14,7 @@ use ringmill_net::{Outcome, Request};
 use super::{TOPIC_OPERATIONS, decode, respond, too_many};
 use crate::core::Core;
 use crate::core::hosting::HostingImage;
+use crate::internal_topics::is_internal;
 use crate::metadata::{Topic, check_topic_name};
 
 /// The most partitions on a page, whatever the client asks for; Kafka's default of `max.request.partition.size.limit`.
@@ -77,6 +78,7 @@ impl<'a> Page<'a> {
         self.response.topics.push(DescribeTopicPartitionsResponseTopic {
             name: Some(&topic.name),
             topic_id: topic.id,
+            is_internal: is_internal(&topic.name),
             partitions,
             topic_authorized_operations: TOPIC_OPERATIONS,
             ..DescribeTopicPartitionsResponseTopic::default()
@@ -121,6 +123,7 @@ fn refused(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name),
+        is_internal: is_internal(name),
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

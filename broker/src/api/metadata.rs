@@ -16,6 +16,7 @@ use super::{
 };
 use crate::core::Core;
 use crate::core::turns::LONG_PARTITIONS;
+use crate::internal_topics::{group_topic, is_internal, is_reserved};
 use crate::metadata::{MetadataError, NewTopic, Topic, check_topic_name};
 use crate::topics::{self, TopicError};
 
@@ -26,9 +27,8 @@ const NO_ID: Uuid = [0; 16];
 /// "not available" for now, so that the client asks again.
 const CREATED_MAX: usize = 100;
 
-/// Kafka's own topics, which clients ask for to look into them. Here are none, and none is made by asking.
-const KAFKAS_OWN: [&str; 4] =
-    ["__cluster_metadata", "__consumer_offsets", "__share_group_state", "__transaction_state"];
+/// Kafka's own topics, which clients ask for to look into them. Here are none of these, and none is made by asking.
+const KAFKAS_OWN: [&str; 3] = ["__cluster_metadata", "__share_group_state", "__transaction_state"];
 
 /// What is said about one topic that was asked for.
 enum Found {
@@ -120,11 +120,14 @@ async fn find(core: &Rc<Core>, name: Option<&str>, id: Uuid, creation: &mut Crea
     if let Some(topic) = core.metadata().topic(name) {
         return Found::Topic(Arc::clone(topic));
     }
-    if check_topic_name(name).is_err() {
+    if check_topic_name(name).is_err() || (is_reserved(name) && !is_internal(name)) {
         return not(ErrorCode::InvalidTopicException);
     }
     if !creation.is_allowed || KAFKAS_OWN.contains(&name) {
         return not(ErrorCode::UnknownTopicOrPartition);
+    }
+    if is_internal(name) {
+        return found(name, group_topic(core).await, core).unwrap_or_else(not);
     }
     let partition_count = core.metadata().running().num_partitions();
     if creation.left == 0 || creation.new_partitions.add(partition_count).is_err() {
@@ -136,7 +139,12 @@ async fn find(core: &Rc<Core>, name: Option<&str>, id: Uuid, creation: &mut Crea
 
 async fn create(core: &Rc<Core>, name: &str, partition_count: i32) -> Result<Found, ErrorCode> {
     let new = NewTopic { name: name.to_owned(), partition_count, settings: BTreeMap::new() };
-    match topics::create(core, new).await {
+    found(name, topics::create(core, new).await, core)
+}
+
+/// What has come of making a topic.
+fn found(name: &str, made: Result<Arc<Topic>, TopicError>, core: &Core) -> Result<Found, ErrorCode> {
+    match made {
         Ok(topic) => Ok(Found::Topic(topic)),
         // Another connection was faster.
         Err(TopicError::Metadata(MetadataError::Exists(_))) => {
@@ -157,11 +165,13 @@ fn describe<'a>(core: &Core, node_id: i32, found: &'a Found, topic_operations: i
             error_code: error.code(),
             name: name.as_deref(),
             topic_id: *id,
+            is_internal: name.as_deref().is_some_and(is_internal),
             ..MetadataResponseTopic::default()
         },
         Found::Topic(topic) => MetadataResponseTopic {
             name: Some(&topic.name),
             topic_id: topic.id,
+            is_internal: is_internal(&topic.name),
             partitions: (0..topic.partition_count).map(|index| partition(core, node_id, topic, index)).collect(),
             topic_authorized_operations: topic_operations,
             ..MetadataResponseTopic::default()

@@ -16,6 +16,7 @@ use ringmill_net::{Answer, Handler, Outcome, Piece, Request};
 use crate::config::alter::AlterError;
 use crate::core::Core;
 use crate::core::turns::LONG_REQUEST_BYTES;
+use crate::internal_topics::{GROUPS, is_internal};
 use crate::metadata::MetadataError;
 use crate::topics::TopicError;
 
@@ -100,7 +101,7 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
         Some(ApiKey::DescribeLogDirs) => describe_log_dirs::answer(&core, &request).await,
         Some(ApiKey::DescribeProducers) => describe_producers::answer(&core, &request).await,
         Some(ApiKey::DescribeTopicPartitions) => describe_topic_partitions::answer(&core, &request),
-        Some(ApiKey::FindCoordinator) => find_coordinator::answer(&core, &request),
+        Some(ApiKey::FindCoordinator) => find_coordinator::answer(&core, &request).await,
         Some(ApiKey::OffsetForLeaderEpoch) => offset_for_leader_epoch::answer(&core, &request).await,
         Some(ApiKey::DescribeConfigs) => describe_configs::answer(&core, &request).await,
         Some(ApiKey::AlterConfigs) => alter_configs::answer(&core, &request).await,
@@ -230,6 +231,15 @@ impl Refusal {
     fn new(code: ErrorCode, why: impl Into<String>) -> Refusal {
         Refusal { code, why: Some(why.into()) }
     }
+}
+
+/// Refuses what would harm the broker's own topic.
+fn check_not_internal(topic: &str) -> Result<(), Refusal> {
+    if !is_internal(topic) {
+        return Ok(());
+    }
+    let why = format!("{GROUPS} is the broker's own: consumer groups live in it, and clients may only read it");
+    Err(Refusal::new(ErrorCode::InvalidTopicException, why))
 }
 
 /// The topics of a request, each name once and in their order, for clients look for one answer to each. A name that stands there more

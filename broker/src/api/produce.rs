@@ -20,7 +20,7 @@ use ringmill_net::{Answer, Charge, Outcome, Request};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Refusal, decode, respond, too_many_partitions, unreadable};
+use super::{Refusal, check_not_internal, decode, respond, too_many_partitions, unreadable};
 use crate::core::Core;
 use crate::core::hosting::{CoreId, Hosted, PartitionId};
 use crate::core::mailbox::{AppendRefused, AppendResults, PartitionBatch};
@@ -132,10 +132,11 @@ impl Produce {
         let mut owners: Vec<Sent> = Vec::new();
         for topic in &mut self.topics {
             let Some(known) = &topic.known else { continue };
+            let is_clients = check_not_internal(&known.name);
             for partition in &mut topic.partitions {
                 let id = PartitionId { topic: known.id, index: partition.index };
                 let mut records = partition.records.map(|records| body.split(records)).unwrap_or_default();
-                let admitted = admit_request(self.acks).and_then(|()| {
+                let admitted = admit_request(self.acks).and(is_clients.clone()).and_then(|()| {
                     let hosted = hosting.find(known, partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                     check_writable(hosted)?;
                     Ok((hosted.owner, check_batch(&mut records, known, version, now_ms)?))

@@ -166,9 +166,9 @@ mod tests {
         check("broker.group.coordinator.rebalance.protocols", "classic,streams", "is refused: expected classic");
         check("broker.offsets.topic.replication.factor", "3", "only its default, 1, is accepted: There is one broker");
         let classic = BrokerConfig::from_settings(&[("broker.group.coordinator.rebalance.protocols", "classic")]);
-        assert!(!classic.expect("accepted").consumer_protocol);
+        assert!(!classic.expect("accepted").groups.consumer_protocol);
         let both =
             BrokerConfig::from_settings(&[("broker.group.coordinator.rebalance.protocols", "consumer, classic")]);
-        assert!(both.expect("accepted").consumer_protocol);
+        assert!(both.expect("accepted").groups.consumer_protocol);
     }
 }

@@ -51,6 +51,20 @@ pub struct AdvertisedAddress {
     pub port: u16,
 }
 
+/// What concerns consumer groups and is fixed while the broker runs; the rest is in `RunningConfig::groups`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupsConfig {
+    /// `group.coordinator.rebalance.protocols`: whether groups may speak the protocol of KIP-848.
+    pub consumer_protocol: bool,
+    /// `offsets.topic.num.partitions`, of a `__consumer_offsets` that does not exist yet.
+    pub offsets_partitions: i32,
+    /// `offsets.topic.segment.bytes`, likewise.
+    pub offsets_segment_bytes: u64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_check_interval: Duration,
+}
+
 /// A broker's configuration in effect. Immutable.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -79,14 +93,8 @@ pub struct BrokerConfig {
     pub fetch_bytes_max: u64,
     /// `max.incremental.fetch.session.cache.slots`, over all cores.
     pub fetch_sessions_max: usize,
-    /// `group.coordinator.rebalance.protocols`: whether groups may speak the protocol of KIP-848.
-    pub consumer_protocol: bool,
-    /// `offsets.topic.num.partitions`, of a `__consumer_offsets` that does not exist yet.
-    pub offsets_partitions: i32,
-    /// `offsets.topic.segment.bytes`, likewise.
-    pub offsets_segment_bytes: u64,
-    /// `offsets.retention.check.interval.ms`.
-    pub offsets_check_interval: Duration,
+    /// What concerns consumer groups and is fixed while the broker runs.
+    pub groups: GroupsConfig,
     /// `cores`, the processors' number filled in for 0; at least 1.
     pub cores: usize,
     /// `io`.
@@ -157,12 +165,9 @@ impl BrokerConfig {
         keep(read.parsed(Section::Ringmill, "log.level", logging::check_level), &mut problems);
         let topic_defaults = keep(topic_defaults, &mut problems);
         keep(read.check_request_memory(), &mut problems);
-        keep(read.check_groups(), &mut problems);
-        let protocols = "group.coordinator.rebalance.protocols";
-        let consumer_protocol =
-            keep(read.parsed(Section::Broker, protocols, groups::knows_consumer_protocol), &mut problems);
-        let (Some(listen), Some(advertised), Some(data_dir), Some(topic_defaults), Some(consumer_protocol)) =
-            (listen, advertised, data_dir, topic_defaults, consumer_protocol)
+        let groups = keep(read.groups(), &mut problems);
+        let (Some(listen), Some(advertised), Some(data_dir), Some(topic_defaults), Some(groups)) =
+            (listen, advertised, data_dir, topic_defaults, groups)
         else {
             return Err(ConfigErrors(problems));
         };
@@ -182,12 +187,7 @@ impl BrokerConfig {
             idle: Duration::from_millis(read.bytes(Section::Broker, "connections.max.idle.ms") as u64),
             fetch_bytes_max: read.bytes(Section::Broker, "fetch.max.bytes") as u64,
             fetch_sessions_max: read.bytes(Section::Broker, "max.incremental.fetch.session.cache.slots"),
-            consumer_protocol,
-            offsets_partitions: read.int(Section::Broker, "offsets.topic.num.partitions"),
-            offsets_segment_bytes: read.bytes(Section::Broker, "offsets.topic.segment.bytes") as u64,
-            offsets_check_interval: Duration::from_millis(
-                read.bytes(Section::Broker, "offsets.retention.check.interval.ms") as u64,
-            ),
+            groups,
             cores: cores(read.bytes(Section::Ringmill, "cores")),
             io: io_kind(read.text(Section::Ringmill, "io")),
             request_memory_bytes: read.bytes(Section::Ringmill, "request.memory.bytes"),
@@ -265,12 +265,19 @@ impl<'a> Read<'a> {
         Err(Problem { place: memory.place.clone(), what })
     }
 
-    /// The settings of groups change while the broker runs; what it starts with must fit together all the same.
-    fn check_groups(&self) -> Result<(), Problem> {
-        let resolved = groups::resolve(|name| self.text(Section::Broker, name));
-        resolved.map(drop).map_err(|error| {
+    /// Most settings of groups change while the broker runs; what it starts with must fit together all the same.
+    fn groups(&self) -> Result<GroupsConfig, Problem> {
+        groups::resolve(|name| self.text(Section::Broker, name)).map_err(|error| {
             let value = self.value(Section::Broker, &error.name);
             Problem { place: value.place.clone(), what: format!("{}: {}", value.setting.full_name(), error.why) }
+        })?;
+        let protocols = "group.coordinator.rebalance.protocols";
+        let check_interval_ms = self.bytes(Section::Broker, "offsets.retention.check.interval.ms") as u64;
+        Ok(GroupsConfig {
+            consumer_protocol: self.parsed(Section::Broker, protocols, groups::knows_consumer_protocol)?,
+            offsets_partitions: self.int(Section::Broker, "offsets.topic.num.partitions"),
+            offsets_segment_bytes: self.bytes(Section::Broker, "offsets.topic.segment.bytes") as u64,
+            offsets_check_interval: Duration::from_millis(check_interval_ms),
         })
     }
 

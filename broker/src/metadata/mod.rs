@@ -29,6 +29,7 @@ use ringmill_engine::watch;
 use tokio::sync::{mpsc, oneshot};
 
 pub use image::{MetadataImage, Topic, TopicId};
+pub(crate) use name::names_collide;
 pub use name::{TOPIC_NAME_BYTES_MAX, check_topic_name};
 pub use reread::take_from_device;
 pub use settings::{PreparedSettings, Reconfigured, Resource};

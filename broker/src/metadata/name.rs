@@ -25,7 +25,7 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
 }
 
 /// Two names collide when they differ only in `.` and `_`: metrics and file names of other tools cannot tell them apart.
-pub(super) fn names_collide(one: &str, other: &str) -> bool {
+pub(crate) fn names_collide(one: &str, other: &str) -> bool {
     let same = |(one, other): (u8, u8)| one == other || (matches!(one, b'.' | b'_') && matches!(other, b'.' | b'_'));
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
 }

@@ -46,8 +46,12 @@ pub(super) enum Topic {
 #[command(after_help = "\
 Examples:
   ringmill topic list
+  ringmill topic list --internal
   ringmill topic list -o json")]
 pub(super) struct List {
+    /// List the broker's own topics too, in which consumer groups live
+    #[arg(long)]
+    internal: bool,
     #[command(flatten)]
     broker: BrokerAddress,
     #[command(flatten)]
@@ -143,7 +147,8 @@ impl List {
     async fn run(self) -> Result<(), Failure> {
         let topics = self.broker.connect().await?.list_topics().await?;
         let row = |topic: &TopicInfo| vec![json!(topic.name), json!(topic.partitions.len())];
-        Rows { columns: &["topic", "partitions"], rows: topics.iter().map(row).collect() }.print(self.output.output)
+        let shown = topics.iter().filter(|topic| self.internal || !topic.is_internal);
+        Rows { columns: &["topic", "partitions"], rows: shown.map(row).collect() }.print(self.output.output)
     }
 }
 
