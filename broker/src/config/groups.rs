@@ -37,7 +37,9 @@ pub(super) fn resolve<'a>(text: impl Fn(&'static str) -> &'a str) -> Result<Sett
         consumer_heartbeat_interval_ms: int(heartbeat),
         migration: migration(text("group.consumer.migration.policy")),
         offsets_retention_ms: number("offsets.retention.minutes") * MINUTE_MS,
+        expiry_interval_ms: number("offsets.retention.check.interval.ms").unsigned_abs(),
         offset_metadata_bytes_max: size("offset.metadata.max.bytes"),
+        ..Settings::default()
     })
 }
 
@@ -117,12 +119,14 @@ mod tests {
             ("group.consumer.migration.policy", "upgrade"),
             ("offsets.retention.minutes", "2147483647"),
             ("offset.metadata.max.bytes", "0"),
+            ("offsets.retention.check.interval.ms", "9223372036854775807"),
             ("group.initial.rebalance.delay.ms", "0"),
         ]);
         let settings = settings.unwrap();
         assert_eq!((settings.classic_members_max, settings.consumer_members_max), (GROUP_MEMBERS_MAX, 7));
         assert_eq!((settings.migration, settings.offsets_retention_ms), (Migration::Upgrade, 128_849_018_820_000));
         assert_eq!((settings.offset_metadata_bytes_max, settings.initial_rebalance_delay_ms), (0, 0));
+        assert_eq!(settings.expiry_interval_ms, i64::MAX.unsigned_abs());
     }
 
     #[test]

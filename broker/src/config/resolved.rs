@@ -61,8 +61,6 @@ pub struct GroupsConfig {
     pub offsets_partitions: i32,
     /// `offsets.topic.segment.bytes`, likewise.
     pub offsets_segment_bytes: u64,
-    /// `offsets.retention.check.interval.ms`.
-    pub offsets_check_interval: Duration,
 }
 
 /// A broker's configuration in effect. Immutable.
@@ -272,12 +270,10 @@ impl<'a> Read<'a> {
             Problem { place: value.place.clone(), what: format!("{}: {}", value.setting.full_name(), error.why) }
         })?;
         let protocols = "group.coordinator.rebalance.protocols";
-        let check_interval_ms = self.bytes(Section::Broker, "offsets.retention.check.interval.ms") as u64;
         Ok(GroupsConfig {
             consumer_protocol: self.parsed(Section::Broker, protocols, groups::knows_consumer_protocol)?,
             offsets_partitions: self.int(Section::Broker, "offsets.topic.num.partitions"),
             offsets_segment_bytes: self.bytes(Section::Broker, "offsets.topic.segment.bytes") as u64,
-            offsets_check_interval: Duration::from_millis(check_interval_ms),
         })
     }
 

@@ -185,7 +185,7 @@ pub static BROKER: &[Setting] = &[
         "10080",
         "How long committed offsets are kept after the last use of their group, or of their topic in it.",
     ),
-    broker(
+    group(
         "offsets.retention.check.interval.ms",
         from(1),
         "600000",
