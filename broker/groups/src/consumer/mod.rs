@@ -1,1 +1,166 @@
 //! A group of the new protocol (KIP-848): the coordinator makes the assignment, members follow it one heartbeat at a time.
+//!
+//! The rules are those of Kafka's own coordinator, version 4. A change of members, subscriptions or topics raises the *group epoch*. The
+//! next heartbeat has an assignor make the *target assignment* of that epoch. From then on each member is led towards its part of it
+//! (`reconcile.rs`), and has the target's epoch once it gave up what it shall not keep.
+//!
+//! The state is what the records say: tables that [`ConsumerGroup::apply`] alone changes, be it while a log is loaded or while a request is
+//! served. Only timers are apart: they begin anew after a load.
+
+#![expect(dead_code, reason = "the shard's part of it follows")]
+
+mod apply;
+mod assignment;
+mod assignor;
+mod check;
+mod describe;
+mod heartbeat;
+mod limits;
+mod offsets;
+mod reconcile;
+mod regexes;
+mod target;
+mod timers;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod script_tests;
+#[cfg(test)]
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::TopicId;
+use crate::context::Context;
+use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, Record, ResolvedRegex};
+
+use assignment::Assignment;
+use timers::Timers;
+
+/// A group.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumerGroup {
+    id: Arc<str>,
+    tables: Tables,
+    timers: Timers,
+    /// When regular expressions were last matched with all topics.
+    regexes_matched_ms: Option<u64>,
+    /// When they are to be matched again, because topics have changed meanwhile.
+    regexes_due_ms: Option<u64>,
+    /// Since when it has no members, or is known to have none, milliseconds since 1970.
+    idle_since_ms: Option<i64>,
+}
+
+/// What the records say, and what follows from them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tables {
+    epoch: Option<ConsumerEpoch>,
+    target_epoch: Option<i32>,
+    members: BTreeMap<Arc<str>, ConsumerMember>,
+    targets: BTreeMap<Arc<str>, Assignment>,
+    current: BTreeMap<Arc<str>, CurrentAssignment>,
+    regexes: BTreeMap<Arc<str>, ResolvedRegex>,
+    /// From `members`: which has a static name.
+    static_members: BTreeMap<Arc<str>, Arc<str>>,
+    /// From `members`: how many name a topic.
+    subscribers: BTreeMap<Arc<str>, usize>,
+    /// From `members`: the sum of `subscribers`.
+    subscriptions: usize,
+    /// From `members`: how many have an expression.
+    regex_users: BTreeMap<Arc<str>, usize>,
+    /// From `members`: how many speak the classic protocol.
+    classic_members: usize,
+    /// From `current`: who owns a partition, or is still giving it up.
+    owners: BTreeMap<(TopicId, i32), Arc<str>>,
+    /// From all: about what they take in memory.
+    bytes: usize,
+}
+
+impl ConsumerGroup {
+    /// A group that nobody has joined, and of which no record tells.
+    pub(crate) fn new(id: Arc<str>) -> ConsumerGroup {
+        ConsumerGroup {
+            id,
+            tables: Tables::default(),
+            timers: Timers::default(),
+            regexes_matched_ms: None,
+            regexes_due_ms: None,
+            idle_since_ms: None,
+        }
+    }
+
+    /// Takes a record's content over, from the log or from [`ConsumerGroup::write`].
+    pub(crate) fn apply(&mut self, part: &ConsumerPart) {
+        self.tables.apply(part);
+    }
+
+    /// Applies a change and leaves its record.
+    fn write(&mut self, cx: &mut Context<'_>, part: ConsumerPart) {
+        self.tables.apply(&part);
+        cx.effects.records.push(Record::Consumer { group: Arc::clone(&self.id), part });
+    }
+
+    /// Whether no record tells of the group: one that was made for a request which was refused, or whose records were all removed.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.tables == Tables::default()
+    }
+
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tables.bytes
+    }
+
+    /// Since when it has had no members, milliseconds since 1970; none while it has. A load begins that time anew, for no record tells it.
+    pub(crate) fn idle_since_ms(&self) -> Option<i64> {
+        self.idle_since_ms.filter(|_| self.is_empty())
+    }
+
+    /// Whether it has no members.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.members.is_empty()
+    }
+
+    /// In Kafka's words.
+    pub(crate) fn state(&self) -> &'static str {
+        let reconciled = |member_id| {
+            self.tables.current.get(member_id).is_some_and(|current: &CurrentAssignment| {
+                current.state == reconcile::STABLE && current.member_epoch == self.target_epoch()
+            })
+        };
+        if self.is_empty() {
+            "Empty"
+        } else if self.epoch() > self.target_epoch() {
+            "Assigning"
+        } else if self.tables.members.keys().all(reconciled) {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
+    }
+
+    /// Whether a member reads a topic.
+    pub(crate) fn subscribed_to(&self, topic: &str) -> bool {
+        let in_regex = |resolved: &ResolvedRegex| resolved.topics.iter().any(|name| **name == *topic);
+        self.tables.subscribers.contains_key(topic) || self.tables.regexes.values().any(in_regex)
+    }
+
+    /// The records that remove all of the group.
+    pub(crate) fn tombstones(&self) -> Vec<Record> {
+        let parts = self.tables.tombstones();
+        parts.into_iter().map(|part| Record::Consumer { group: Arc::clone(&self.id), part }).collect()
+    }
+
+    /// Rises with each change of members or subscriptions; 0 before the first.
+    fn epoch(&self) -> i32 {
+        self.tables.epoch.map_or(0, |epoch| epoch.epoch)
+    }
+
+    /// The group epoch that the target assignment was made for.
+    fn target_epoch(&self) -> i32 {
+        self.tables.target_epoch.unwrap_or(0)
+    }
+}

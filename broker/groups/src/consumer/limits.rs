@@ -1,0 +1,22 @@
+//! What members of the new protocol can make a group hold at most. Each is far above what clients do.
+
+/// Bytes of a member's id: a UUID has 36.
+pub(crate) const MEMBER_ID_BYTES_MAX: usize = 512;
+/// Bytes of a static name or a rack; clients allow 249.
+pub(crate) const NAME_BYTES_MAX: usize = 512;
+/// Bytes of a topic's name in a subscription; no topic's is longer.
+pub(crate) const TOPIC_BYTES_MAX: usize = 249;
+/// Topics that one member names.
+pub(crate) const SUBSCRIBED_TOPICS_MAX: usize = 10_000;
+/// Topics that all members of a group name, each counted as often as it is named.
+pub(crate) const GROUP_SUBSCRIPTIONS_MAX: usize = 200_000;
+/// Bytes of a regular expression.
+pub(crate) const REGEX_BYTES_MAX: usize = 1_024;
+/// Bytes of a regular expression once compiled, and of what it may keep while it is matched.
+pub(crate) const REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
+/// Different regular expressions in one group: each is matched with all topics when those change.
+pub(crate) const REGEXES_MAX: usize = 100;
+/// Regular expressions are not matched anew more often than this, however often topics change.
+pub(crate) const REGEX_REFRESH_MIN_MS: u64 = 2_000;
+/// Partitions in one heartbeat.
+pub(crate) const OWNED_PARTITIONS_MAX: usize = 100_000;

@@ -1,0 +1,48 @@
+//! Who may commit and fetch offsets of a group.
+
+use ringmill_net::wire::ErrorCode;
+
+use super::ConsumerGroup;
+
+impl ConsumerGroup {
+    /// Whether a commit may be taken: of a member at its epoch, or of a tool while the group has no members.
+    pub(crate) fn validate_commit(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        member_epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        if member_epoch < 0 && self.is_empty() {
+            return Ok(());
+        }
+        if let Some(instance_id) = instance_id {
+            match self.tables.static_members.get(instance_id) {
+                None => return Err(ErrorCode::UnknownMemberId),
+                Some(holder) if **holder != *member_id => return Err(ErrorCode::FencedInstanceId),
+                Some(_) => {}
+            }
+        }
+        self.validate_epoch(member_id, member_epoch)
+    }
+
+    /// Whether offsets may be told: to who does not say that it is a member, or to a member at its epoch.
+    pub(crate) fn validate_fetch(&self, member_id: Option<&str>, member_epoch: i32) -> Result<(), ErrorCode> {
+        match member_id {
+            None if member_epoch < 0 => Ok(()),
+            None => Err(ErrorCode::UnknownMemberId),
+            Some(member_id) => self.validate_epoch(member_id, member_epoch),
+        }
+    }
+
+    fn validate_epoch(&self, member_id: &str, member_epoch: i32) -> Result<(), ErrorCode> {
+        let member = self.tables.members.get(member_id).ok_or(ErrorCode::UnknownMemberId)?;
+        let known = self.tables.current.get(member_id).map_or(0, |current| current.member_epoch);
+        if member_epoch >= 0 && member_epoch == known {
+            Ok(())
+        } else if member.classic.is_some() {
+            Err(ErrorCode::IllegalGeneration)
+        } else {
+            Err(ErrorCode::StaleMemberEpoch)
+        }
+    }
+}
