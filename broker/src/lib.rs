@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 pub mod data_dir;
 pub mod fetch_sessions;
+pub mod group;
 pub mod internal_topics;
 pub mod logging;
 pub mod metadata;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::hosting::{CoreId, PartitionId};
 use super::listen::Handed;
+use crate::group::Ask;
 use crate::metadata::TopicId;
 
 /// Messages that may wait in one core's mailbox; a sender waits while it is full.
@@ -112,6 +113,8 @@ pub enum Message {
     DeleteRecords(Vec<Deletion>, oneshot::Sender<Vec<Result<Offset, DeletionRefused>>>),
     /// Tell the producers that are active in this partition; `None` if it is not served.
     DescribeProducers(PartitionId, oneshot::Sender<Option<Vec<ActiveProducer>>>),
+    /// Ask a consumer group of this core.
+    Group(Ask),
     /// Let the partitions of these topics go by these settings from now on.
     Configure(Arc<[(TopicId, LogConfig)]>, oneshot::Sender<()>),
     /// Write the recovery checkpoint now; answers when it is durable.

@@ -19,6 +19,7 @@ use ringmill_engine::watch;
 
 use crate::config::BrokerConfig;
 use crate::fetch_sessions::FetchSessions;
+use crate::group::Hosts;
 use crate::metadata::{Metadata, MetadataImage};
 
 #[cfg(test)]
@@ -110,6 +111,7 @@ pub struct Core {
     fetches: Cell<usize>,
     fetch_sessions: RefCell<FetchSessions>,
     turns: Turns,
+    groups: Hosts,
 }
 
 impl Core {
@@ -133,6 +135,7 @@ impl Core {
             fetches: Cell::new(0),
             fetch_sessions,
             turns: Turns::new(),
+            groups: Hosts::default(),
         })
     }
 
@@ -176,6 +179,18 @@ impl Core {
     #[must_use]
     pub fn watch_draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
+    }
+
+    /// Whether the core stops.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// The consumer groups of this core.
+    #[must_use]
+    pub fn groups(&self) -> &Hosts {
+        &self.groups
     }
 
     /// A number that rises with each fetch.

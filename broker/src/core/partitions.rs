@@ -6,11 +6,14 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use ringmill_batch::Offset;
+use bytes::BytesMut;
+use ringmill_batch::{BatchHeader, Offset};
 use ringmill_engine::checkpoint::CheckpointEntry;
 use ringmill_engine::log::{
-    Identity, Log, LogConfig, LogError, LogState, OpenError, RecoveryReport, StartInfo, UNSYNCED_BYTES_BOUND_MAX,
+    AppendError, Appended, Identity, Log, LogConfig, LogError, LogReader, LogState, OpenError, RecoveryReport,
+    StartInfo, UNSYNCED_BYTES_BOUND_MAX,
 };
 use ringmill_engine::producer_state::ActiveProducer;
 use ringmill_net::Charge;
@@ -105,6 +108,35 @@ impl Core {
         });
     }
 
+    /// Whether a partition is open on this core.
+    #[must_use]
+    pub fn owns(&self, partition: PartitionId) -> bool {
+        self.logs.borrow().contains_key(&partition)
+    }
+
+    /// Reads a partition of this core.
+    #[must_use]
+    pub fn own_reader(&self, partition: PartitionId) -> Option<Arc<LogReader>> {
+        self.logs.borrow().get(&partition).map(|owned| owned.log.reader())
+    }
+
+    /// Whether an append to a partition of this core would be taken now, for all that is known.
+    #[must_use]
+    pub fn takes_records(&self, partition: PartitionId) -> bool {
+        let serves = |owned: &OwnedLog| owned.log.state() == LogState::Serving;
+        !self.shared.space.is_low() && self.logs.borrow().get(&partition).is_some_and(serves)
+    }
+
+    /// Appends a batch of the broker's own to a partition of this core; `None` if it is not open.
+    pub fn append_own(
+        &self,
+        partition: PartitionId,
+        batch: BytesMut,
+        header: BatchHeader,
+    ) -> Option<oneshot::Receiver<Result<Appended, AppendError>>> {
+        self.logs.borrow().get(&partition).map(|owned| owned.log.append(batch, header))
+    }
+
     /// Opens what this core owns, hosts it, and says what was wrong with what could not be opened.
     pub(super) async fn open_partitions(self: &Rc<Self>, wanted: Vec<(NewPartition, StartInfo)>) {
         let mut opening = JoinSet::new();
@@ -189,7 +221,7 @@ impl Core {
     }
 
     /// Starts a log's own task and keeps it.
-    fn host(&self, partition: PartitionId, log: Rc<Log>) -> std::sync::Arc<ringmill_engine::log::LogReader> {
+    fn host(&self, partition: PartitionId, log: Rc<Log>) -> Arc<LogReader> {
         let reader = log.reader();
         let drive = tokio::task::spawn_local(Rc::clone(&log).drive());
         let before = self.logs.borrow_mut().insert(partition, OwnedLog { log, drive });

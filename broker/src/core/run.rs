@@ -21,6 +21,7 @@ use super::listen::{Handed, accept};
 use super::mailbox::{Closed, Message, NewPartition};
 use super::{Core, scrub, space};
 use crate::api::Api;
+use crate::group::Hosts;
 
 /// How often a core's recovery checkpoint is written while something changes.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,10 +73,12 @@ impl Core {
         let scrubbing = tokio::task::spawn_local(scrub::keep_scrubbing(Rc::clone(&self)));
         let (stop_checkpoints, stopped) = oneshot::channel();
         let checkpoints = tokio::task::spawn_local(write_checkpoints(Rc::clone(&self), stopped));
+        Hosts::start(&self);
         let mut accepting = None;
         while let Some(message) = mailbox.recv().await {
             match message {
                 Message::Append(request) => self.append_here(request),
+                Message::Group(ask) => Hosts::take(&self, ask),
                 Message::Listen(listener) => {
                     let shared = Arc::clone(&self.shared);
                     accepting = Some(tokio::task::spawn_local(accept(listener, shared)));
@@ -129,6 +132,7 @@ impl Core {
                     let _ = checkpoints.await;
                     // Those that were handed over too late have ended when nothing waits in the kernel any more.
                     serving.connections.drain(DRAIN_GRACE).await;
+                    self.groups().stop();
                     let closed = self.close().await;
                     // Who asked may have given up; the files are closed all the same.
                     let _ = answer.send(closed);

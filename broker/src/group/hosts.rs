@@ -1,0 +1,66 @@
+//! The shards of one core.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ringmill_net::wire::ErrorCode;
+use tokio::task::JoinHandle;
+
+use super::Ask;
+use super::host::Host;
+use crate::core::Core;
+use crate::core::hosting::PartitionId;
+use crate::internal_topics::GROUPS;
+
+/// By partition.
+#[derive(Default)]
+pub struct Hosts(RefCell<BTreeMap<PartitionId, Hosted>>);
+
+struct Hosted {
+    host: Rc<Host>,
+    /// Lives the host's life.
+    task: JoinHandle<()>,
+}
+
+impl Hosts {
+    /// Begins to load what the core owns, so that sessions end and offsets expire although nobody asks.
+    pub fn start(core: &Rc<Core>) {
+        let image = core.metadata();
+        let Some(topic) = image.topic(GROUPS) else { return };
+        for index in 0..topic.partition_count {
+            let partition = PartitionId { topic: topic.id, index };
+            if core.owns(partition) {
+                Hosts::host(core, partition);
+            }
+        }
+    }
+
+    /// Takes a request for a shard of this core.
+    pub fn take(core: &Rc<Core>, ask: Ask) {
+        if !core.owns(ask.partition) {
+            // Quarantined, or the core is closing. Who asked may have gone.
+            let _ = ask.reply.send(Err(ErrorCode::CoordinatorNotAvailable));
+            return;
+        }
+        Hosts::host(core, ask.partition).take(core, ask.request, ask.reply);
+    }
+
+    /// Ends the shards' tasks; what is parked is refused.
+    pub fn stop(&self) {
+        for hosted in std::mem::take(&mut *self.0.borrow_mut()).into_values() {
+            hosted.task.abort();
+            hosted.host.close();
+        }
+    }
+
+    fn host(core: &Rc<Core>, partition: PartitionId) -> Rc<Host> {
+        let mut hosts = core.groups().0.borrow_mut();
+        let hosted = hosts.entry(partition).or_insert_with(|| {
+            let host = Host::new(partition);
+            let task = tokio::task::spawn_local(Rc::clone(&host).live(Rc::clone(core)));
+            Hosted { host, task }
+        });
+        Rc::clone(&hosted.host)
+    }
+}
