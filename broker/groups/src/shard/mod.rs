@@ -14,6 +14,8 @@ use crate::topics::Topics;
 mod expiry;
 mod load;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 /// The groups of one partition of `__consumer_offsets`.
 pub struct Shard {
