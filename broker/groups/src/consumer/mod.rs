@@ -7,8 +7,6 @@
 //! The state is what the records say: tables that [`ConsumerGroup::apply`] alone changes, be it while a log is loaded or while a request is
 //! served. Only timers are apart: they begin anew after a load.
 
-#![expect(dead_code, reason = "the shard's part of it follows")]
-
 mod apply;
 mod assignment;
 mod assignor;
@@ -39,6 +37,7 @@ use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, Record, ResolvedRegex};
 
 use assignment::Assignment;
+pub(crate) use check::check;
 use timers::Timers;
 
 /// A group.

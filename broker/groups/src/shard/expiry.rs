@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{Group, Groups, Members};
+use super::{Group, Groups};
 use crate::context::Context;
-use crate::record::{Offset, Record};
+use crate::record::Offset;
 
 impl Groups {
     /// Forgets what has expired.
@@ -32,6 +32,7 @@ impl Groups {
                 Some((topic_id, _)) => offset.topic_id != [0; 16] && offset.topic_id != topic_id,
             };
             group.offsets.delete_where(cx, &id, is_gone);
+            group.members.on_topics_changed(cx);
             self.settle(&id, cx.now.monotonic_ms);
         }
     }
@@ -47,9 +48,7 @@ impl Groups {
     /// Removes a group without members and offsets, durably.
     pub(super) fn forget(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
         let group = self.by_id.get(id).expect("the caller has found it");
-        match &group.members {
-            Members::Classic(_) => cx.effects.records.push(Record::Classic { group: Arc::clone(id), value: None }),
-        }
+        cx.effects.records.extend(group.members.tombstones(id));
         self.remove(id);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Groups, Members, Shard};
 use crate::classic::ClassicGroup;
+use crate::consumer::ConsumerGroup;
 use crate::context::{Effects, Now};
 use crate::record::Record;
 use crate::topics::Topics;
@@ -14,15 +15,18 @@ impl Shard {
         self.groups.replay(record);
     }
 
-    /// All records were read: sessions begin, requests may come.
+    /// All records were read (or time stood still for members, who were refused): sessions begin, requests may come.
     pub fn start(&mut self, now: Now, topics: &dyn Topics) -> Effects {
         let check = self.settings.expiry_interval_ms;
         self.step(now, topics, |groups, cx| {
             let ids: Vec<Arc<str>> = groups.by_id.keys().cloned().collect();
             for id in ids {
-                match &mut groups.by_id.get_mut(&id).expect("its key was just read").members {
-                    Members::Classic(group) => group.start(cx),
+                let group = groups.by_id.get_mut(&id).expect("its key was just read");
+                if !group.was_stored() && group.members.is_empty() {
+                    // Of a group of the new protocol only the records were left that removed it.
+                    group.members = Members::Classic(ClassicGroup::new(Arc::clone(&id), cx.now.wall_ms));
                 }
+                group.members.start(cx);
                 groups.settle(&id, cx.now.monotonic_ms);
             }
             groups.next_expiry_ms = Some(cx.now.monotonic_ms.saturating_add(check));
@@ -40,9 +44,24 @@ impl Groups {
                 self.loading(group).members = Members::Classic(ClassicGroup::from_stored(Arc::clone(group), stored));
             }
             Record::Classic { group, value: None } => {
-                self.loading(group).members = Members::Classic(ClassicGroup::new(Arc::clone(group), -1));
+                // A group that has changed its protocol left this before the records of the new one.
+                let loading = self.loading(group);
+                if matches!(loading.members, Members::Classic(_)) {
+                    loading.members = Members::Classic(ClassicGroup::new(Arc::clone(group), -1));
+                }
             }
-            Record::Consumer { .. } => {}
+            Record::Consumer { group, part } => self.loading_consumer(group).apply(part),
+        }
+    }
+
+    fn loading_consumer(&mut self, id: &Arc<str>) -> &mut ConsumerGroup {
+        let members = &mut self.loading(id).members;
+        if let Members::Classic(_) = members {
+            *members = Members::Consumer(ConsumerGroup::new(Arc::clone(id)));
+        }
+        match members {
+            Members::Consumer(group) => group,
+            Members::Classic(_) => unreachable!("it was made one of the new protocol"),
         }
     }
 

@@ -11,11 +11,15 @@ use crate::request::Request;
 use crate::settings::Settings;
 use crate::topics::Topics;
 
+mod consumers;
 mod expiry;
 mod load;
+mod members;
 mod requests;
 #[cfg(test)]
 mod tests;
+
+use members::Members;
 
 /// The groups of one partition of `__consumer_offsets`.
 pub struct Shard {
@@ -42,11 +46,6 @@ struct Group {
     scheduled_ms: Option<u64>,
     /// What of it is counted in the sum.
     counted_bytes: usize,
-}
-
-/// Who is in a group, by the protocol that they speak.
-enum Members {
-    Classic(ClassicGroup),
 }
 
 impl Shard {
@@ -167,49 +166,16 @@ impl Group {
         }
     }
 
+    /// Whether the log may tell of its members.
+    fn was_stored(&self) -> bool {
+        match &self.members {
+            Members::Classic(group) => group.generation > 0,
+            Members::Consumer(group) => !group.is_unwritten(),
+        }
+    }
+
     /// Whether nothing of it was ever stored, nor will be.
     fn was_never_there(&self) -> bool {
-        let Members::Classic(group) = &self.members;
-        group.generation == 0 && group.is_empty() && self.offsets.is_empty()
-    }
-}
-
-impl Members {
-    fn on_time(&mut self, cx: &mut Context<'_>) {
-        match self {
-            Members::Classic(group) => group.on_time(cx),
-        }
-    }
-
-    fn next_deadline_ms(&self) -> Option<u64> {
-        match self {
-            Members::Classic(group) => group.next_deadline_ms(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Members::Classic(group) => group.is_empty(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Members::Classic(group) => group.bytes(),
-        }
-    }
-
-    /// Whether members are known to read a topic.
-    fn subscribed_to(&self, topic: &str) -> bool {
-        match self {
-            Members::Classic(group) => group.subscribed_to(topic),
-        }
-    }
-
-    /// Since when it has had no members; none while it has, and for one that never had.
-    fn idle_since_ms(&self) -> Option<i64> {
-        match self {
-            Members::Classic(group) => group.protocol_type.is_some().then_some(group.state_ms),
-        }
+        !self.was_stored() && self.members.is_empty() && self.offsets.is_empty()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringmill_net::wire::ErrorCode;
 
 use super::{Groups, Members};
-use crate::answer::{Answer, JoinRefused, Listed, Refused};
+use crate::answer::{Answer, JoinRefused, Listed};
 use crate::classic::ClassicGroup;
 use crate::context::{Context, Ticket};
 use crate::request::{JoinGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request};
@@ -57,22 +57,29 @@ impl Groups {
             Request::DescribeClassic(id) => {
                 let result = match self.by_id.get(&id).map(|group| &group.members) {
                     Some(Members::Classic(group)) => Ok(group.describe()),
-                    None => Err(ErrorCode::GroupIdNotFound),
+                    Some(Members::Consumer(_)) | None => Err(ErrorCode::GroupIdNotFound),
                 };
                 cx.answer(ticket, Answer::DescribeClassic(result));
             }
-            Request::DescribeConsumer(_) => {
-                cx.answer(ticket, Answer::DescribeConsumer(Err(ErrorCode::GroupIdNotFound)));
+            Request::DescribeConsumer(id) => {
+                let result = match self.by_id.get(&id).map(|group| &group.members) {
+                    Some(Members::Consumer(group)) => Ok(group.describe(cx.topics)),
+                    Some(Members::Classic(_)) | None => Err(ErrorCode::GroupIdNotFound),
+                };
+                cx.answer(ticket, Answer::DescribeConsumer(result));
             }
             Request::List => cx.answer(ticket, Answer::List(self.list())),
             Request::Delete(id) => {
                 let result = self.delete(cx, &id);
                 cx.answer(ticket, Answer::Delete(result));
             }
-            Request::ConsumerHeartbeat(_) => {
-                let refused =
-                    Refused { code: ErrorCode::UnsupportedVersion, why: "only classic groups are kept".to_owned() };
-                cx.answer(ticket, Answer::ConsumerHeartbeat(Err(refused)));
+            Request::ConsumerHeartbeat(beat) => {
+                let result = self.consumer_heartbeat(cx, &beat);
+                // A beat that changes nothing only makes a deadline later.
+                if result.is_err() || beat.member_epoch <= 0 || !cx.effects.records.is_empty() {
+                    self.settle(&beat.group, now_ms);
+                }
+                cx.answer(ticket, Answer::ConsumerHeartbeat(result));
             }
         }
     }
@@ -91,8 +98,13 @@ impl Groups {
             let member_id = Arc::clone(&request.member_id);
             return cx.answer(ticket, Answer::Join(Err(JoinRefused { code, member_id })));
         }
+        self.make_classic_if_empty(cx, &request.group);
         match &mut self.group(cx, &request.group).members {
             Members::Classic(group) => group.join(cx, ticket, request),
+            Members::Consumer(_) => {
+                let (code, member_id) = (ErrorCode::InconsistentGroupProtocol, Arc::clone(&request.member_id));
+                cx.answer(ticket, Answer::Join(Err(JoinRefused { code, member_id })));
+            }
         }
     }
 
@@ -101,7 +113,7 @@ impl Groups {
     }
 
     /// Whether there is no room for so much more.
-    fn is_full(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
+    pub(super) fn is_full(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
         self.bytes.saturating_add(more_bytes) > cx.settings.shard_bytes_max
     }
 
@@ -112,7 +124,7 @@ impl Groups {
         }
         match self.by_id.get_mut(id).map(|group| &mut group.members) {
             Some(Members::Classic(group)) => Ok(group),
-            None => Err(ErrorCode::UnknownMemberId),
+            Some(Members::Consumer(_)) | None => Err(ErrorCode::UnknownMemberId),
         }
     }
 
@@ -124,13 +136,7 @@ impl Groups {
             // A group that only keeps offsets begins with its first commit; a member's group is gone.
             return if commit.generation < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
         };
-        match &mut group.members {
-            Members::Classic(group) => {
-                group.check_commit(&commit.member_id, commit.instance_id.as_deref(), commit.generation)?;
-                group.committed(cx, &commit.member_id);
-                Ok(())
-            }
-        }
+        group.members.check_commit(cx, commit)
     }
 
     fn commit(&mut self, cx: &mut Context<'_>, commit: &OffsetCommit) -> Vec<Result<(), ErrorCode>> {
@@ -142,10 +148,7 @@ impl Groups {
     }
 
     fn check_fetch(&self, fetch: &OffsetFetch) -> Result<(), ErrorCode> {
-        match self.by_id.get(&fetch.group).map(|group| &group.members) {
-            // Only members of the new protocol say who they are.
-            Some(Members::Classic(_)) | None => Ok(()),
-        }
+        self.by_id.get(&fetch.group).map_or(Ok(()), |group| group.members.check_fetch(fetch))
     }
 
     fn delete_offsets(
@@ -170,15 +173,7 @@ impl Groups {
     }
 
     fn list(&self) -> Vec<Listed> {
-        let listed = |(id, group): (&Arc<str>, &super::Group)| match &group.members {
-            Members::Classic(group) => Listed {
-                group: Arc::clone(id),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                state: group.state_name(),
-                kind: "classic",
-            },
-        };
-        self.by_id.iter().map(listed).collect()
+        self.by_id.iter().map(|(id, group)| group.members.listed(id)).collect()
     }
 
     fn delete(&mut self, cx: &mut Context<'_>, id: &Arc<str>) -> Result<(), ErrorCode> {

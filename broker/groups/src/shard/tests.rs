@@ -9,8 +9,8 @@ use ringmill_net::wire::ErrorCode;
 use crate::answer::{Answer, Joined};
 use crate::record::Record;
 use crate::request::{
-    Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch, PartitionCommit, Protocol,
-    Request, SyncGroup,
+    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
+    PartitionCommit, Protocol, Request, SyncGroup,
 };
 use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
@@ -345,7 +345,7 @@ fn commits_of_strangers_and_of_old_generations_are_refused() {
     // While the others are waited for, what they have read may still be committed.
     assert_eq!(bench.commit(&follower.member_id, 1, 2), Ok(()));
     let tickets = [third, bench.join(&leader.member_id), bench.join(&follower.member_id)];
-    tickets.map(|ticket| bench.joined(ticket));
+    assert_eq!(tickets.map(|ticket| bench.joined(ticket).generation), [2, 2, 2]);
     assert_eq!(bench.commit(&follower.member_id, 1, 3), Err(ErrorCode::IllegalGeneration));
     assert_eq!(bench.commit(&follower.member_id, 2, 3), Err(ErrorCode::RebalanceInProgress));
     assert_eq!(bench.committed("t"), Some((2, "".into())));
@@ -495,4 +495,61 @@ fn what_groups_take_in_memory_is_bounded() {
     assert_eq!(refused, Some(ErrorCode::InvalidCommitOffsetSize));
     let ticket = bench.join("");
     assert_eq!(bench.join_error(ticket), ErrorCode::GroupMaxSizeReached);
+}
+
+fn beating(member_epoch: i32) -> ConsumerHeartbeat {
+    let joins = member_epoch == 0;
+    ConsumerHeartbeat {
+        group: "g".into(),
+        member_id: "m".into(),
+        member_epoch,
+        instance_id: None,
+        rack_id: None,
+        rebalance_timeout_ms: if joins { 60_000 } else { -1 },
+        subscribed_topic_names: joins.then(|| vec!["t".into()]),
+        subscribed_topic_regex: None,
+        server_assignor: None,
+        topic_partitions: joins.then(BTreeMap::new),
+        client: Client { id: "c".into(), host: "/h".into() },
+        version: 1,
+    }
+}
+
+#[test]
+fn a_group_of_the_new_protocol_lives_beside_its_offsets_and_survives_a_restart() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.commit("", -1, 3), Ok(()), "offsets may be there before members");
+    let beat = |bench: &mut Bench, epoch| match bench.answered(Request::ConsumerHeartbeat(beating(epoch))) {
+        Answer::ConsumerHeartbeat(result) => result,
+        other => panic!("{other:?}"),
+    };
+    let joined = beat(&mut bench, 0).unwrap();
+    assert_eq!(joined.assignment.unwrap().values().map(Vec::len).sum::<usize>(), 4);
+    assert_eq!(bench.commit("", -1, 4), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(bench.commit("m", joined.member_epoch, 4), Ok(()));
+    assert_eq!(bench.commit("m", joined.member_epoch - 1, 5), Err(ErrorCode::StaleMemberEpoch));
+
+    let mut next = bench.reloaded();
+    assert_eq!(next.committed("t"), Some((4, "".into())));
+    assert_eq!(beat(&mut next, joined.member_epoch).unwrap().member_epoch, joined.member_epoch);
+    next.pass(45_001);
+    assert_eq!(beat(&mut next, joined.member_epoch).unwrap_err().code, ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn an_empty_group_takes_the_protocol_of_who_comes() {
+    let mut bench = Bench::new();
+    let (leader, follower) = bench.pair();
+    let refused = bench.answered(Request::ConsumerHeartbeat(beating(0)));
+    assert!(matches!(refused, Answer::ConsumerHeartbeat(Err(_))), "{refused:?}");
+    assert_eq!((bench.leave(&leader.member_id), bench.leave(&follower.member_id)), (Ok(()), Ok(())));
+    let joined = bench.answered(Request::ConsumerHeartbeat(beating(0)));
+    assert!(matches!(joined, Answer::ConsumerHeartbeat(Ok(_))), "{joined:?}");
+    assert_eq!(bench.reloaded().state(), "none", "it is no classic group any more");
+
+    let left = bench.answered(Request::ConsumerHeartbeat(ConsumerHeartbeat { topic_partitions: None, ..beating(-1) }));
+    assert!(matches!(left, Answer::ConsumerHeartbeat(Ok(_))), "{left:?}");
+    let _ = bench.pair();
+    let mut next = bench.reloaded();
+    assert_eq!((bench.state(), next.state()), ("Stable", "Stable"));
 }

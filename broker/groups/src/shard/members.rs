@@ -1,0 +1,129 @@
+//! Who is in a group, whichever protocol they speak.
+
+use std::sync::Arc;
+
+use ringmill_net::wire::ErrorCode;
+
+use crate::answer::Listed;
+use crate::classic::ClassicGroup;
+use crate::consumer::ConsumerGroup;
+use crate::context::Context;
+use crate::record::Record;
+use crate::request::{OffsetCommit, OffsetFetch};
+
+/// By the protocol that they speak. A group that only keeps offsets is a classic one without members.
+pub(super) enum Members {
+    /// The classic protocol.
+    Classic(ClassicGroup),
+    /// That of KIP-848.
+    Consumer(ConsumerGroup),
+}
+
+impl Members {
+    pub(super) fn on_time(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Members::Classic(group) => group.on_time(cx),
+            Members::Consumer(group) => group.on_time(cx),
+        }
+    }
+
+    /// The group was loaded: sessions begin.
+    pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Members::Classic(group) => group.start(cx),
+            Members::Consumer(group) => group.loaded(cx),
+        }
+    }
+
+    pub(super) fn on_topics_changed(&mut self, cx: &mut Context<'_>) {
+        match self {
+            // Its members find out by themselves.
+            Members::Classic(_) => {}
+            Members::Consumer(group) => group.on_topics_changed(cx),
+        }
+    }
+
+    pub(super) fn next_deadline_ms(&self) -> Option<u64> {
+        match self {
+            Members::Classic(group) => group.next_deadline_ms(),
+            Members::Consumer(group) => group.next_deadline_ms(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Members::Classic(group) => group.is_empty(),
+            Members::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    /// About what they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Members::Classic(group) => group.bytes(),
+            Members::Consumer(group) => group.bytes(),
+        }
+    }
+
+    /// Whether members may read a topic.
+    pub(super) fn subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Members::Classic(group) => group.subscribed_to(topic),
+            Members::Consumer(group) => group.subscribed_to(topic),
+        }
+    }
+
+    /// Since when there have been none; nothing while there are, and for a group that never had any.
+    pub(super) fn idle_since_ms(&self) -> Option<i64> {
+        match self {
+            Members::Classic(group) => group.protocol_type.is_some().then_some(group.state_ms),
+            Members::Consumer(group) => group.idle_since_ms(),
+        }
+    }
+
+    /// Whether this sender may commit offsets now; its session goes on.
+    pub(super) fn check_commit(&mut self, cx: &Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        let (member_id, instance_id) = (&commit.member_id, commit.instance_id.as_deref());
+        match self {
+            Members::Classic(group) => {
+                group.check_commit(member_id, instance_id, commit.generation)?;
+                group.committed(cx, member_id);
+                Ok(())
+            }
+            Members::Consumer(group) => group.validate_commit(member_id, instance_id, commit.generation),
+        }
+    }
+
+    /// Whether this sender may be told offsets.
+    pub(super) fn check_fetch(&self, fetch: &OffsetFetch) -> Result<(), ErrorCode> {
+        match self {
+            // Only members of the new protocol say who they are.
+            Members::Classic(_) => Ok(()),
+            Members::Consumer(group) => group.validate_fetch(fetch.member_id.as_deref(), fetch.member_epoch),
+        }
+    }
+
+    /// Its entry in the list of all.
+    pub(super) fn listed(&self, id: &Arc<str>) -> Listed {
+        let group = Arc::clone(id);
+        match self {
+            Members::Classic(classic) => Listed {
+                group,
+                protocol_type: classic.protocol_type.clone().unwrap_or_default(),
+                state: classic.state_name(),
+                kind: "classic",
+            },
+            Members::Consumer(consumer) => {
+                Listed { group, protocol_type: "consumer".into(), state: consumer.state(), kind: "consumer" }
+            }
+        }
+    }
+
+    /// The records that remove all of it but its offsets.
+    pub(super) fn tombstones(&self, id: &Arc<str>) -> Vec<Record> {
+        match self {
+            Members::Classic(_) => vec![Record::Classic { group: Arc::clone(id), value: None }],
+            Members::Consumer(group) => group.tombstones(),
+        }
+    }
+}
