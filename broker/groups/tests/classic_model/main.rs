@@ -4,6 +4,8 @@
 //! The model knows what members have seen: nobody shares a partition in one generation, no commit of a generation that was followed by
 //! another is taken, no commit that was acknowledged is lost or overtaken by an older one, and when all is quiet everybody has a share.
 
+#![expect(clippy::unwrap_used, reason = "all of it is a test: a panic is its failure")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -40,12 +40,21 @@ pub(crate) struct Member {
     knows_member_id_required: bool,
     pub(crate) phase: Phase,
     commits: Vec<Commit>,
+    /// Commits that the network holds back.
+    late: Vec<OffsetCommit>,
     beating: Option<Ticket>,
 }
 
 impl Member {
     pub(crate) fn new(knows_member_id_required: bool) -> Member {
-        Member { id: "".into(), knows_member_id_required, phase: Phase::Out, commits: Vec::new(), beating: None }
+        Member {
+            id: "".into(),
+            knows_member_id_required,
+            phase: Phase::Out,
+            commits: Vec::new(),
+            late: Vec::new(),
+            beating: None,
+        }
     }
 
     pub(crate) fn partitions(&self) -> &[i32] {
@@ -58,6 +67,7 @@ impl Member {
     /// The broker is another one: what was under way is not answered any more.
     pub(crate) fn disconnected(&mut self) {
         self.commits.clear();
+        self.late.clear();
         self.beating = None;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Out) {
             Phase::Joining(_) => Phase::Out,
@@ -75,6 +85,11 @@ impl Member {
                 // Comes again though nobody asked it to, for example because its topics have changed.
                 if let Phase::Sharing(..) = self.phase {
                     self.join(broker);
+                }
+            }
+            7 => {
+                if let Some(late) = self.late.pop() {
+                    self.send(broker, seen, late);
                 }
             }
             _ => self.go_on(broker),
@@ -131,24 +146,36 @@ impl Member {
             return;
         }
         let partition = partitions[usize::try_from(chance.below(count)).unwrap()];
-        let (offset, newest) = (seen.next_offset(partition), seen.newest());
         let commit = PartitionCommit {
             topic: "t".into(),
             topic_id: [1; 16],
             partition,
-            offset,
+            offset: 0,
             leader_epoch: -1,
             metadata: None,
             retention_ms: None,
         };
-        let ticket = broker.ask(Request::Commit(OffsetCommit {
+        let request = OffsetCommit {
             group: GROUP.into(),
             member_id: Arc::clone(&self.id),
             instance_id: None,
             generation: joined.generation,
             offsets: vec![commit],
-        }));
-        self.commits.push(Commit { ticket, generation: joined.generation, newest, partition, offset });
+        };
+        match chance.below(4) {
+            0 => self.late.push(request),
+            _ => self.send(broker, seen, request),
+        }
+    }
+
+    /// The offset is that of the moment at which it arrives: what counts is the order in which the broker sees them.
+    fn send(&mut self, broker: &mut Broker, seen: &mut Seen, mut request: OffsetCommit) {
+        let (generation, newest) = (request.generation, seen.newest());
+        let partition = request.offsets[0].partition;
+        let offset = seen.next_offset(partition);
+        request.offsets[0].offset = offset;
+        let ticket = broker.ask(Request::Commit(request));
+        self.commits.push(Commit { ticket, generation, newest, partition, offset });
     }
 
     /// Takes the answers that have come.
