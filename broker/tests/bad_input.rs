@@ -275,7 +275,7 @@ fn topics_that_cannot_be_are_refused_by_name() {
     assert_eq!(client.create_topic("a/b", 1, &[]), ErrorCode::InvalidTopicException.code());
     assert_eq!(client.create_topic("logs", 0, &[]), ErrorCode::InvalidPartitions.code());
     assert_eq!(client.create_topic("logs", i32::MAX, &[]), ErrorCode::InvalidPartitions.code());
-    for config in [("cleanup.policy", "compact"), ("no.such.setting", "1"), ("retention.ms", "soon")] {
+    for config in [("cleanup.policy", "archive"), ("no.such.setting", "1"), ("retention.ms", "soon")] {
         assert_eq!(client.create_topic("logs", 1, &[config]), ErrorCode::InvalidConfig.code(), "{config:?}");
     }
     let mut create = |replication_factor, assignments, validate_only| {

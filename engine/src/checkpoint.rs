@@ -57,6 +57,17 @@ pub struct SegmentTimes {
     pub last_append_ms: Option<i64>,
 }
 
+impl SegmentTimes {
+    /// Of two segments that have become one, which begins where the first did.
+    pub(crate) fn join(self, later: SegmentTimes) -> SegmentTimes {
+        SegmentTimes {
+            base_offset: self.base_offset,
+            first_append_ms: [self.first_append_ms, later.first_append_ms].into_iter().flatten().min(),
+            last_append_ms: self.last_append_ms.max(later.last_append_ms),
+        }
+    }
+}
+
 /// Replaces the checkpoint of `core` in `dir` durably.
 ///
 /// # Errors

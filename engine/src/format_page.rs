@@ -77,6 +77,14 @@ fn partition_meta() {
 }
 
 #[test]
+fn compaction_checkpoint() {
+    let bytes = example("compaction");
+    assert_eq!(crate::compaction::checkpoint::to_file(offset(170_210)), bytes);
+    let read = async |disk: &dyn Disk, dir: &std::path::Path| crate::compaction::checkpoint::read(disk, dir).await;
+    assert_eq!(read_back("compaction", &bytes, read).unwrap(), offset(170_210));
+}
+
+#[test]
 fn recovery_checkpoint() {
     let segments = vec![
         SegmentTimes { base_offset: offset(0), first_append_ms: Some(5), last_append_ms: Some(9) },
@@ -123,8 +131,10 @@ fn batches() {
         (5, 3, 7, 20)
     );
     let cover = example("A batch in place of lost ones");
-    assert_eq!(crate::repair::cover(offset(100), offset(107), 3), cover);
+    assert_eq!(crate::segment::cover::cover(offset(100), offset(107), 3), cover);
     assert_eq!(check_stored(&cover).unwrap().record_count, 0);
+    let emptied = ringmill_batch::emptied(&header);
+    assert_eq!(emptied, example("A batch without its records"));
 }
 
 #[test]

@@ -48,6 +48,7 @@
 
 pub mod checkpoint;
 pub mod clock;
+mod compaction;
 pub mod data_dir;
 pub mod disk;
 pub mod epochs;
@@ -62,3 +63,5 @@ pub mod segment;
 mod turn;
 pub mod verify;
 pub mod watch;
+
+pub use compaction::CompactionLimits;

@@ -134,6 +134,14 @@ impl ProducerState {
         })
     }
 
+    /// Where the newest batch of each producer begins, by id: what must stay in the log, though it may be empty, so that a replay of the log
+    /// knows how far each has come.
+    #[must_use]
+    pub fn newest_batches(&self) -> BTreeMap<i64, Offset> {
+        let newest = |producer: &Producer| producer.batches.back().map(|newest| newest.base_offset);
+        self.producers.iter().filter_map(|(&id, producer)| Some((id, newest(producer)?))).collect()
+    }
+
     /// Says what is to be done with a batch that has no offsets yet. Batches without a producer are always appended.
     #[must_use]
     pub fn check(&self, batch: &BatchHeader) -> Verdict {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ringmill_batch::{
-    BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, check_records, stamp_max_timestamp,
+    BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, check_records, read_records,
+    stamp_max_timestamp,
 };
 use ringmill_engine::log::{AppendError, Appended, LogState, SealCause};
 use ringmill_net::wire::messages::produce::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use ringmill_net::wire::{ErrorCode, Records, Uuid};
 use ringmill_net::{Answer, Charge, Outcome, Request};
@@ -31,6 +32,12 @@ const TOPIC_IDS_FROM: i16 = 13;
 
 /// From this version on clients know zstd.
 const ZSTD_FROM: i16 = 7;
+
+/// Records of one batch that are named for want of a key; whoever has more has them all.
+const UNKEYED_NAMED_MAX: usize = 1000;
+
+/// What each of them is told.
+const UNKEYED: &str = "the topic is compacted: a record needs a key";
 
 /// The least time that an append is given: no disk can keep a shorter promise, and clients that send 0 mean "no limit of mine".
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
@@ -64,6 +71,8 @@ struct TopicPart {
 struct PartitionPart {
     index: i32,
     records: Option<Records>,
+    /// Which of its records were refused for want of a key.
+    unkeyed: Vec<i32>,
     state: State,
 }
 
@@ -107,6 +116,7 @@ impl Produce {
                         .map(|partition| PartitionPart {
                             index: partition.index,
                             records: partition.records,
+                            unkeyed: Vec::new(),
                             state: State::Refused(unknown.into()),
                         })
                         .collect(),
@@ -139,7 +149,11 @@ impl Produce {
                 let admitted = admit_request(self.acks).and(is_clients.clone()).and_then(|()| {
                     let hosted = hosting.find(known, partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                     check_writable(hosted)?;
-                    Ok((hosted.owner, check_batch(&mut records, known, version, now_ms)?))
+                    let header = check_batch(&mut records, known, version, now_ms)?;
+                    if known.config.compaction.is_some() {
+                        partition.unkeyed = unkeyed(&records)?;
+                    }
+                    if partition.unkeyed.is_empty() { Ok((hosted.owner, header)) } else { Err(unkeyed_refusal()) }
                 });
                 partition.state = match admitted {
                     Ok((owner, header)) => {
@@ -207,7 +221,7 @@ impl Produce {
                     .partitions
                     .iter()
                     .zip(outcomes)
-                    .map(|(partition, outcome)| partition_response(partition.index, outcome))
+                    .map(|(partition, outcome)| partition_response(partition, outcome))
                     .collect(),
             })
             .collect();
@@ -215,7 +229,11 @@ impl Produce {
     }
 }
 
-fn partition_response(index: i32, outcome: &Result<Appended, Refusal>) -> PartitionProduceResponse<'_> {
+fn partition_response<'a>(
+    partition: &PartitionPart,
+    outcome: &'a Result<Appended, Refusal>,
+) -> PartitionProduceResponse<'a> {
+    let index = partition.index;
     match outcome {
         Ok(appended) => PartitionProduceResponse {
             index,
@@ -228,9 +246,18 @@ fn partition_response(index: i32, outcome: &Result<Appended, Refusal>) -> Partit
             index,
             error_code: refusal.code.code(),
             base_offset: -1,
+            record_errors: partition.unkeyed.iter().map(|&number| record_error(number)).collect(),
             error_message: refusal.why.as_deref(),
             ..PartitionProduceResponse::default()
         },
+    }
+}
+
+fn record_error(batch_index: i32) -> BatchIndexAndErrorMessage<'static> {
+    BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: Some(UNKEYED),
+        ..BatchIndexAndErrorMessage::default()
     }
 }
 
@@ -308,6 +335,25 @@ fn check_batch(records: &mut [u8], topic: &Topic, version: i16, now_ms: i64) -> 
 fn walked(records: &[u8]) -> Result<i64, Refusal> {
     check_records(records, DecompressLimit::default())
         .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, format!("strict.records is set on the topic: {error}")))
+}
+
+/// Which records of a batch have no key: of a compacted topic they could never be the last of anything. The first of them, where they are
+/// many.
+fn unkeyed(batch: &[u8]) -> Result<Vec<i32>, Refusal> {
+    let refuse = |error| Refusal::new(ErrorCode::InvalidRecord, format!("the records cannot be read: {error}"));
+    let records = read_records(batch, DecompressLimit::default()).map_err(refuse)?;
+    let mut found = Vec::new();
+    for (number, record) in (0..).zip(&records) {
+        if record.map_err(refuse)?.key.is_none() && found.len() < UNKEYED_NAMED_MAX {
+            found.push(number);
+        }
+    }
+    Ok(found)
+}
+
+fn unkeyed_refusal() -> Refusal {
+    let why = "One or more records have been rejected: the topic is compacted (cleanup.policy), and they have no key";
+    Refusal::new(ErrorCode::InvalidRecord, why)
 }
 
 /// The batch's largest timestamp is what a search by time goes by, and sarama before 2025 leaves it out: only such a batch is walked.

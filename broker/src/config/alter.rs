@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::running::{RunningConfig, Settings};
-use super::setting::{Kind, Section, Setting};
+use super::setting::{Section, Setting};
 use super::topic::{TopicDefaults, unknown};
 use super::{broker_names, suggest, tables};
 
@@ -192,7 +192,7 @@ fn subtracted(name: &str, setting: &Setting, before: &str, words: &str) -> Resul
 }
 
 fn check_is_list(name: &str, setting: &Setting, operation: &str) -> Result<(), AlterError> {
-    if setting.kind == Kind::List {
+    if setting.kind.is_list() {
         return Ok(());
     }
     Err(AlterError::Refused(format!("Can't {operation} to key {name} because its type is not LIST.")))
@@ -268,8 +268,10 @@ mod tests {
             let why = change(operation).expect_err("refused").to_string();
             assert!(why.contains(expected), "{why:?} does not say {expected:?}");
         };
-        refused(Operation::Append(" compact ".to_owned()), "Invalid value delete,compact for topic configuration");
-        refused(Operation::Subtract("delete".to_owned()), "only its default, delete, is accepted");
+        let both = Ok(settings(&[("cleanup.policy", "delete,compact")]));
+        assert_eq!(change(Operation::Append(" compact ".to_owned())), both);
+        refused(Operation::Append("archive".to_owned()), "Invalid value delete,archive for topic configuration");
+        refused(Operation::Subtract("delete".to_owned()), "expected at least one of compact, delete");
         assert_eq!(appended("a", list_setting(), "x,y", "y, z,,z").unwrap(), "x,y,z");
         assert_eq!(subtracted("a", list_setting(), "x,y,z", "z,x").unwrap(), "y");
     }

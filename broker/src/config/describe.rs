@@ -178,7 +178,7 @@ fn value_type(setting: &Setting) -> ValueType {
         Kind::Integer { .. } => ValueType::Long,
         Kind::Decimal { .. } => ValueType::Double,
         Kind::Choice(_) | Kind::Text => ValueType::Str,
-        Kind::List => ValueType::List,
+        Kind::List | Kind::Words(_) => ValueType::List,
     }
 }
 

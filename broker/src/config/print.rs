@@ -53,7 +53,9 @@ fn toml(config: &BrokerConfig, origin: bool) -> String {
         out.push_str(&format!("[{}]\n", section.name()));
         for value in config.values().filter(|value| value.setting.section == section) {
             let text = match value.setting.kind {
-                Kind::Choice(_) | Kind::Text | Kind::List => toml::Value::String(value.text.clone()).to_string(),
+                Kind::Choice(_) | Kind::Text | Kind::List | Kind::Words(_) => {
+                    toml::Value::String(value.text.clone()).to_string()
+                }
                 Kind::Bool | Kind::Integer { .. } | Kind::Decimal { .. } => value.text.clone(),
             };
             let row = format!("\"{}\" = {text}", value.setting.name);

@@ -302,7 +302,7 @@ mod tests {
         check("[broker]\n\"num.partitions\" = [1]", &[], &[], "expected a string, a number");
         check("[broker]\nnum.partitions = 1\n\"num.partitions\" = 2", &[], &[], "is set twice");
         check("[broker\n", &[], &[], "FILE:1: this is not TOML");
-        check("[topic]\n\"cleanup.policy\" = \"compact\"", &[], &[], "compaction does not exist yet");
+        check("[topic]\n\"cleanup.policy\" = \"archive\"", &[], &[], "expected at least one of compact, delete");
         check(
             "",
             &[("RINGMILL__BROKER__NUM_PARTITION", "1")],

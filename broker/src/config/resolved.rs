@@ -11,6 +11,7 @@ use std::time::Duration;
 use ringmill_engine::data_dir::SpaceLimits;
 
 use super::raw::{self, Sources};
+use super::running::whole_number;
 use super::setting::{ConfigErrors, Problem, Section, Value};
 use super::topic::TopicDefaults;
 use super::{groups, tables};
@@ -107,6 +108,10 @@ pub struct BrokerConfig {
     pub disk_space: SpaceLimits,
     /// `scrub.interval.hours` and `scrub.bytes.per.second`; `None`: never.
     pub scrub: Option<ScrubPace>,
+    /// `log.cleaner.backoff.ms`.
+    pub compaction_backoff: Duration,
+    /// `log.cleaner.io.max.bytes.per.second`, at least 1, for the whole process.
+    pub compaction_bytes_per_second: u64,
     /// `tcp.congestion.control`; `None`: the system's.
     pub congestion_control: Option<String>,
     /// `log.level`: directives for tracing's filter.
@@ -196,6 +201,10 @@ impl BrokerConfig {
                 reserve_bytes: read.bytes(Section::Ringmill, "disk.reserve.bytes") as u64,
             },
             scrub: read.scrub(),
+            compaction_backoff: Duration::from_millis(read.bytes(Section::Broker, "log.cleaner.backoff.ms") as u64),
+            compaction_bytes_per_second: whole_number(
+                read.text(Section::Broker, "log.cleaner.io.max.bytes.per.second"),
+            ),
             congestion_control: read.name(Section::Ringmill, "tcp.congestion.control"),
             log_level: read.text(Section::Ringmill, "log.level").to_owned(),
             log_format: match read.text(Section::Ringmill, "log.format") {

@@ -81,6 +81,7 @@ pub struct BrokerSettingError {
 pub struct RunningConfig {
     dynamic: DynamicSettings,
     num_partitions: i32,
+    compaction_bytes_per_second: u64,
     topic_defaults: Arc<TopicDefaults>,
     groups: Arc<ringmill_groups::Settings>,
     retention_hours: Option<String>,
@@ -114,9 +115,20 @@ impl RunningConfig {
         let num_partitions = dynamic.strongest("num.partitions").map_or(started.num_partitions, |(_, text)| {
             text.parse().expect("the text was checked above, and the table bounds this setting to 32 bits")
         });
+        let compaction_rate = dynamic.strongest("log.cleaner.io.max.bytes.per.second");
+        let compaction_bytes_per_second =
+            compaction_rate.map_or(started.compaction_bytes_per_second, |(_, text)| whole_number(text));
         let retention_hours = hours(topic_defaults.value_of("retention.ms"));
         let roll_hours = hours(topic_defaults.value_of("segment.ms"));
-        Ok(RunningConfig { dynamic, num_partitions, topic_defaults, groups, retention_hours, roll_hours })
+        Ok(RunningConfig {
+            dynamic,
+            num_partitions,
+            compaction_bytes_per_second,
+            topic_defaults,
+            groups,
+            retention_hours,
+            roll_hours,
+        })
     }
 
     /// What is set, apart from what the broker was started with.
@@ -129,6 +141,12 @@ impl RunningConfig {
     #[must_use]
     pub fn num_partitions(&self) -> i32 {
         self.num_partitions
+    }
+
+    /// `log.cleaner.io.max.bytes.per.second`, at least 1.
+    #[must_use]
+    pub fn compaction_bytes_per_second(&self) -> u64 {
+        self.compaction_bytes_per_second
     }
 
     /// What a topic gets for a setting that is not set on it.
@@ -197,6 +215,14 @@ fn group_settings(
         value.text.as_str()
     };
     groups::resolve(|name| dynamic.strongest(name).map_or_else(|| at_start(name), |(_, text)| text))
+}
+
+/// A decimal number that was checked to be at least 1, without what is behind its point; as large as can be where it is larger.
+pub(super) fn whole_number(text: &str) -> u64 {
+    let number: f64 = text.parse().expect("decimal settings were checked");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is positive")]
+    let whole = number as u64;
+    whole
 }
 
 /// A time in whole hours, if it is one: -1, for ever, stays.
@@ -312,7 +338,8 @@ mod tests {
             &[("message.max.bytes", "67108865")],
             "message.max.bytes: 67108865 is more than ringmill.unsynced.bytes.max",
         );
-        check(&[("log.cleanup.policy", "compact")], "only its default, delete, is accepted");
+        check(&[("log.cleanup.policy", "archive")], "expected at least one of compact, delete");
+        check(&[("log.cleaner.threads", "1")], "it cannot change while the broker runs");
         let hidden = resolve(&[], &[("message.max.bytes", "67108865")], &[("message.max.bytes", "1")]);
         assert!(hidden.is_err_and(|why| why.contains("67108865 is more than")), "it must hold by itself");
     }

@@ -56,6 +56,8 @@ pub enum Kind {
     Text,
     /// Words with commas between them; what they mean is checked where they are read.
     List,
+    /// At least one of these words, each once, with commas between them.
+    Words(&'static [&'static str]),
 }
 
 /// Whether a setting changes anything here.
@@ -114,7 +116,16 @@ impl Setting {
     }
 }
 
+/// From here on a decimal number is spelled with an exponent.
+const EXPONENT_FROM: f64 = 1e15;
+
 impl Kind {
+    /// Whether words can be added to the value and taken away.
+    #[must_use]
+    pub fn is_list(self) -> bool {
+        matches!(self, Kind::List | Kind::Words(_))
+    }
+
     fn check(self, value: &str) -> Result<String, String> {
         match self {
             Kind::Bool => match value.to_ascii_lowercase().as_str() {
@@ -127,7 +138,10 @@ impl Kind {
                 _ => Err(format!("expected a whole number from {min} to {max}")),
             },
             Kind::Decimal { min, max } => match value.parse::<f64>() {
+                // As Java spells it where digits would be many: Kafka's "no limit" is its largest number.
+                Ok(number) if (EXPONENT_FROM..=max).contains(&number) => Ok(format!("{number:E}")),
                 Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
+                _ if max == f64::MAX => Err(format!("expected a number of at least {min}")),
                 _ => Err(format!("expected a number from {min} to {max}")),
             },
             Kind::Choice(words) => match words.iter().find(|word| **word == value) {
@@ -136,6 +150,17 @@ impl Kind {
             },
             Kind::Text => Ok(value.to_owned()),
             Kind::List => Ok(value.split(',').map(str::trim).collect::<Vec<_>>().join(",")),
+            Kind::Words(words) => {
+                let given: Vec<&str> = value.split(',').map(str::trim).collect();
+                let is_known = |(number, word): (usize, &&str)| words.contains(word) && !given[..number].contains(word);
+                match given.iter().enumerate().all(is_known) {
+                    true => Ok(given.join(",")),
+                    false => Err(format!(
+                        "expected at least one of {}, each once, with commas between them",
+                        words.join(", ")
+                    )),
+                }
+            }
         }
     }
 }

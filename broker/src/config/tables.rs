@@ -262,6 +262,41 @@ pub static BROKER: &[Setting] = &[
         "1",
         "There is one broker, so every partition has one replica.",
     ),
+    broker(
+        "log.cleaner.backoff.ms",
+        from(1),
+        "15000",
+        "How long compaction rests when there is nothing to do before it looks again.",
+    ),
+    Setting {
+        dynamic: true,
+        ..broker(
+            "log.cleaner.io.max.bytes.per.second",
+            Kind::Decimal { min: 1.0, max: f64::MAX },
+            "1.7976931348623157E308",
+            "Bytes per second that compaction reads and writes at most, for the whole process.",
+        )
+    },
+    known_broker(
+        "log.cleaner.dedupe.buffer.size",
+        from(0),
+        "134217728",
+        "Compaction takes 40 MiB on each core, and more only for large batches.",
+    ),
+    known_broker("log.cleaner.enable", BOOL, "true", "Topics that ask for compaction get it."),
+    known_broker(
+        "log.cleaner.io.buffer.load.factor",
+        Kind::Decimal { min: 0.0, max: f64::MAX },
+        "0.9",
+        "Compaction fills its map to three quarters.",
+    ),
+    known_broker(
+        "log.cleaner.io.buffer.size",
+        int(0, INT_MAX),
+        "524288",
+        "Compaction reads and writes 1 MiB at a time.",
+    ),
+    known_broker("log.cleaner.threads", int(0, INT_MAX), "1", "Each core compacts its own partitions, one at a time."),
 ];
 
 /// `[ringmill]`: what Kafka has no name for.
@@ -337,12 +372,22 @@ pub static RINGMILL: &[Setting] = &[
 
 /// `[topic]`: defaults of every topic, and what may be set on one topic. Sorted by name.
 pub static TOPIC: &[Setting] = &[
-    known("cleanup.policy", LIST, "delete", "Old records are deleted; compaction does not exist yet."),
+    topic(
+        "cleanup.policy",
+        Kind::Words(&["compact", "delete"]),
+        "delete",
+        "Whether old records are deleted (delete), only the last record of each key is kept (compact), or both.",
+    ),
     known("compression.gzip.level", int(-1, 9), "-1", "Batches are not compressed anew by the broker."),
     known("compression.lz4.level", int(1, 17), "9", "Batches are not compressed anew by the broker."),
     known("compression.type", ANY, "producer", "Batches stay as the producer compressed them."),
     known("compression.zstd.level", int(-131_072, 22), "3", "Batches are not compressed anew by the broker."),
-    known("delete.retention.ms", from(0), "86400000", "Compaction does not exist yet."),
+    topic(
+        "delete.retention.ms",
+        from(0),
+        "86400000",
+        "With compaction: how long a record without a value, which deletes its key, is still shown.",
+    ),
     known("errors.deadletterqueue.group.enable", BOOL, "false", "Share groups do not exist yet."),
     known("file.delete.delay.ms", from(0), "60000", "Files are removed at once here; readers keep theirs open."),
     topic(
@@ -359,7 +404,12 @@ pub static TOPIC: &[Setting] = &[
     known("leader.replication.throttled.replicas", LIST, "", "There is no replication yet."),
     known("local.retention.bytes", from(-2), "-2", "There is no tiered storage."),
     known("local.retention.ms", from(-2), "-2", "There is no tiered storage."),
-    known("max.compaction.lag.ms", from(1), "9223372036854775807", "Compaction does not exist yet."),
+    topic(
+        "max.compaction.lag.ms",
+        from(1),
+        "9223372036854775807",
+        "With compaction: when a record is compacted at the latest, however little is new.",
+    ),
     known(
         "max.decompressed.message.bytes",
         int(1, 2_147_483_639),
@@ -385,8 +435,18 @@ pub static TOPIC: &[Setting] = &[
         "CreateTime",
         "Whose clock stamps the records: the producer's or the broker's.",
     ),
-    known("min.cleanable.dirty.ratio", Kind::Decimal { min: 0.0, max: 1.0 }, "0.5", "Compaction does not exist yet."),
-    known("min.compaction.lag.ms", from(0), "0", "Compaction does not exist yet."),
+    topic(
+        "min.cleanable.dirty.ratio",
+        Kind::Decimal { min: 0.0, max: 1.0 },
+        "0.5",
+        "With compaction: the part of a partition that is new before it is compacted again.",
+    ),
+    topic(
+        "min.compaction.lag.ms",
+        from(0),
+        "0",
+        "With compaction: how long a record stays in any case, by the broker's time of append.",
+    ),
     known("min.insync.replicas", int(1, INT_MAX), "1", "There is one replica."),
     known("preallocate", BOOL, "false", "Space is always allocated ahead, in steps."),
     known("remote.copy.lag.bytes", from(-1), "-1", "There is no tiered storage."),
@@ -509,8 +569,12 @@ mod tests {
         check("message.timestamp.type", "LogAppendTime", Ok("LogAppendTime"));
         check("message.timestamp.type", "logappendtime", Err("CreateTime, LogAppendTime"));
         check("cleanup.policy", "delete", Ok("delete"));
-        check("cleanup.policy", "compact", Err("only its default, delete, is accepted"));
-        check("cleanup.policy", "compact,delete", Err("compaction does not exist yet"));
+        check("cleanup.policy", "compact", Ok("compact"));
+        check("cleanup.policy", " compact, delete", Ok("compact,delete"));
+        for refused in ["", "compact,", "compact,compact", "archive"] {
+            check("cleanup.policy", refused, Err("expected at least one of compact, delete"));
+        }
+        check("min.cleanable.dirty.ratio", "1.5", Err("from 0 to 1"));
         check("compression.type", "zstd", Err("only its default, producer, is accepted"));
         check("min.cleanable.dirty.ratio", "0.50", Ok("0.5"));
         check("min.cleanable.dirty.ratio", "NaN", Err("from 0 to 1"));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ringmill_batch::TimestampType;
-use ringmill_engine::log::LogConfig;
+use ringmill_engine::log::{CompactionConfig, LogConfig};
 
 use super::setting::{Origin, Value};
 use super::{suggest, tables};
@@ -110,6 +110,10 @@ pub struct TopicEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicConfig {
+    /// `cleanup.policy` has `compact`: how; its records must have keys.
+    pub compaction: Option<CompactionConfig>,
+    /// `cleanup.policy` has `delete`.
+    pub deletes: bool,
     /// `flush.bytes`: bytes unsynced under `write.caching`.
     pub flush_bytes: u64,
     /// `flush.ms`: time unsynced under `write.caching`.
@@ -148,14 +152,15 @@ impl TopicConfig {
         LogConfig {
             segment_bytes: self.segment_bytes,
             segment_ms: self.segment_ms,
-            retention_ms: self.retention_ms,
-            retention_bytes: self.retention_bytes,
+            retention_ms: self.retention_ms.filter(|_| self.deletes),
+            retention_bytes: self.retention_bytes.filter(|_| self.deletes),
             index_interval_bytes: self.index_interval_bytes,
             timestamp_type: self.timestamp_type,
             write_caching: self.write_caching,
             flush_ms: self.flush_ms,
             flush_bytes: self.flush_bytes,
             unsynced_bytes_max: self.unsynced_bytes_max,
+            compaction: self.compaction,
             ..LogConfig::default()
         }
     }
@@ -175,7 +180,16 @@ impl TopicConfig {
         // −1 says "no limit" in Kafka's names; every other value has been checked to be at least 0.
         let limit = |name: &str| Some(integer(name)).filter(|value| *value >= 0);
         let bytes = |name: &str| u64::try_from(integer(name)).expect("the table admits no negative number of bytes");
+        let has_policy = |wanted: &str| text("cleanup.policy").split(',').any(|policy| policy == wanted);
+        let compaction = CompactionConfig {
+            min_lag_ms: integer("min.compaction.lag.ms"),
+            max_lag_ms: integer("max.compaction.lag.ms"),
+            dirty_millionths_max: millionths(text("min.cleanable.dirty.ratio")),
+            tombstones_kept_ms: integer("delete.retention.ms"),
+        };
         let config = TopicConfig {
+            compaction: has_policy("compact").then_some(compaction),
+            deletes: has_policy("delete"),
             flush_bytes: bytes("flush.bytes"),
             flush_ms: integer("flush.ms"),
             index_interval_bytes: bytes("index.interval.bytes"),
@@ -196,6 +210,7 @@ impl TopicConfig {
             entries: Vec::new(),
         };
         config.check_bounds()?;
+        check_lags(&compaction)?;
         Ok(TopicConfig { entries, ..config })
     }
 
@@ -214,6 +229,24 @@ impl TopicConfig {
         }
         Ok(())
     }
+}
+
+/// A ratio that was checked to lie between 0 and 1.
+fn millionths(ratio: &str) -> u32 {
+    let ratio: f64 = ratio.parse().expect("decimal settings were checked");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to a million, by the table")]
+    let millionths = (ratio * 1e6).round() as u32;
+    millionths
+}
+
+/// As Kafka does, whatever the policy: else the one would forbid what the other demands.
+fn check_lags(compaction: &CompactionConfig) -> Result<(), TopicConfigError> {
+    let CompactionConfig { min_lag_ms, max_lag_ms, .. } = *compaction;
+    if min_lag_ms > max_lag_ms {
+        let why = format!("{min_lag_ms} is more than max.compaction.lag.ms ({max_lag_ms})");
+        return Err(TopicConfigError { name: "min.compaction.lag.ms".to_owned(), why });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -262,11 +295,29 @@ mod tests {
         check(&[("quite.unknown", "1")], "quite.unknown: no such setting; `ringmill config print`");
         check(&[("retention.ms", "soon")], "\"soon\" is refused: expected a whole number of at least -1");
         check(
-            &[("cleanup.policy", "compact")],
-            "cleanup.policy: \"compact\" is refused: only its default, delete, is accepted",
+            &[("cleanup.policy", "archive")],
+            "cleanup.policy: \"archive\" is refused: expected at least one of compact, delete, each once",
+        );
+        check(
+            &[("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")],
+            "min.compaction.lag.ms: 6 is more than max.compaction.lag.ms (5)",
         );
         check(&[("max.message.bytes", "67108865")], "more than ringmill.unsynced.bytes.max (67108864)");
         check(&[("write.caching", "true"), ("flush.bytes", "1048576")], "more than flush.bytes (1048576)");
+    }
+
+    #[test]
+    fn a_policy_says_what_the_log_is_told() {
+        let log = |policy: &str| {
+            let config = resolve(&[("cleanup.policy", policy), ("min.cleanable.dirty.ratio", "0.25")]).unwrap();
+            config.to_log_config()
+        };
+        let (deleted, compacted, both) = (log("delete"), log("compact"), log("compact,delete"));
+        assert_eq!((deleted.compaction, deleted.retention_ms), (None, Some(604_800_000)));
+        assert_eq!(compacted.retention_ms, None, "what is only compacted does not expire");
+        assert_eq!(both.retention_ms, Some(604_800_000));
+        let expected = CompactionConfig { dirty_millionths_max: 250_000, ..CompactionConfig::default() };
+        assert_eq!((compacted.compaction, both.compaction), (Some(expected), Some(expected)));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::fetch_sessions::FetchSessions;
 use crate::group::Hosts;
 use crate::metadata::{Metadata, MetadataImage};
 
+mod compact;
 #[cfg(test)]
 mod full_mailbox_tests;
 pub mod hosting;

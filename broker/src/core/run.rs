@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listen::{Handed, accept};
 use super::mailbox::{Closed, Message, NewPartition};
-use super::{Core, scrub, space};
+use super::{Core, compact, scrub, space};
 use crate::api::Api;
 use crate::group::Hosts;
 
@@ -71,6 +71,7 @@ impl Core {
         let deadlines = tokio::task::spawn_local(keep_deadlines(Rc::clone(&self)));
         let watching = (self.id.0 == 0).then(|| tokio::task::spawn_local(space::watch(Rc::clone(&self))));
         let scrubbing = tokio::task::spawn_local(scrub::keep_scrubbing(Rc::clone(&self)));
+        let compacting = tokio::task::spawn_local(compact::keep_compacting(Rc::clone(&self)));
         let (stop_checkpoints, stopped) = oneshot::channel();
         let checkpoints = tokio::task::spawn_local(write_checkpoints(Rc::clone(&self), stopped));
         Hosts::start(&self);
@@ -126,6 +127,8 @@ impl Core {
                 Message::Close(answer) => {
                     deadlines.abort();
                     scrubbing.abort();
+                    // What it leaves behind, the next start completes or removes.
+                    compacting.abort();
                     watching.inspect(JoinHandle::abort);
                     // Not cut off in the middle: a write that is still under way would meet the last one's file.
                     drop(stop_checkpoints);

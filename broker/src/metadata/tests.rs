@@ -212,7 +212,7 @@ async fn creations_are_refused_by_kafkas_rules() {
     assert_eq!(create(&metadata, "x", 0).await, Err(MetadataError::PartitionCount(0)));
     assert_eq!(create(&metadata, "x", i32::MAX).await, Err(MetadataError::PartitionCount(i32::MAX)));
     let mut new = new_topic("x", 1);
-    new.settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    new.settings.insert("cleanup.policy".to_owned(), "archive".to_owned());
     assert!(matches!(metadata.prepare_topic(new, 0).await, Err(MetadataError::Config(_))));
     assert_eq!(names(&metadata), ["a.b"]);
 }

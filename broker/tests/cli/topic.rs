@@ -14,8 +14,8 @@ fn topics_are_made_shown_and_removed() {
     assert_eq!(broker.run(&["topic", "create", "logs", "-p", "3", "-s", "retention.ms=5000"]).0, 0);
     let (code, _, error) = broker.run(&["topic", "create", "logs"]);
     assert!(code == 5 && error.contains("TOPIC_ALREADY_EXISTS"), "{code} {error}");
-    let (code, _, error) = broker.run(&["topic", "create", "x", "-s", "cleanup.policy=compact"]);
-    assert!(code == 5 && error.contains("compaction does not exist yet"), "{code} {error}");
+    let (code, _, error) = broker.run(&["topic", "create", "x", "-s", "cleanup.policy=archive"]);
+    assert!(code == 5 && error.contains("expected at least one of compact, delete"), "{code} {error}");
     let (_, out, _) = broker.run(&["topic", "list", "-o", "json"]);
     assert_eq!(parse(&out), json!([{"topic": "logs", "partitions": 3}]));
     let (_, out, _) = broker.run(&["topic", "describe", "logs", "-o", "json"]);
@@ -83,7 +83,7 @@ fn settings_that_cannot_be_are_refused_by_name_and_nothing_is_changed() {
     for (arguments, code, expected) in [
         (&["-s", "retention.msx=1"][..], 5, "retention.msx"),
         (&["-s", "flush.ms=7000", "-s", "retention.ms=soon"], 5, "retention.ms"),
-        (&["-s", "cleanup.policy=compact"], 5, "compaction does not exist yet"),
+        (&["-s", "cleanup.policy=archive"], 5, "expected at least one of compact, delete"),
         (&["-s", "retention.ms"], 2, "--set retention.ms: expected NAME=VALUE"),
         (&["-s", "retention.ms=1", "-u", "retention.ms"], 2, "retention.ms is named twice"),
         (&["-p", "0"], 2, "0"),

@@ -15,7 +15,7 @@
 //! | CreatePartitions answers per topic | `admin::growth_that_is_none_or_too_much_…` |
 //! | answers leave in the order of their requests | `broker::produces_are_pipelined_…`; `ringmill-net`: `connection::tests` |
 //! | settings are known or refused by name | `finding::every_topic_setting_of_kafka_…` |
-//! | compacted topics and null keys | no topic is compacted: `finding::every_topic_setting_of_kafka_…` |
+//! | compacted topics and null keys | `compacting` |
 //! | advertised addresses, NAT | `finding` |
 //! | topics made on demand | `finding`, `broker::metadata_makes_a_topic_…` |
 //! | bad batches, sizes, timestamps, acks, epochs, sequences | `producing`, `bad_input::bad_batches_…`, `bad_input::a_batch_that_no_segment_…`, `bad_input::zstd_…` |
@@ -33,6 +33,7 @@
 mod raw;
 
 mod amplification;
+mod compacting;
 mod finding;
 mod hostile;
 mod producing;

@@ -162,6 +162,18 @@ impl Attributes {
     pub const fn has_delete_horizon(self) -> bool {
         self.0 & Attributes::DELETE_HORIZON != 0
     }
+
+    /// The same with bit 6 set.
+    #[must_use]
+    pub const fn with_delete_horizon(self) -> Attributes {
+        Attributes(self.0 | Attributes::DELETE_HORIZON)
+    }
+
+    /// What is left of the word when no record is: whether they belonged to a transaction, and were its markers.
+    #[must_use]
+    pub(crate) const fn of_emptied(self) -> Attributes {
+        Attributes(self.0 & (Attributes::TRANSACTIONAL | Attributes::CONTROL))
+    }
 }
 
 impl fmt::Debug for Attributes {

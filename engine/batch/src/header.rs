@@ -243,6 +243,18 @@ impl BatchHeader {
         self.producer_id >= 0
     }
 
+    /// From when on compaction may remove the tombstones in it, ms since 1970, if that was settled: the base timestamp says so then.
+    #[must_use]
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
+    /// Whether it has a record for each of its offsets, as producers write them; compaction takes records out.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        i64::from(self.record_count) == i64::from(self.last_offset_delta) + 1
+    }
+
     /// Whether the producer left out the maximum timestamp, as sarama did until 2025 (−1 beside a real base timestamp). The
     /// time index needs the true one: see [`stamp_max_timestamp`](crate::stamp_max_timestamp).
     #[must_use]

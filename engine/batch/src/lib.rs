@@ -10,6 +10,7 @@ mod crc;
 mod header;
 mod offset;
 mod records;
+mod rewrite;
 #[cfg(test)]
 mod sample;
 mod stamp;
@@ -23,4 +24,5 @@ pub use crc::crc32c;
 pub use header::{BatchHeader, HeaderError, sequence_after};
 pub use offset::{LeaderEpoch, Offset};
 pub use records::{Headers, Record, RecordError, RecordSet, Records, check_records, read_records};
+pub use rewrite::{BatchRewriter, Rewritten, emptied};
 pub use stamp::{stamp, stamp_append_time, stamp_max_timestamp};

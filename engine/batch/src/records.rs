@@ -147,6 +147,11 @@ impl RecordSet<'_> {
         self.bytes.len()
     }
 
+    /// The records, decompressed, one behind the other.
+    pub(crate) fn plain_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Walks the records in their order. The first error ends the walk; a walk without one has met every record announced and
     /// every byte.
     #[must_use]
@@ -195,6 +200,11 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    /// Bytes behind the records met so far.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn take_record(&mut self) -> Result<Record<'a>, RecordError> {
         let index = self.index;
         let field = |field| move || RecordError::Field { index, field };

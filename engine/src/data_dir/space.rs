@@ -105,10 +105,23 @@ impl DiskSpace {
         self.limits
     }
 
+    /// As if a look had found so much.
+    #[cfg(test)]
+    pub(crate) fn set_usable_bytes(&self, usable_bytes: u64) {
+        self.usable_bytes.store(usable_bytes, Ordering::Relaxed);
+    }
+
     /// Counts `length` bytes as taken, unless that would leave less than the mark.
     pub(crate) fn take(&self, length: u64) -> bool {
         let mark_bytes = self.mark_bytes.load(Ordering::Relaxed);
         let take = |usable: u64| usable.checked_sub(length).filter(|rest| *rest >= mark_bytes);
+        self.usable_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// As [`take`](Self::take), for what can wait: as much as the mark stays free beyond it, so that records do not meet the mark for it.
+    pub(crate) fn take_spare(&self, length: u64) -> bool {
+        let kept_bytes = self.mark_bytes.load(Ordering::Relaxed).saturating_mul(2);
+        let take = |usable: u64| usable.checked_sub(length).filter(|rest| *rest >= kept_bytes);
         self.usable_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 

@@ -8,6 +8,31 @@ use crate::segment::SEGMENT_BYTES_MAX;
 /// checkpoint that recorded the real one is lost.
 pub const UNSYNCED_BYTES_BOUND_MAX: u64 = SEGMENT_BYTES_MAX;
 
+/// How a log is compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// Segments whose last append is younger stay as they are.
+    pub min_lag_ms: i64,
+    /// What was appended longer ago is compacted, however little it is; segments are closed as early.
+    pub max_lag_ms: i64,
+    /// The part of the log, in millionths, that may be new since the last pass before the next one.
+    pub dirty_millionths_max: u32,
+    /// How long a tombstone stays behind the pass that first saw it.
+    pub tombstones_kept_ms: i64,
+}
+
+impl Default for CompactionConfig {
+    /// Kafka's.
+    fn default() -> CompactionConfig {
+        CompactionConfig {
+            min_lag_ms: 0,
+            max_lag_ms: i64::MAX,
+            dirty_millionths_max: 500_000,
+            tombstones_kept_ms: 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
 /// Settings of one log; may change while it runs. The default is Kafka's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -33,6 +58,8 @@ pub struct LogConfig {
     pub unsynced_bytes_max: u64,
     /// A producer that is silent for so long is forgotten.
     pub producer_expiration_ms: i64,
+    /// Whether, and how, only the last record of each key is kept.
+    pub compaction: Option<CompactionConfig>,
 }
 
 impl LogConfig {
@@ -41,6 +68,12 @@ impl LogConfig {
     pub fn unsynced_bound(&self) -> u64 {
         let bound = if self.write_caching { self.flush_bytes } else { self.unsynced_bytes_max };
         bound.clamp(1, UNSYNCED_BYTES_BOUND_MAX)
+    }
+
+    /// How long a segment is written to: compaction reaches only closed ones.
+    #[must_use]
+    pub(crate) fn segment_ms(&self) -> i64 {
+        self.compaction.map_or(self.segment_ms, |compaction| compaction.max_lag_ms.min(self.segment_ms))
     }
 
     /// The segment size that is kept to, inside what positions can say.
@@ -65,6 +98,7 @@ impl Default for LogConfig {
             flush_bytes: 512 << 20,
             unsynced_bytes_max: 64 << 20,
             producer_expiration_ms: 24 * HOUR_MS,
+            compaction: None,
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::disk::Disk;
 use crate::partition_meta::PartitionMeta;
 
 mod append;
+mod compact;
+mod compact_output;
 mod config;
 pub(crate) mod producers;
 mod read;
@@ -31,6 +33,7 @@ mod roll;
 mod scan;
 mod scrub;
 mod seal;
+pub(crate) mod swap;
 mod sync;
 mod timestamps;
 mod watermarks;
@@ -39,7 +42,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use config::{LogConfig, UNSYNCED_BYTES_BOUND_MAX};
+pub use compact::{Abandoned, Cleanable, Compacted};
+pub use config::{CompactionConfig, LogConfig, UNSYNCED_BYTES_BOUND_MAX};
 pub use read::{LogReader, ReadError, ReadPlan};
 pub use recover::{OpenError, RecoveryReport, StartInfo, TornTail};
 pub use scrub::Scrubbed;
@@ -92,6 +96,9 @@ pub struct Log {
     sync_ended: Notify,
     recovery: RecoveryReport,
     scrub_pass: RefCell<scrub::Pass>,
+    compaction: RefCell<compact::State>,
+    /// Held by whoever changes which segments there are, or names in the directory beside `drive`.
+    house: tokio::sync::Mutex<()>,
 }
 
 /// What a producer is told.
@@ -245,9 +252,10 @@ impl Log {
     /// [`LogError::Sealed`] and the disk's: the stop is then not clean.
     pub async fn close(&self) -> Result<CheckpointEntry, LogError> {
         let ended = self.end_loops().await;
-        // A deletion of records may be writing partition.meta. Once this has returned and `drive` has ended, nothing of this log touches
+        // A deletion of records may be writing partition.meta, a compaction its files. Once this has returned and `drive` has ended, nothing of this log touches
         // its directory any more: the name may be given to another partition, whose files would be overwritten.
         drop(self.meta.lock().await);
+        drop(self.house.lock().await);
         ended.map(|()| self.checkpoint_entry())
     }
 

@@ -170,6 +170,13 @@ impl LogReader {
         }
         let visible = visible_end(&segment, &watermarks, &segments);
         let (position, first) = self.find(disk, &segment, from, visible).await?;
+        let found = Found { number: number - 1, position, first };
+        let Found { number, position, first } = match first.record_count {
+            0 => self.first_with_records(disk, &watermarks, &segments, found).await.unwrap_or(found),
+            _ => found,
+        };
+        let segment = Arc::clone(&segments[number]);
+        let visible = visible_end(&segment, &watermarks, &segments);
 
         let wanted = if whole_first { limit_bytes.max(first.total_bytes() as u64) } else { limit_bytes };
         let mut end = visible.position.min(position.saturating_add(wanted));
@@ -186,15 +193,47 @@ impl LogReader {
             end = end.min(damage);
         }
         let visible = visible.position;
-        let next_offset = match segments.get(number) {
+        let next_offset = match segments.get(number + 1) {
             _ if end < visible => first.next_offset(),
             Some(next) => next.base_offset(),
             None => watermarks.high_watermark,
         };
-        if end == visible {
+        // Nobody comes back to the end of a closed segment, and what stands there changes with a compaction.
+        if end == visible && segment.closed_length().is_none() {
             self.hint(&segment, next_offset, visible);
         }
         Ok(ReadPlan { segment, position, length: end.saturating_sub(position), next_offset })
+    }
+
+    /// From an empty batch on, the first that has records. Whoever asks for the offset of an empty one is best served with what follows: some
+    /// clients stand still at an answer without a record. `None` where there is none near, and before anything that is not well.
+    async fn first_with_records(
+        &self,
+        disk: &dyn Disk,
+        watermarks: &Watermarks,
+        segments: &[Arc<Segment>],
+        empty: Found,
+    ) -> Option<Found> {
+        let (mut number, mut headers) = (empty.number, 0);
+        let mut here = empty.end();
+        while here.offset < watermarks.high_watermark {
+            let segment = segments.get(number).filter(|segment| !segment.is_damaged())?;
+            let visible = visible_end(segment, watermarks, segments);
+            let mut walk = HeaderWalk::new(disk, segment, visible.position);
+            while here.offset < visible.offset {
+                let first = walk.header(here.position, here.offset).await.ok()?;
+                self.check_place(here.position, &first, visible).ok()?;
+                let found = Found { number, position: here.position, first };
+                headers += 1;
+                if first.record_count > 0 || headers > EMPTY_BATCHES_MAX {
+                    return (first.record_count > 0).then_some(found);
+                }
+                here = found.end();
+            }
+            number += 1;
+            here.position = 0;
+        }
+        None
     }
 
     /// The batch of `segment` that holds `wanted`, which lies before the visible end. Damage on the way is marked, and gone around if
@@ -402,6 +441,25 @@ pub(super) fn visible_end(segment: &Segment, watermarks: &Watermarks, segments: 
 fn refused(segment: &Segment, damage: &DamagedRange) -> ReadError {
     ReadError::Damaged { segment: segment.base_offset(), position: damage.positions.start }
 }
+
+/// A batch that was looked up.
+#[derive(Clone, Copy)]
+struct Found {
+    /// Its segment's place in the snapshot.
+    number: usize,
+    position: u64,
+    first: BatchHeader,
+}
+
+impl Found {
+    fn end(&self) -> BatchEnd {
+        let position = self.position + self.first.total_bytes() as u64;
+        BatchEnd { position, offset: self.first.next_offset() }
+    }
+}
+
+/// Empty batches in a row that a plan steps over.
+const EMPTY_BATCHES_MAX: usize = 64;
 
 /// Damaged places that one lookup goes around.
 const DETOURS_MAX: usize = 64;

@@ -19,8 +19,8 @@ use super::read::LogReader;
 use super::recover_segment::{Recovered, SegmentRecovery};
 use super::watermarks::{End, LogState, Quarantine, Watermarks};
 use super::writer::Writer;
-use super::{Identity, Log, LogEnv, producers};
-use crate::checkpoint::CheckpointEntry;
+use super::{Identity, Log, LogEnv, compact, producers, swap};
+use crate::checkpoint::{CheckpointEntry, SegmentTimes};
 use crate::data_dir::durable_file::ReadError;
 use crate::disk::OpenHow;
 use crate::partition_meta::PartitionMeta;
@@ -186,7 +186,12 @@ async fn recover(
         // a successor was durable to its end, must not be taken back by a power cut.
         env.disk.sync_dir(dir).await.map_err(OpenError::io("syncing", dir))?;
     }
-    let entries = env.disk.list_dir(dir).await.map_err(OpenError::io("listing", dir))?;
+    let mut entries = env.disk.list_dir(dir).await.map_err(OpenError::io("listing", dir))?;
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    let swapped = swap::complete_all(&*env.disk, dir, &names).await;
+    if swapped.map_err(OpenError::io("putting compacted segments in their place in", dir))? {
+        entries = env.disk.list_dir(dir).await.map_err(OpenError::io("listing", dir))?;
+    }
     let mut bases: Vec<Offset> = entries
         .iter()
         .filter_map(|entry| file::parse(&entry.name))
@@ -195,7 +200,7 @@ async fn recover(
         .collect();
     let below = bases.partition_point(|&base| base <= meta.log_start).saturating_sub(1);
     let removable: Vec<Offset> = bases.drain(..below).collect();
-    check_presence(dir, &bases, meta, start)?;
+    check_presence(env, dir, &bases, meta, start).await?;
 
     // The log start is no lower bound: records may be deleted before they are durable.
     let recovery_point = start.checkpoint.as_ref().map_or(Offset::ZERO, |entry| entry.recovery_point);
@@ -222,11 +227,14 @@ async fn recover(
             epochs: least_epoch..=meta.epochs.current().get(),
             reigns: &meta.epochs,
             interval_bytes: config.index_interval_bytes,
-            times: start
-                .checkpoint
-                .as_ref()
-                .and_then(|entry| entry.segments.iter().find(|s| s.base_offset == base))
-                .copied(),
+            times: start.checkpoint.as_ref().and_then(|entry| {
+                let next_base = bases.get(number + 1).copied();
+                let known = entry
+                    .segments
+                    .iter()
+                    .filter(|known| known.base_offset >= base && next_base.is_none_or(|next| known.base_offset < next));
+                known.copied().reduce(SegmentTimes::join).filter(|known| known.base_offset == base)
+            }),
         };
         let Recovered { segment, end, cursor, last_epoch } = recovery.run(&mut opened.report).await?;
         opened.segments.push(segment);
@@ -244,10 +252,16 @@ async fn recover(
 }
 
 /// Every segment from the log start on must be there: the first by the meta's word, the others by the checkpoint's.
-fn check_presence(dir: &Path, bases: &[Offset], meta: &PartitionMeta, start: &StartInfo) -> Result<(), Quarantine> {
+async fn check_presence(
+    env: &LogEnv,
+    dir: &Path,
+    bases: &[Offset],
+    meta: &PartitionMeta,
+    start: &StartInfo,
+) -> Result<(), OpenError> {
     let missing = |base: Offset, why: String| {
         let (file, why) = (file::path(dir, base, FileKind::Log), format!("missing: {why}"));
-        Err(Quarantine { file, position: 0, why, durable_to: None })
+        Err(Quarantine { file, position: 0, why, durable_to: None }.into())
     };
     match bases.first() {
         Some(&first) if first > meta.log_start => {
@@ -265,11 +279,30 @@ fn check_presence(dir: &Path, bases: &[Offset], meta: &PartitionMeta, start: &St
     let Some(checkpoint) = &start.checkpoint else { return Ok(()) };
     for known in &checkpoint.segments {
         let is_kept = bases.first().is_none_or(|&first| known.base_offset >= first);
-        if is_kept && known.base_offset < checkpoint.recovery_point && !bases.contains(&known.base_offset) {
+        if is_kept
+            && known.base_offset < checkpoint.recovery_point
+            && !bases.contains(&known.base_offset)
+            && !is_compacted_away(env, dir, bases, known.base_offset).await?
+        {
             return missing(known.base_offset, "the checkpoint lists it".to_owned());
         }
     }
     Ok(())
+}
+
+/// Whether the segment before `base` goes up to the next that is there: then a compaction has joined what began at `base` to it, and the
+/// checkpoint is older.
+async fn is_compacted_away(env: &LogEnv, dir: &Path, bases: &[Offset], base: Offset) -> Result<bool, OpenError> {
+    let next = bases.partition_point(|&each| each < base);
+    let (Some(&before), Some(&behind)) = (next.checked_sub(1).and_then(|number| bases.get(number)), bases.get(next))
+    else {
+        return Ok(false);
+    };
+    let path = file::path(dir, before, FileKind::Log);
+    let file = env.disk.open(&path, OpenHow::Read).await.map_err(OpenError::io("opening", &path))?;
+    let segment = Segment::new(dir, before, file);
+    let end = crate::segment::headers::end_of(&*env.disk, &segment).await;
+    Ok(end.map_err(OpenError::io("reading", &path))? == Some(behind))
 }
 
 async fn create_segment(env: &LogEnv, dir: &Path, base: Offset) -> Result<Arc<Segment>, OpenError> {
@@ -328,6 +361,7 @@ async fn assemble(
         end_segment: active.base_offset(),
         end_position: end.position,
     };
+    let cleaned_to = compact::load(&env, &dir, active.base_offset()).await;
     let reader = LogReader::new(meta.identity, Arc::new(segments), watermarks, meta.epochs.clone());
     let producers = producers::load(&env, &dir, &reader, end.offset)
         .await
@@ -346,5 +380,7 @@ async fn assemble(
         sync_ended: Notify::new(),
         recovery: report,
         scrub_pass: RefCell::default(),
+        compaction: RefCell::new(compact::State::new(cleaned_to)),
+        house: tokio::sync::Mutex::new(()),
     }))
 }

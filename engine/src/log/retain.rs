@@ -52,7 +52,7 @@ impl Log {
         if let Some((first_ms, last_ms)) = writer.active.append_times_ms()
             && writer.can_roll()
         {
-            let by_age = first_ms.saturating_add(config.segment_ms);
+            let by_age = first_ms.saturating_add(config.segment_ms());
             // Expired data must not stay because nothing is appended any more.
             let roll_at = expires_at(last_ms).map_or(by_age, |expiry| expiry.min(by_age));
             if next.is_due(Some(roll_at)) {
@@ -129,6 +129,8 @@ impl Log {
         // It comes back ten times a second while something is due.
         let mut failure_is_told = false;
         while !self.writer.borrow().ended {
+            // Compaction swaps segments and names beside it.
+            let house = self.house.lock().await;
             match self.retain().await {
                 Ok(()) | Err(LogError::Closed) => failure_is_told = false,
                 Err(LogError::Io { what, error }) if !failure_is_told => {
@@ -138,6 +140,7 @@ impl Log {
                 Err(_) => {}
             }
             self.mend_indexes().await;
+            drop(house);
             self.wake_keeper.notified().await;
         }
     }
@@ -149,7 +152,7 @@ impl Log {
             return Ok(());
         }
         self.raise_log_start(segments[count].base_offset()).await?;
-        // Others may have added a segment meanwhile; nobody else removes any.
+        // Others may have added a segment meanwhile; nobody else removes any, and who puts one in place of others waits for us.
         self.reader.set_segments(Arc::new(self.reader.snapshot()[count..].to_vec()));
         for segment in &segments[..count] {
             // Snapshots keep the descriptors; only the names go.

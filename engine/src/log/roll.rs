@@ -109,7 +109,7 @@ impl Log {
     }
 
     /// A failure here loses nothing: indexes that lack entries are removed, and the keeper or the next start rebuilds them.
-    async fn finish_indexes(&self, segment: &Segment) {
+    pub(super) async fn finish_indexes(&self, segment: &Segment) {
         let (offsets, times) = (segment.offset_index.finish(self.disk()), segment.time_index.finish(self.disk()));
         let (offsets, times) = tokio::join!(biased; offsets, times);
         if let Err(error) = offsets.and(times) {

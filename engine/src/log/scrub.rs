@@ -150,7 +150,7 @@ impl Log {
     }
 }
 
-async fn look(
+pub(super) async fn look(
     scan: &mut Scan<'_>,
     reader: &LogReader,
     segment: &Segment,

@@ -240,7 +240,10 @@ async fn record_in(
     // Records are not walked when they are produced, so that what fails here may be the producer's doing: nothing is marked.
     let fault = |_| ReadError::Damaged { segment: segment.base_offset(), position };
     let leader_epoch = LeaderEpoch::new(header.leader_epoch).unwrap_or_default();
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    if header.record_count == 0 {
+        return Ok(None);
+    }
+    if header.timestamp_type() == TimestampType::LogAppendTime && header.is_dense() {
         let offset = header.base_offset.max(from);
         return Ok(Some(TimestampOffset { offset, timestamp_ms: header.max_timestamp, leader_epoch }));
     }

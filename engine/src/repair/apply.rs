@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use ringmill_batch::{BatchHeader, Offset};
 
-use super::cover::cover;
 use super::hand::{Hand, writing};
 use super::salvage::Piece;
 use super::{Action, Applied, Plan, Step};
 use crate::disk::{Disk, OpenHow, PosixDisk, block_on};
 use crate::segment::Segment;
+use crate::segment::cover::cover;
 use crate::segment::damage::BatchEnd;
 use crate::segment::file::{self, FileKind};
 use crate::segment::rebuild::rebuild;

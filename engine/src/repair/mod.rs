@@ -19,7 +19,6 @@ use crate::log::Identity;
 use crate::verify::{Problem, Report, Surroundings, partitions};
 
 mod apply;
-mod cover;
 mod hand;
 mod partition;
 mod root;
@@ -27,8 +26,6 @@ mod salvage;
 mod window;
 
 #[cfg(test)]
-pub(crate) use cover::cover;
-
 #[cfg(test)]
 mod tests;
 

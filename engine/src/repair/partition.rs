@@ -6,16 +6,17 @@ use std::path::PathBuf;
 
 use ringmill_batch::{LeaderEpoch, Offset};
 
-use super::cover::COVERED_OFFSETS_MAX;
 use super::root::Checkpoints;
 use super::salvage::{Bounds, Piece, Salvage, salvage};
 use super::{Action, Finding, Plan, Step};
 use crate::checkpoint::CheckpointEntry;
 use crate::disk::Disk;
 use crate::epochs::EpochList;
+use crate::log::swap::Swap;
 use crate::log::{Identity, UNSYNCED_BYTES_BOUND_MAX};
 use crate::partition_meta::PartitionMeta;
 use crate::segment::SEGMENT_BYTES_MAX;
+use crate::segment::cover::COVERED_OFFSETS_MAX;
 use crate::segment::file::{self, FileKind};
 use crate::verify::{Problem, ProblemKind, SegmentReport, Segments, Surroundings, VerifyOptions, files, segment};
 
@@ -126,6 +127,10 @@ impl Builder<'_> {
                 self.push_salvaged(log.clone(), *base, found, needs_indexes);
             } else {
                 self.push_sound(&report, needs_indexes);
+            }
+            if Swap::is_path(log) {
+                // Its name is not the indexes' yet. The next start gives it its place, and makes them.
+                self.segments.last_mut().expect("it was pushed above").needs_indexes = false;
             }
             if let Some(next_base) = next_base {
                 self.fill_up_to(next_base);

@@ -4,11 +4,11 @@
 
 use std::io;
 
-use ringmill_batch::{BatchHeader, Offset};
+use ringmill_batch::{BatchHeader, Offset, check_stored};
 
 use super::Segment;
 use super::offset_index::lies_in_segment;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 
 /// Bytes read at once: some small batches share a window, and the header of a large one costs no more than a system call.
 const WINDOW_BYTES: usize = 1024;
@@ -28,8 +28,7 @@ pub(crate) enum HeaderFault {
 /// Reads headers of one file, forwards.
 pub(crate) struct HeaderWalk<'a> {
     disk: &'a dyn Disk,
-    file: &'a DiskFile,
-    base: Offset,
+    segment: &'a Segment,
     /// Where the readable bytes end.
     end: u64,
     window: Vec<u8>,
@@ -39,14 +38,7 @@ pub(crate) struct HeaderWalk<'a> {
 impl<'a> HeaderWalk<'a> {
     /// Over the bytes of `segment` before `end`.
     pub(crate) fn new(disk: &'a dyn Disk, segment: &'a Segment, end: u64) -> HeaderWalk<'a> {
-        HeaderWalk {
-            disk,
-            file: segment.file(),
-            base: segment.base_offset(),
-            end,
-            window: Vec::new(),
-            window_position: 0,
-        }
+        HeaderWalk { disk, segment, end, window: Vec::new(), window_position: 0 }
     }
 
     /// The header at `position`, whose batch must end within the range and begin with the offset `next`: nothing in a log leaves gaps,
@@ -78,16 +70,36 @@ impl<'a> HeaderWalk<'a> {
         if header.total_bytes() as u64 > self.end - position {
             return Err(damaged(format!("a batch of {} bytes passes the end at {}", header.total_bytes(), self.end)));
         }
-        // Every batch was taken with a record for every offset, and nothing is compacted; where a repair has put a batch in place of a lost
-        // one, it is empty.
-        if header.record_count != 0 && i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1 {
-            let BatchHeader { record_count, last_offset_delta, .. } = header;
-            return Err(damaged(format!("{record_count} records for a last offset delta of {last_offset_delta}")));
+        // Every batch was taken with a record for every offset; where a repair or compaction has put one in place of others, it is empty;
+        // and where compaction has taken records out, the checksum says so.
+        if header.record_count != 0 && !header.is_dense() && !self.segment.is_sparse() {
+            self.bear_out(position, &header).await?;
         }
-        if !lies_in_segment(self.base, header.last_offset()) {
+        if !lies_in_segment(self.segment.base_offset(), header.last_offset()) {
             return Err(damaged(format!("offset {} is too far from the segment's first", header.last_offset())));
         }
         Ok(header)
+    }
+
+    /// Whether a batch with fewer records than offsets is one that compaction has made: all that tells is the checksum. Once there is one,
+    /// others are expected.
+    async fn bear_out(&self, position: u64, header: &BatchHeader) -> Result<(), HeaderFault> {
+        let BatchHeader { record_count, last_offset_delta, .. } = header;
+        let why = format!("{record_count} records for a last offset delta of {last_offset_delta}");
+        let io = |error| HeaderFault::Io { position, error };
+        // Asked first, for the length is not under the checksum, and what a wrong one claims is not worth reading.
+        let behind = position + header.total_bytes() as u64;
+        let following = self.disk.read_at(self.segment.file(), behind, BatchHeader::BYTES).await.map_err(io)?;
+        let follows = BatchHeader::parse(&following).is_ok_and(|next| next.base_offset == header.next_offset());
+        if !follows && behind != self.end {
+            return Err(HeaderFault::Damaged { position, why });
+        }
+        let batch = self.disk.read_at(self.segment.file(), position, header.total_bytes()).await.map_err(io)?;
+        if check_stored(&batch).is_err() {
+            return Err(HeaderFault::Damaged { position, why });
+        }
+        self.segment.note_sparse();
+        Ok(())
     }
 
     fn in_window(&self, position: u64) -> bool {
@@ -99,7 +111,7 @@ impl<'a> HeaderWalk<'a> {
         let left = usize::try_from(self.end - position).unwrap_or(usize::MAX);
         self.window.resize(WINDOW_BYTES.min(left), 0);
         self.window_position = position;
-        match self.disk.try_read(self.file, position, &mut self.window) {
+        match self.disk.try_read(self.segment.file(), position, &mut self.window) {
             Ok(count) if count >= BatchHeader::BYTES => {
                 self.window.truncate(count);
                 return Ok(());
@@ -113,8 +125,33 @@ impl<'a> HeaderWalk<'a> {
         }
         // Whoever goes on behind a failed read must not meet the window that was meant for it.
         self.window.clear();
-        let bytes = self.disk.read_at(self.file, position, COLD_WINDOW_BYTES.min(left)).await?;
+        let bytes = self.disk.read_at(self.segment.file(), position, COLD_WINDOW_BYTES.min(left)).await?;
         self.window.extend_from_slice(&bytes);
         Ok(())
     }
+}
+
+/// The offset behind the last batch of a closed segment, `None` if its headers do not lead there. Begins at the last index entry that can be
+/// believed.
+///
+/// # Errors
+/// The disk's.
+pub(crate) async fn end_of(disk: &dyn Disk, segment: &Segment) -> io::Result<Option<Offset>> {
+    let length = disk.info(segment.file()).await?.length;
+    let mut walk = HeaderWalk::new(disk, segment, length);
+    let (mut position, mut next) = (0, segment.base_offset());
+    if let Ok(Some(entry)) = segment.offset_index.adopt(disk).await
+        && let Ok(header) = walk.header_at(entry.position.into()).await
+        && entry.last_offset(segment.base_offset()) == Some(header.last_offset())
+    {
+        (position, next) = (entry.position.into(), header.base_offset);
+    }
+    while position < length {
+        match walk.header(position, next).await {
+            Ok(header) => (position, next) = (position + header.total_bytes() as u64, header.next_offset()),
+            Err(HeaderFault::Damaged { .. }) => return Ok(None),
+            Err(HeaderFault::Io { error, .. }) => return Err(error),
+        }
+    }
+    Ok(Some(next))
 }

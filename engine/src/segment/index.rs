@@ -145,6 +145,14 @@ impl<E: IndexEntry> SparseIndex<E> {
         }
     }
 
+    /// Removes a file that has not got its name.
+    pub(crate) async fn discard_unnamed(&self, disk: &dyn Disk) {
+        if self.lock().is_unnamed {
+            self.set_opened(None);
+            let _ = disk.remove_file(&self.file_path()).await;
+        }
+    }
+
     async fn spill_all_but(&self, disk: &dyn Disk, kept: usize) -> io::Result<()> {
         let (position, count, bytes) = {
             let tail = self.lock();
@@ -243,6 +251,14 @@ impl<E: IndexEntry> SparseIndex<E> {
         let file = disk.open(&self.file_path(), OpenHow::Read).await?;
         self.set_opened(Some(file.clone()));
         Ok(file)
+    }
+
+    /// Opens the file, if there is one, so that it can still be asked when its name is gone.
+    pub(crate) async fn keep_open(&self, disk: &dyn Disk) {
+        if self.lock().spilled > 0 {
+            // Lookups are made without it else.
+            let _ = self.readable(disk).await;
+        }
     }
 
     /// Takes a closed segment's file as it is, after a glance at its size and its last entry.

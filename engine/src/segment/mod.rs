@@ -11,8 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ringmill_batch::{BatchHeader, Offset};
 
-use crate::disk::DiskFile;
+use crate::disk::{Disk, DiskFile};
 
+pub(crate) mod cover;
 pub(crate) mod damage;
 pub(crate) mod file;
 pub(crate) mod headers;
@@ -59,6 +60,8 @@ pub struct Segment {
     has_damage: AtomicBool,
     /// A reader met an index entry that the data does not bear out.
     index_is_wrong: AtomicBool,
+    /// A batch with fewer records than offsets was found sound: compaction has been here.
+    is_sparse: AtomicBool,
 }
 
 impl Segment {
@@ -77,6 +80,7 @@ impl Segment {
             damage: Mutex::default(),
             has_damage: AtomicBool::new(false),
             index_is_wrong: AtomicBool::new(false),
+            is_sparse: AtomicBool::new(false),
         }
     }
 
@@ -159,6 +163,27 @@ impl Segment {
     /// Whether the index was found wrong since the last call.
     pub(crate) fn take_index_is_wrong(&self) -> bool {
         self.index_is_wrong.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a batch with fewer records than offsets is no surprise here. Nothing on disk says so: the first such batch is read whole,
+    /// and its checksum decides.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.is_sparse.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_sparse(&self) {
+        self.is_sparse.store(true, Ordering::Relaxed);
+    }
+
+    /// Before another segment takes its names: who still reads this one goes on by its own indexes.
+    pub(crate) async fn keep_indexes_open(&self, disk: &dyn Disk) {
+        self.offset_index.keep_open(disk).await;
+        self.time_index.keep_open(disk).await;
+    }
+
+    /// Another segment has taken its place: what is wrong with this one's indexes is no news to anybody.
+    pub(crate) fn retire(&self) {
+        self.distrust_index();
     }
 
     /// Where the data file lies, as long as nobody removes it.

@@ -124,7 +124,11 @@ pub(crate) fn presence(
     let Some(checkpoint) = checkpoint else { return };
     for known in &checkpoint.segments {
         let is_kept = first.is_none_or(|first| known.base_offset >= first);
-        let is_there = segments.iter().any(|segment| segment.base_offset == known.base_offset);
+        // One that begins inside another has been joined to it by a compaction since.
+        let holds = |segment: &SegmentReport| {
+            segment.base_offset <= known.base_offset && known.base_offset < segment.next_offset
+        };
+        let is_there = segments.iter().any(|segment| segment.base_offset == known.base_offset || holds(segment));
         if is_kept && known.base_offset < checkpoint.recovery_point && !is_there {
             let what = "the recovery checkpoint lists this segment, and it does not exist";
             Problems::of(&path_of(known.base_offset), into).add(ProblemKind::Missing, 0, what);
@@ -164,7 +168,9 @@ pub(super) fn leftovers_of_partition(directory: &Path) -> io::Result<Vec<Leftove
     let mut found = Vec::new();
     for name in names(directory)? {
         let what = if name.ends_with(".tmp") {
-            "temporary of a write that a stop cut off; the next such write replaces it"
+            "temporary of a write that a stop cut off; the next such write replaces it, or the next start removes it"
+        } else if name.ends_with(".swap") {
+            "a compacted segment that a stop has kept from its place; the next start puts it there"
         } else if name.ends_with(".torn") {
             "a torn tail that recovery cut, as it was; remove it when nobody misses it"
         } else {

@@ -15,6 +15,7 @@ use crate::data_dir::{SUPERBLOCK_FILE, Superblock};
 use crate::disk::{Disk, PosixDisk};
 use crate::epochs::EpochList;
 use crate::log::Identity;
+use crate::log::swap::Swap;
 use crate::partition_meta::{FILE_NAME as META_FILE, PartitionMeta};
 
 pub(crate) mod files;
@@ -354,7 +355,18 @@ fn segments(directory: &Path) -> io::Result<Segments> {
         }
     }
     segments.sort();
+    put_swaps_in_place(directory, &mut segments)?;
     Ok(segments)
+}
+
+/// What a stop has left of a compaction counts as the next start will have it.
+fn put_swaps_in_place(directory: &Path, segments: &mut Segments) -> io::Result<()> {
+    for swap in files::names(directory)?.iter().filter_map(|name| Swap::parse(name)) {
+        segments.retain(|&(base, _)| !swap.replaces(base));
+        segments.push((swap.base, swap.path(directory)));
+        segments.sort();
+    }
+    Ok(())
 }
 
 /// Reads a segment's name.

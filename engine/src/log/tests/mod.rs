@@ -15,6 +15,8 @@ use crate::clock::ManualClock;
 use crate::disk::{Disk, PosixDisk, block_on};
 
 mod appending;
+mod compaction;
+mod compaction_crashes;
 mod crashes;
 mod damage;
 mod indexes;

@@ -1,12 +1,12 @@
-//! The batch that stands in place of lost ones: whole and well-formed, with offsets and without a record.
+//! The batch that stands in place of others, lost or compacted away: whole and well-formed, with offsets and without a record.
 //!
-//! Version 2 knows such batches: compaction leaves them. Whoever reads steps over them, so that the offsets of all that was saved stay
-//! what they were.
+//! Version 2 knows such batches. Whoever reads steps over them, so that the offsets of all that is left stay what they were, and
+//! batches go on following one another without a gap: what is missing between two is always damage. Repair and compaction write them.
 
 use ringmill_batch::{Attributes, BatchHeader, Codec, Offset, crc32c};
 
 /// Offsets that one batch can cover.
-pub(super) const COVERED_OFFSETS_MAX: u64 = i32::MAX as u64;
+pub(crate) const COVERED_OFFSETS_MAX: u64 = i32::MAX as u64;
 
 /// Where the bytes begin that the checksum covers.
 const CRC_COVERS_FROM: usize = 21;

@@ -1,0 +1,307 @@
+//! Takes records out of a batch, as compaction does: what is kept stays at its offset, under its timestamp, in its order.
+//!
+//! Offsets, epoch, producer and sequence of the batch stay what they were; length, count, largest timestamp and checksum follow from the
+//! records that are left, which are compressed as they were. Who is kept is the caller's to say. The delete horizon is KIP-534's: the
+//! base timestamp of a batch with tombstones says from when on they may go.
+
+use std::ops::Range;
+
+use bytes::BytesMut;
+
+use crate::codec::Compressor;
+use crate::crc::crc32c;
+use crate::header::{AT_ATTRIBUTES, AT_CRC, BatchHeader, put};
+use crate::varint::{self, VARINT32_BYTES_MAX, VARINT64_BYTES_MAX};
+use crate::{Codec, Record, RecordError, RecordSet, TimestampType};
+
+/// Memory that is kept from one batch to the next; a larger batch's is given back.
+const KEPT_BYTES_MAX: usize = 2 << 20;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rewritten {
+    /// Every record is kept as it is: the batch stays as it is stored.
+    Unchanged,
+    /// No record is kept: nothing was written. [`emptied`] makes the batch that keeps its place.
+    Emptied,
+    /// A new batch with this header was appended to the output.
+    Changed(BatchHeader),
+}
+
+/// Rewrites one batch after the other; see the module's page.
+#[derive(Default)]
+pub struct BatchRewriter {
+    /// Where the kept records lie in the old ones, neighbours joined.
+    kept: Vec<Range<usize>>,
+    plain: BytesMut,
+    /// One for each codec that was met.
+    compressors: [Option<Compressor>; Codec::ALL.len()],
+}
+
+/// What a walk over the records found.
+struct Survey {
+    count: i32,
+    max_timestamp: i64,
+    has_tombstone: bool,
+}
+
+impl BatchRewriter {
+    /// Appends to `output` the batch of `records` with those that `keep` names, compressed as it was. Where a tombstone is kept in a batch
+    /// that has no delete horizon yet, it gets `horizon_ms`; the records' own timestamps stay.
+    ///
+    /// # Errors
+    /// When the records cannot be read; nothing was written then.
+    pub fn rewrite(
+        &mut self,
+        records: &RecordSet<'_>,
+        horizon_ms: i64,
+        keep: impl FnMut(&Record<'_>) -> bool,
+        output: &mut BytesMut,
+    ) -> Result<Rewritten, RecordError> {
+        let header = *records.header();
+        let survey = self.survey(records, keep)?;
+        if survey.count == 0 {
+            return Ok(Rewritten::Emptied);
+        }
+        let gets_horizon = survey.has_tombstone && !header.attributes.has_delete_horizon();
+        if survey.count == header.record_count && !gets_horizon {
+            return Ok(Rewritten::Unchanged);
+        }
+        self.plain.clear();
+        for range in &self.kept {
+            let bytes = &records.plain_bytes()[range.clone()];
+            match gets_horizon {
+                true => rebase(bytes, header.base_timestamp, horizon_ms, &mut self.plain),
+                false => self.plain.extend_from_slice(bytes),
+            }
+        }
+        let (attributes, base_timestamp) = match gets_horizon {
+            true => (header.attributes.with_delete_horizon(), horizon_ms),
+            false => (header.attributes, header.base_timestamp),
+        };
+        // Where the broker's time of append is every record's, it stays so whoever is left.
+        let max_timestamp = match header.timestamp_type() {
+            TimestampType::CreateTime => survey.max_timestamp,
+            TimestampType::LogAppendTime => header.max_timestamp,
+        };
+        let changed = BatchHeader { attributes, base_timestamp, max_timestamp, record_count: survey.count, ..header };
+        let header = self.write(changed, output);
+        self.give_back();
+        Ok(Rewritten::Changed(header))
+    }
+
+    /// Walks all records, asks for each, and notes where the kept ones lie.
+    fn survey(
+        &mut self,
+        records: &RecordSet<'_>,
+        mut keep: impl FnMut(&Record<'_>) -> bool,
+    ) -> Result<Survey, RecordError> {
+        self.kept.clear();
+        let mut survey = Survey { count: 0, max_timestamp: i64::MIN, has_tombstone: false };
+        let mut walk = records.iter();
+        let bytes = records.plain_bytes().len();
+        loop {
+            let start = bytes - walk.bytes_left();
+            let Some(record) = walk.next() else { return Ok(survey) };
+            let record = record?;
+            if !keep(&record) {
+                continue;
+            }
+            let end = bytes - walk.bytes_left();
+            match self.kept.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => self.kept.push(start..end),
+            }
+            survey.count += 1;
+            survey.max_timestamp = survey.max_timestamp.max(record.timestamp_ms);
+            survey.has_tombstone |= record.value.is_none();
+        }
+    }
+
+    /// Appends header and records, compressed, to `output`; the length and the checksum are computed here.
+    fn write(&mut self, header: BatchHeader, output: &mut BytesMut) -> BatchHeader {
+        let start = output.len();
+        output.resize(start + BatchHeader::BYTES, 0);
+        let codec = header.codec();
+        let number = Codec::ALL.iter().position(|&each| each == codec).expect("all codecs are listed");
+        let compressor = self.compressors[number].get_or_insert_with(|| Compressor::new(codec, None));
+        compressor.compress_onto(&self.plain, output);
+        let length = output.len() - start - BatchHeader::LENGTH_PREFIX_BYTES;
+        let batch_length = i32::try_from(length).expect("a batch that was read has records below 2 GiB");
+        seal(BatchHeader { batch_length, ..header }, &mut output[start..])
+    }
+
+    /// After a large batch, its memory.
+    fn give_back(&mut self) {
+        if self.plain.capacity() > KEPT_BYTES_MAX {
+            self.plain = BytesMut::new();
+            self.compressors = Default::default();
+        }
+    }
+}
+
+impl std::fmt::Debug for BatchRewriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BatchRewriter({} bytes held)", self.plain.capacity())
+    }
+}
+
+/// The batch of `header` without its records: offsets, epoch, producer and sequence, so that what is known of an idempotent producer can
+/// still be read out of the log. It has no timestamps, for it has nothing that could be looked up by time.
+#[must_use]
+pub fn emptied(header: &BatchHeader) -> Vec<u8> {
+    let mut bytes = vec![0; BatchHeader::BYTES];
+    let length = BatchHeader::BYTES - BatchHeader::LENGTH_PREFIX_BYTES;
+    let empty = BatchHeader {
+        batch_length: i32::try_from(length).expect("49 bytes"),
+        attributes: header.attributes.of_emptied(),
+        base_timestamp: -1,
+        max_timestamp: -1,
+        record_count: 0,
+        ..*header
+    };
+    seal(empty, &mut bytes);
+    bytes
+}
+
+/// Writes the header over the start of `batch`, with the checksum that follows from all of it.
+fn seal(header: BatchHeader, batch: &mut [u8]) -> BatchHeader {
+    header.write(batch);
+    let crc = crc32c(&batch[AT_ATTRIBUTES..]);
+    put(batch, AT_CRC, crc.to_be_bytes());
+    BatchHeader { crc, ..header }
+}
+
+/// Appends records, which were read before, with their timestamps counted from another base.
+fn rebase(mut records: &[u8], from_ms: i64, to_ms: i64, output: &mut BytesMut) {
+    const SOUND: &str = "these records were walked before";
+    while !records.is_empty() {
+        let length = varint::take_i32(&mut records).and_then(|length| usize::try_from(length).ok()).expect(SOUND);
+        let (mut record, behind) = records.split_at(length);
+        records = behind;
+        let attributes = *record.split_off_first().expect(SOUND);
+        let delta = varint::take_i64(&mut record).expect(SOUND);
+        // In two's complement, like every reader: a strange timestamp comes back as it went.
+        let delta = from_ms.wrapping_add(delta).wrapping_sub(to_ms);
+        let length = 1 + varint::size(delta) + record.len();
+        let mut prefix = [0; VARINT32_BYTES_MAX + 1 + VARINT64_BYTES_MAX];
+        let mut at = varint::put(&mut prefix, i64::try_from(length).expect("a record is small"));
+        prefix[at] = attributes;
+        at += 1;
+        at += varint::put(&mut prefix[at..], delta);
+        output.extend_from_slice(&prefix[..at]);
+        output.extend_from_slice(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchBuilder, DecompressLimit, LeaderEpoch, Offset, check_stored, read_records, stamp};
+
+    const HORIZON_MS: i64 = 1_800_000_000_000;
+
+    /// Records as (offset, timestamp, key, value), for comparing.
+    type Plain = Vec<(i64, i64, Option<Vec<u8>>, Option<Vec<u8>>)>;
+
+    fn plain(batch: &[u8]) -> Plain {
+        let records = read_records(batch, DecompressLimit::default()).unwrap();
+        records
+            .iter()
+            .map(|record| {
+                let record = record.unwrap();
+                let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+                (record.offset.get(), record.timestamp_ms, owned(record.key), owned(record.value))
+            })
+            .collect()
+    }
+
+    /// Ten records of keys 0 to 4, the seventh a tombstone; from offset 100 on, by producer 7.
+    fn batch(codec: Codec) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(codec, None);
+        builder.producer(7, 1, 20);
+        for number in 0..10_u8 {
+            let value = (number != 6).then_some([b'v'; 200]);
+            let headers: &[(&[u8], Option<&[u8]>)] = &[(b"h", Some(&[number]))];
+            let value = value.as_ref().map(|value| &value[..]);
+            builder.push(1000 - i64::from(number) * 3, Some(&[number % 5]), value, headers);
+        }
+        let mut batch = builder.finish();
+        stamp(&mut batch, Offset::new(100).unwrap(), LeaderEpoch::new(3).unwrap());
+        batch.to_vec()
+    }
+
+    fn rewritten(batch: &[u8], keep: impl FnMut(&Record<'_>) -> bool) -> (Rewritten, BytesMut) {
+        let mut output = BytesMut::from(&b"before"[..]);
+        let records = read_records(batch, DecompressLimit::default()).unwrap();
+        let done = BatchRewriter::default().rewrite(&records, HORIZON_MS, keep, &mut output).unwrap();
+        assert_eq!(output.split_to(6), &b"before"[..], "it appends");
+        (done, output)
+    }
+
+    #[test]
+    fn what_is_kept_stays_where_and_what_it_was_in_every_codec() {
+        for codec in Codec::ALL {
+            let before = batch(codec);
+            let is_kept = |offset: i64| [101, 102, 105, 109].contains(&offset);
+            let (done, after) = rewritten(&before, |record| is_kept(record.offset.get()));
+            let (old, new) = (check_stored(&before).unwrap(), check_stored(&after).unwrap());
+            assert_eq!(done, Rewritten::Changed(new), "{codec}");
+            let kept: Plain = plain(&before).into_iter().filter(|record| is_kept(record.0)).collect();
+            assert_eq!(plain(&after), kept, "{codec}");
+            let expected = BatchHeader {
+                batch_length: new.batch_length,
+                crc: new.crc,
+                record_count: 4,
+                max_timestamp: 997,
+                ..old
+            };
+            assert_eq!(new, expected, "{codec}");
+            assert_eq!(after.len(), new.total_bytes());
+        }
+    }
+
+    #[test]
+    fn a_kept_tombstone_gives_the_batch_a_horizon_once_and_changes_no_timestamp() {
+        let before = batch(Codec::Lz4);
+        let (_, once) = rewritten(&before, |_| true);
+        let header = check_stored(&once).unwrap();
+        assert_eq!(header.delete_horizon_ms(), Some(HORIZON_MS));
+        assert_eq!((header.record_count, header.max_timestamp), (10, 1000));
+        assert_eq!(plain(&once), plain(&before));
+        let (again, nothing) = rewritten(&once, |_| true);
+        assert_eq!((again, nothing.len()), (Rewritten::Unchanged, 0), "the horizon stays");
+        let (_, less) = rewritten(&once, |record| record.offset.get() > 104);
+        assert_eq!(check_stored(&less).unwrap().delete_horizon_ms(), Some(HORIZON_MS));
+        assert_eq!(plain(&less), plain(&before)[5..]);
+    }
+
+    #[test]
+    fn nothing_is_written_where_all_or_nothing_is_kept() {
+        let before = batch(Codec::None);
+        assert_eq!(rewritten(&before, |_| false), (Rewritten::Emptied, BytesMut::new()));
+        let (_, values) = rewritten(&before, |record| record.value.is_some());
+        assert_eq!(check_stored(&values).unwrap().delete_horizon_ms(), None, "no tombstone is left");
+        assert_eq!(rewritten(&values, |_| true), (Rewritten::Unchanged, BytesMut::new()));
+    }
+
+    #[test]
+    fn the_time_of_append_stays_that_of_all() {
+        let mut before = batch(Codec::Gzip);
+        crate::stamp_append_time(&mut before, 5000);
+        let (_, after) = rewritten(&before, |record| record.offset.get() != 100);
+        assert!(plain(&after).iter().all(|record| record.1 == 5000));
+        assert_eq!(check_stored(&after).unwrap().max_timestamp, 5000);
+    }
+
+    #[test]
+    fn an_emptied_batch_keeps_offsets_and_producer() {
+        let old = check_stored(&batch(Codec::Zstd)).unwrap();
+        let bytes = emptied(&old);
+        let new = check_stored(&bytes).unwrap();
+        assert_eq!((new.base_offset, new.next_offset(), new.leader_epoch), (old.base_offset, old.next_offset(), 3));
+        assert_eq!((new.producer_id, new.producer_epoch, new.last_sequence()), (7, 1, old.last_sequence()));
+        assert_eq!((new.record_count, new.max_timestamp, new.codec()), (0, -1, Codec::None));
+        assert!(plain(&bytes).is_empty());
+    }
+}

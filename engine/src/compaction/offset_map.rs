@@ -1,0 +1,165 @@
+//! The last offset of each key in a part of a log, in memory that is bounded from the start: 20 bytes a place.
+//!
+//! Keys are held by 128 bits of a keyed hash, so that two keys are taken for one about once in 10²⁶ passes over a million keys, and
+//! nobody who does not know the key can bring it about. Open addressing, linear probing. Places that were never used cost no memory.
+
+use std::hash::Hasher;
+
+use ringmill_batch::Offset;
+
+/// 32-bit words of a place: four of the hash, one of the offset.
+const WORDS: usize = 5;
+
+/// Bytes of a place.
+pub(crate) const PLACE_BYTES: usize = WORDS * 4;
+
+/// So many of four places are used at most: a probe then meets a handful.
+const USED_QUARTERS_MAX: usize = 3;
+
+/// Fewer places are not worth the arithmetic.
+const PLACES_MIN: usize = 64;
+
+/// See the file's page.
+pub(crate) struct OffsetMap {
+    hash_key: [u64; 2],
+    words: Vec<u32>,
+    places: usize,
+    used: usize,
+    /// Offsets are held relative to it.
+    first: Offset,
+}
+
+/// There is no room for another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl OffsetMap {
+    /// A map in at most `bytes_max`, for offsets from `first` on and about `offsets` of them at most.
+    pub(crate) fn new(hash_key: [u64; 2], bytes_max: usize, first: Offset, offsets: u64) -> OffsetMap {
+        let wanted = usize::try_from(offsets).unwrap_or(usize::MAX).saturating_mul(4) / USED_QUARTERS_MAX;
+        let places = wanted.saturating_add(4).min(bytes_max / PLACE_BYTES).max(PLACES_MIN);
+        // Zeros come from the system untouched: only places that are used become memory.
+        OffsetMap { hash_key, words: vec![0; places * WORDS], places, used: 0, first }
+    }
+
+    /// Keys that a map in `bytes_max` takes in any case.
+    pub(crate) fn keys_max(bytes_max: usize) -> usize {
+        (bytes_max / PLACE_BYTES).max(PLACES_MIN) / 4 * USED_QUARTERS_MAX
+    }
+
+    /// Notes that `key` stands at `offset`, which lies behind every one noted before.
+    ///
+    /// # Errors
+    /// [`Full`], also where the offset is too far from the first one; what was noted before stays.
+    pub(crate) fn put(&mut self, key: &[u8], offset: Offset) -> Result<(), Full> {
+        let relative = u32::try_from(offset.since(self.first) + 1).map_err(|_| Full)?;
+        let hash = self.hash(key);
+        let at = self.find(&hash);
+        if self.words[at + 4] == 0 {
+            if self.used >= self.places / 4 * USED_QUARTERS_MAX {
+                return Err(Full);
+            }
+            self.used += 1;
+            self.words[at..at + 4].copy_from_slice(&hash);
+        }
+        assert!(self.words[at + 4] <= relative, "offset {offset} goes back");
+        self.words[at + 4] = relative;
+        Ok(())
+    }
+
+    /// The last offset noted for `key`.
+    pub(crate) fn last(&self, key: &[u8]) -> Option<Offset> {
+        let at = self.find(&self.hash(key));
+        let relative = self.words[at + 4].checked_sub(1)?;
+        self.first.checked_add(relative.into())
+    }
+
+    /// Keys noted so far.
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// The place of the hash, or the free one where it would stand.
+    fn find(&self, hash: &[u32; 4]) -> usize {
+        // Multiplied instead of divided: the hash is as good in its upper bits as in its lower.
+        let scaled = u128::from(hash[0]) << 32 | u128::from(hash[1]);
+        let mut place = usize::try_from((scaled * self.places as u128) >> 64).expect("below the number of places");
+        loop {
+            let at = place * WORDS;
+            if self.words[at + 4] == 0 || self.words[at..at + 4] == hash[..] {
+                return at;
+            }
+            place = if place + 1 == self.places { 0 } else { place + 1 };
+        }
+    }
+
+    fn hash(&self, key: &[u8]) -> [u32; 4] {
+        let [first, second] = self.hash_key;
+        let low = keyed_hash(first, second, key);
+        // Another key for the other half: two halves under one would say the same twice.
+        let high = keyed_hash(second ^ u64::MAX, first.rotate_left(32), key);
+        let halves = [low >> 32, low, high >> 32, high];
+        halves.map(|half| u32::try_from(half & u64::from(u32::MAX)).expect("masked"))
+    }
+}
+
+/// SipHash-2-4 as std has it.
+#[expect(deprecated, reason = "std's only hasher that takes a key; it names no crate as a successor")]
+fn keyed_hash(first: u64, second: u64, key: &[u8]) -> u64 {
+    let mut hasher = std::hash::SipHasher::new_with_keys(first, second);
+    hasher.write(key);
+    hasher.finish()
+}
+
+impl std::fmt::Debug for OffsetMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OffsetMap({} keys, {} places)", self.used, self.places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn offset(value: u64) -> Offset {
+        Offset::ZERO.checked_add(value).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn it_knows_what_an_ordinary_map_knows(keys in prop::collection::vec(0_u16..300, 0..600), bytes_max in 0_usize..20_000) {
+            let mut map = OffsetMap::new([1, 2], bytes_max, offset(1000), keys.len() as u64);
+            let mut model = BTreeMap::new();
+            for (number, key) in keys.iter().enumerate() {
+                let at = offset(1000 + number as u64);
+                match map.put(&key.to_be_bytes(), at) {
+                    Ok(()) => drop(model.insert(*key, at)),
+                    Err(Full) => prop_assert!(!model.contains_key(key) && model.len() == map.places / 4 * 3),
+                }
+            }
+            prop_assert_eq!(map.len(), model.len());
+            for key in 0..300_u16 {
+                prop_assert_eq!(map.last(&key.to_be_bytes()), model.get(&key).copied());
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_what_was_allowed_and_no_more_than_is_needed() {
+        let bytes = |bytes_max, offsets| OffsetMap::new([0; 2], bytes_max, offset(0), offsets).words.len() * 4;
+        assert!(bytes(40 << 20, u64::MAX) <= 40 << 20 && bytes(40 << 20, u64::MAX) > 39 << 20);
+        assert!(bytes(40 << 20, 300) <= 405 * PLACE_BYTES);
+    }
+
+    #[test]
+    fn offsets_that_do_not_fit_are_refused() {
+        let mut map = OffsetMap::new([0; 2], 1 << 20, offset(5), 10);
+        assert_eq!(map.put(b"", offset(5)), Ok(()));
+        assert_eq!(map.put(b"far", offset(5 + u64::from(u32::MAX))), Err(Full));
+        assert_eq!((map.last(b""), map.last(b"far")), (Some(offset(5)), None));
+    }
+}
