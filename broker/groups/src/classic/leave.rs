@@ -32,7 +32,7 @@ impl ClassicGroup {
             return Ok(());
         }
         self.check_member(&id, leaving.instance_id.as_deref())?;
-        tracing::info!(group = %self.id, member = %id, "leaves");
+        tracing::debug!(group = %self.id, member = %id, "leaves");
         self.remove_member(cx, &id);
         Ok(())
     }

@@ -106,7 +106,7 @@ impl ClassicGroup {
             .map(|(id, _)| Arc::clone(id))
             .collect();
         for id in &gone {
-            tracing::info!(group = %self.id, member = %id, "was silent for longer than its session timeout and is out of the group");
+            tracing::debug!(group = %self.id, member = %id, "was silent for longer than its session timeout and is out of the group");
             self.remove_member(cx, id);
         }
         if !gone.is_empty() || self.pending.len() < pending {

@@ -49,7 +49,7 @@ impl ClassicGroup {
         let late: Vec<Arc<str>> =
             self.members.iter().filter(|(_, member)| is_late(member)).map(|(id, _)| Arc::clone(id)).collect();
         for id in late {
-            tracing::info!(group = %self.id, member = %id, "did not join in time and is out of the group");
+            tracing::debug!(group = %self.id, member = %id, "did not join in time and is out of the group");
             self.remove_member(cx, &id);
         }
         if !self.elect_leader() {
@@ -63,7 +63,7 @@ impl ClassicGroup {
         self.state_ms = cx.now.wall_ms;
         if self.members.is_empty() {
             (self.protocol, self.leader, self.state) = (None, None, State::Empty);
-            tracing::info!(group = %self.id, generation = self.generation, "is empty");
+            tracing::debug!(group = %self.id, generation = self.generation, "is empty");
             return self.store(cx);
         }
         self.protocol = self.vote();
@@ -137,7 +137,7 @@ impl ClassicGroup {
 
     fn expire_unsynced(&mut self, cx: &mut Context<'_>) {
         for id in std::mem::take(&mut self.unsynced) {
-            tracing::info!(group = %self.id, member = %id, "did not ask for its assignment in time and is out of the group");
+            tracing::debug!(group = %self.id, member = %id, "did not ask for its assignment in time and is out of the group");
             self.remove_member(cx, &id);
         }
         self.go_on_without(cx, true);

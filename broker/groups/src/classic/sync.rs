@@ -49,7 +49,7 @@ impl ClassicGroup {
         }
         (self.state, self.state_ms) = (State::Stable, cx.now.wall_ms);
         self.store(cx);
-        tracing::info!(group = %self.id, generation = self.generation, members = self.members.len(), "is stable");
+        tracing::debug!(group = %self.id, generation = self.generation, members = self.members.len(), "is stable");
         let waiting: Vec<_> = self.members.keys().cloned().collect();
         for id in waiting {
             let Some(ticket) = self.members.get_mut(&id).and_then(|member| member.syncing.take()) else { continue };
