@@ -23,24 +23,37 @@ use crate::topics::TopicError;
 mod alter_configs;
 mod api_versions;
 mod config_resource;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod group_calls;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 /// Serves the requests of one core's connections.
 pub struct Api {
@@ -76,14 +89,18 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
     // Before anything is decoded: what a request is in memory may be many times its size.
     let is_long = request.body.len() > LONG_REQUEST_BYTES;
     let _turn = match key {
-        // It gives its turn away while it is parked.
-        Some(ApiKey::Fetch) => None,
+        // They give their turn away while they are parked, or take one when they know what is asked.
+        Some(ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::OffsetFetch) => None,
         // Small requests with large answers.
         Some(ApiKey::DescribeConfigs | ApiKey::DescribeLogDirs | ApiKey::DescribeTopicPartitions) => {
             core.turns().to_read(true).await
         }
         Some(ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch | ApiKey::DescribeProducers) => {
             core.turns().to_read(is_long).await
+        }
+        // Likewise; but other cores may keep them waiting, and no reader is to wait behind them.
+        Some(ApiKey::DescribeGroups | ApiKey::ConsumerGroupDescribe | ApiKey::ListGroups | ApiKey::DeleteGroups) => {
+            core.turns().to_change(true).await
         }
         _ => core.turns().to_change(is_long).await,
     };
@@ -106,6 +123,18 @@ async fn answer(core: Rc<Core>, request: Request) -> Outcome {
         Some(ApiKey::DescribeConfigs) => describe_configs::answer(&core, &request).await,
         Some(ApiKey::AlterConfigs) => alter_configs::answer(&core, &request).await,
         Some(ApiKey::IncrementalAlterConfigs) => incremental_alter_configs::answer(&core, &request).await,
+        Some(ApiKey::JoinGroup) => join_group::answer(&core, request).await,
+        Some(ApiKey::SyncGroup) => sync_group::answer(&core, request).await,
+        Some(ApiKey::Heartbeat) => heartbeat::answer(&core, &request).await,
+        Some(ApiKey::LeaveGroup) => leave_group::answer(&core, &request).await,
+        Some(ApiKey::OffsetCommit) => offset_commit::answer(&core, &request).await,
+        Some(ApiKey::OffsetFetch) => offset_fetch::answer(&core, &request).await,
+        Some(ApiKey::OffsetDelete) => offset_delete::answer(&core, &request).await,
+        Some(ApiKey::DescribeGroups) => describe_groups::answer(&core, &request).await,
+        Some(ApiKey::ListGroups) => list_groups::answer(&core, &request).await,
+        Some(ApiKey::DeleteGroups) => delete_groups::answer(&core, &request).await,
+        Some(ApiKey::ConsumerGroupHeartbeat) => consumer_group_heartbeat::answer(&core, &request).await,
+        Some(ApiKey::ConsumerGroupDescribe) => consumer_group_describe::answer(&core, &request).await,
         Some(ApiKey::ListConfigResources) => list_config_resources::answer(&core, &request),
         _ => Ok(not_served(&core, &request)),
     };

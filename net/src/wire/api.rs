@@ -4,24 +4,36 @@
 
 use crate::wire::messages::alter_configs::AlterConfigsRequest;
 use crate::wire::messages::api_versions::ApiVersionsRequest;
+use crate::wire::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use crate::wire::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use crate::wire::messages::create_partitions::CreatePartitionsRequest;
 use crate::wire::messages::create_topics::CreateTopicsRequest;
+use crate::wire::messages::delete_groups::DeleteGroupsRequest;
 use crate::wire::messages::delete_records::DeleteRecordsRequest;
 use crate::wire::messages::delete_topics::DeleteTopicsRequest;
 use crate::wire::messages::describe_cluster::DescribeClusterRequest;
 use crate::wire::messages::describe_configs::DescribeConfigsRequest;
+use crate::wire::messages::describe_groups::DescribeGroupsRequest;
 use crate::wire::messages::describe_log_dirs::DescribeLogDirsRequest;
 use crate::wire::messages::describe_producers::DescribeProducersRequest;
 use crate::wire::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use crate::wire::messages::fetch::FetchRequest;
 use crate::wire::messages::find_coordinator::FindCoordinatorRequest;
+use crate::wire::messages::heartbeat::HeartbeatRequest;
 use crate::wire::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::wire::messages::init_producer_id::InitProducerIdRequest;
+use crate::wire::messages::join_group::JoinGroupRequest;
+use crate::wire::messages::leave_group::LeaveGroupRequest;
 use crate::wire::messages::list_config_resources::ListConfigResourcesRequest;
+use crate::wire::messages::list_groups::ListGroupsRequest;
 use crate::wire::messages::list_offsets::ListOffsetsRequest;
 use crate::wire::messages::metadata::MetadataRequest;
+use crate::wire::messages::offset_commit::OffsetCommitRequest;
+use crate::wire::messages::offset_delete::OffsetDeleteRequest;
+use crate::wire::messages::offset_fetch::OffsetFetchRequest;
 use crate::wire::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use crate::wire::messages::produce::ProduceRequest;
+use crate::wire::messages::sync_group::SyncGroupRequest;
 use crate::wire::schema::Message;
 
 /// A request's kind.
@@ -148,7 +160,15 @@ pub const SERVED: &[Api] = &[
     Api::of::<FetchRequest<'_>>(),
     Api::of::<ListOffsetsRequest<'_>>(),
     Api::of::<MetadataRequest<'_>>(),
+    Api::of::<OffsetCommitRequest<'_>>(),
+    Api::of::<OffsetFetchRequest<'_>>(),
     Api::of::<FindCoordinatorRequest<'_>>(),
+    Api::of::<JoinGroupRequest<'_>>(),
+    Api::of::<HeartbeatRequest<'_>>(),
+    Api::of::<LeaveGroupRequest<'_>>(),
+    Api::of::<SyncGroupRequest<'_>>(),
+    Api::of::<DescribeGroupsRequest<'_>>(),
+    Api::of::<ListGroupsRequest<'_>>(),
     Api::of::<ApiVersionsRequest<'_>>(),
     Api::of::<CreateTopicsRequest<'_>>(),
     Api::of::<DeleteTopicsRequest<'_>>(),
@@ -159,9 +179,13 @@ pub const SERVED: &[Api] = &[
     Api::of::<AlterConfigsRequest<'_>>(),
     Api::of::<DescribeLogDirsRequest<'_>>(),
     Api::of::<CreatePartitionsRequest<'_>>(),
+    Api::of::<DeleteGroupsRequest<'_>>(),
     Api::of::<IncrementalAlterConfigsRequest<'_>>(),
+    Api::of::<OffsetDeleteRequest<'_>>(),
     Api::of::<DescribeClusterRequest>(),
     Api::of::<DescribeProducersRequest<'_>>(),
+    Api::of::<ConsumerGroupHeartbeatRequest<'_>>(),
+    Api::of::<ConsumerGroupDescribeRequest<'_>>(),
     Api::of::<ListConfigResourcesRequest>(),
     Api::of::<DescribeTopicPartitionsRequest<'_>>(),
 ];
