@@ -143,10 +143,47 @@ fn ask_about_brokers(client: &mut Raw) -> Vec<ApiKey> {
     ]
 }
 
+/// By members of groups, and whoever looks after these.
+fn ask_about_groups(client: &mut Raw) -> Vec<ApiKey> {
+    vec![
+        every_version::<offset_commit::OffsetCommitResponse<'_>>(
+            client,
+            &offset_commit::OffsetCommitRequest::default(),
+        ),
+        every_version::<offset_fetch::OffsetFetchResponse<'_>>(client, &offset_fetch::OffsetFetchRequest::default()),
+        every_version::<join_group::JoinGroupResponse<'_>>(client, &join_group::JoinGroupRequest::default()),
+        every_version::<sync_group::SyncGroupResponse<'_>>(client, &sync_group::SyncGroupRequest::default()),
+        every_version::<heartbeat::HeartbeatResponse>(client, &heartbeat::HeartbeatRequest::default()),
+        every_version::<leave_group::LeaveGroupResponse<'_>>(client, &leave_group::LeaveGroupRequest::default()),
+        every_version::<describe_groups::DescribeGroupsResponse<'_>>(
+            client,
+            &describe_groups::DescribeGroupsRequest::default(),
+        ),
+        every_version::<list_groups::ListGroupsResponse<'_>>(client, &list_groups::ListGroupsRequest::default()),
+        every_version::<delete_groups::DeleteGroupsResponse<'_>>(
+            client,
+            &delete_groups::DeleteGroupsRequest::default(),
+        ),
+        every_version::<offset_delete::OffsetDeleteResponse<'_>>(
+            client,
+            &offset_delete::OffsetDeleteRequest::default(),
+        ),
+        every_version::<consumer_group_heartbeat::ConsumerGroupHeartbeatResponse<'_>>(
+            client,
+            &consumer_group_heartbeat::ConsumerGroupHeartbeatRequest::default(),
+        ),
+        every_version::<consumer_group_describe::ConsumerGroupDescribeResponse<'_>>(
+            client,
+            &consumer_group_describe::ConsumerGroupDescribeRequest::default(),
+        ),
+    ]
+}
+
 #[test]
 fn every_version_that_is_served_is_answered_in_kind() {
     let (broker, mut client, _dir) = with_logs(2, &[]);
-    let asked = [ask_as_a_client, ask_about_topics, ask_about_brokers].map(|ask| ask(&mut client)).concat();
+    let asks = [ask_as_a_client, ask_about_topics, ask_about_brokers, ask_about_groups];
+    let asked = asks.map(|ask| ask(&mut client)).concat();
     let forgotten: Vec<_> = SERVED.iter().filter(|api| !asked.contains(&api.key)).collect();
     assert!(forgotten.is_empty(), "served, and not asked for here: {forgotten:?}");
     broker.stop();
@@ -217,7 +254,7 @@ fn any_other_unknown_key_or_version_ends_its_connection() {
         (1, 19),
         (3, 14),
         (3, -1),
-        (11, 5),
+        (11, 10),
         (17, 0),
         (94, 0),
         (95, 0),
