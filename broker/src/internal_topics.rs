@@ -55,13 +55,18 @@ pub async fn group_topic(core: &Rc<Core>) -> Result<Arc<Topic>, TopicError> {
     }
 }
 
-/// What is set on the topic itself, so that no default of the broker's for topics can take records away, or answers before they are
-/// durable.
+/// What is set on the topic itself, so that no default of the broker's for topics can take records away, or have answers sent before
+/// they are durable. Compaction keeps the last record of each group, member and offset, which is all that a load asks for.
 fn group_topic_settings(config: &BrokerConfig) -> BTreeMap<String, String> {
     let segment_bytes = config.groups.offsets_segment_bytes.to_string();
     let settings = [
-        ("cleanup.policy", "delete"),
+        ("cleanup.policy", "compact"),
         ("compression.type", "producer"),
+        // Longer than any load takes, so that none misses what it is to forget.
+        ("delete.retention.ms", "86400000"),
+        ("max.compaction.lag.ms", "9223372036854775807"),
+        ("min.cleanable.dirty.ratio", "0.5"),
+        ("min.compaction.lag.ms", "0"),
         ("retention.bytes", "-1"),
         ("retention.ms", "-1"),
         ("segment.bytes", &segment_bytes),
@@ -94,11 +99,13 @@ mod tests {
             ("topic.retention.ms", "1"),
             ("topic.retention.bytes", "1"),
             ("topic.write.caching", "true"),
+            ("topic.cleanup.policy", "delete"),
             ("broker.offsets.topic.segment.bytes", "2097152"),
         ]);
         let config = config.expect("the settings are good");
         let topic = config.topic_defaults.resolve(&group_topic_settings(&config)).expect("the settings fit together");
         assert_eq!((topic.retention_ms, topic.retention_bytes, topic.write_caching), (None, None, false));
         assert_eq!(topic.segment_bytes, 2 << 20);
+        assert!(topic.to_log_config().compaction.is_some());
     }
 }
