@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::admin::{Overview, TopicInfo};
 use super::{ClientError, ConnectOptions, Connection};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Uuid};
 
 /// The brokers behind one or more bootstrap addresses.
 #[derive(Debug)]
@@ -53,8 +53,28 @@ impl Cluster {
         Err(last)
     }
 
+    /// A connection to each broker that there is now.
+    ///
+    /// # Errors
+    /// Of the connections.
+    pub async fn brokers(&self) -> Result<Vec<Arc<Connection>>, ClientError> {
+        let found = self.any().await?.overview(Some(&[]), false).await?.brokers;
+        self.lock().brokers = found.iter().cloned().collect();
+        let mut brokers = Vec::new();
+        for (_, address) in found {
+            brokers.push(self.connection(&address).await?);
+        }
+        Ok(brokers)
+    }
+
+    /// The topics among `names` that there are now, by their ids.
+    pub(super) async fn names_of_ids(&self, names: &[&str]) -> Result<BTreeMap<Uuid, Arc<str>>, ClientError> {
+        let overview = self.any().await?.overview(Some(names), false).await?;
+        Ok(overview.topics.into_iter().map(|topic| (topic.id, Arc::from(topic.name))).collect())
+    }
+
     /// The connection to `address`, made anew if the last one broke.
-    async fn connection(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
+    pub(super) async fn connection(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
         if let Some(connection) = self.lock().usable(address) {
             return Ok(connection);
         }

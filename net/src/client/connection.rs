@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::ClientError;
 use crate::piece::Piece;
 use crate::wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use crate::wire::{Api, ApiKey, ErrorCode, Message, Reader, encode_request};
+use crate::wire::{ApiKey, ErrorCode, Message, Reader, encode_request};
 
 /// The ApiVersions version to ask with: every broker since Kafka 2.4 knows it, and older ones say so.
 const API_VERSIONS_VERSION: i16 = 3;
@@ -101,6 +101,8 @@ struct Writer {
 pub struct InFlight {
     api: ApiKey,
     version: i16,
+    /// Whether the answer's header has tagged fields.
+    flexible: bool,
     /// `None` for a request that gets no answer.
     answer: Option<oneshot::Receiver<Result<BytesMut, ClientError>>>,
     timeout_ms: u64,
@@ -203,7 +205,8 @@ impl Connection {
     ) -> Result<InFlight, ClientError> {
         let answer = self.write(request, version, records, true).await?;
         let timeout_ms = self.options.request_timeout_ms.saturating_add(extra_wait_ms);
-        Ok(InFlight { api: M::KEY, version, answer, timeout_ms, shared: Arc::clone(&self.shared) })
+        let flexible = version >= M::FLEXIBLE_FROM && M::KEY != ApiKey::ApiVersions;
+        Ok(InFlight { api: M::KEY, version, flexible, answer, timeout_ms, shared: Arc::clone(&self.shared) })
     }
 
     /// Sends a request that the broker will not answer: a produce with acks=0.
@@ -275,7 +278,7 @@ impl InFlight {
     /// When the connection breaks before it, or the time is up, which breaks the connection; the request may then have been
     /// carried out or not.
     pub async fn answer(self) -> Result<Answer, ClientError> {
-        let InFlight { api, version, answer, timeout_ms, shared } = self;
+        let InFlight { api, version, flexible, answer, timeout_ms, shared } = self;
         let answer = answer.expect("only requests with an answer are returned");
         let frame = match timeout(Duration::from_millis(timeout_ms), answer).await {
             Ok(Ok(frame)) => frame?,
@@ -287,7 +290,7 @@ impl InFlight {
                 return Err(error);
             }
         };
-        let body_at = body_position(api, version, &frame)?;
+        let body_at = body_position(api, flexible, &frame)?;
         Ok(Answer { api, version, frame, body_at })
     }
 }
@@ -475,11 +478,10 @@ async fn read_frame(half: &mut OwnedReadHalf, shared: &Shared, answer_bytes_max:
 }
 
 /// Where an answer's body begins: behind the correlation id and, in flexible versions, the header's tagged fields.
-fn body_position(api: ApiKey, version: i16, frame: &[u8]) -> Result<usize, ClientError> {
+fn body_position(api: ApiKey, flexible: bool, frame: &[u8]) -> Result<usize, ClientError> {
     let mut reader = Reader::new(frame);
     let bad = |error| ClientError::BadAnswer { api, error };
     reader.i32().map_err(bad)?;
-    let flexible = api != ApiKey::ApiVersions && Api::served(api.code()).is_some_and(|api| api.is_flexible(version));
     if flexible {
         reader.tagged_fields(|_, _| Ok(false)).map_err(bad)?;
     }

@@ -1,7 +1,7 @@
 //! The consumer: assigned partitions, a place in each, and fetches that wait at the broker until there is something.
 //!
 //! One fetch per leader is under way at a time; whatever comes first is handed out first. Positions advance by what was handed
-//! out. Groups and commits are not here.
+//! out. Commits and membership are in `group`, which stands on this.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -120,6 +120,8 @@ type Place = (Arc<str>, i32);
 #[derive(Clone, Debug)]
 struct Asked {
     place: Place,
+    /// Of the assignment that it is asked for.
+    number: u64,
     offset: i64,
     topic_id: Uuid,
     /// −1 when it is not known.
@@ -128,6 +130,8 @@ struct Asked {
 
 #[derive(Debug)]
 struct Position {
+    /// Distinguishes it from one that was given back before: what was asked for that one is of no use to this.
+    number: u64,
     offset: i64,
     /// A fetch that asks for it is under way.
     in_flight: bool,
@@ -146,6 +150,8 @@ pub struct Consumer {
     cluster: Arc<Cluster>,
     options: ConsumerOptions,
     positions: BTreeMap<Place, Position>,
+    /// Of the last assignment.
+    last_number: u64,
     sender: mpsc::UnboundedSender<Completion>,
     /// At most one message per leader.
     completions: mpsc::UnboundedReceiver<Completion>,
@@ -169,7 +175,7 @@ impl Consumer {
         let (sender, completions) = mpsc::unbounded_channel();
         let positions = BTreeMap::new();
         let arrived = VecDeque::new();
-        Consumer { cluster, options, positions, sender, completions, in_flight: 0, arrived }
+        Consumer { cluster, options, positions, last_number: 0, sender, completions, in_flight: 0, arrived }
     }
 
     /// The indexes of a topic's partitions.
@@ -187,16 +193,30 @@ impl Consumer {
     pub async fn assign(&mut self, topic: &str, partition: i32, start: Start) -> Result<(), ClientError> {
         let offset = self.resolve(topic, partition, start).await?;
         let topic: Arc<str> = Arc::from(topic);
-        let arrived = self.arrived.len();
-        self.arrived.retain(|fetched| !(fetched.topic == topic && fetched.partition == partition));
+        self.last_number += 1;
+        let number = self.last_number;
+        let dropped = self.drop_arrived(&topic, partition);
         let entry = self.positions.entry((topic, partition));
-        let position = entry.or_insert(Position { offset, in_flight: false, resume_at: None });
+        let position = entry.or_insert(Position { number, offset, in_flight: false, resume_at: None });
         position.offset = offset;
-        if self.arrived.len() < arrived {
+        if dropped {
             // What had arrived would have made the partition free again when it was handed out.
             position.in_flight = false;
         }
         Ok(())
+    }
+
+    /// Reads a partition no longer; what has come of it and was not handed out is forgotten.
+    pub fn unassign(&mut self, topic: &str, partition: i32) {
+        self.drop_arrived(topic, partition);
+        self.positions.remove(&(Arc::from(topic), partition));
+    }
+
+    /// Whether there was any.
+    fn drop_arrived(&mut self, topic: &str, partition: i32) -> bool {
+        let before = self.arrived.len();
+        self.arrived.retain(|fetched| !(*fetched.topic == *topic && fetched.partition == partition));
+        self.arrived.len() < before
     }
 
     /// The next offset of a partition that will be handed out.
@@ -307,7 +327,8 @@ impl Consumer {
                     Err(_) => (Uuid::default(), -1),
                 };
                 let entry = by_leader.entry(leader.0).or_insert_with(|| (leader.1, Vec::new()));
-                entry.1.push(Asked { place: place.clone(), offset: position.offset, topic_id, leader_epoch });
+                let (place, number, offset) = (place.clone(), position.number, position.offset);
+                entry.1.push(Asked { place, number, offset, topic_id, leader_epoch });
             }
         }
         for (leader, (connection, asked)) in by_leader {
@@ -333,24 +354,24 @@ impl Consumer {
         let parts = match parts {
             Ok(parts) => parts,
             Err(error) if error.is_retriable() => {
-                for Asked { place, .. } in &asked {
-                    self.postpone(place);
+                for Asked { place, number, .. } in &asked {
+                    self.postpone(place, *number);
                 }
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        for Asked { place, .. } in &asked {
-            if let Some(position) = self.positions.get_mut(place) {
+        for Asked { place, number, .. } in &asked {
+            if let Some(position) = self.positions.get_mut(place).filter(|position| position.number == *number) {
                 position.in_flight = false;
             }
         }
         for (index, data, records) in parts {
-            let Asked { place, offset: from, .. } = &asked[index];
+            let Asked { place, number, offset: from, .. } = &asked[index];
             // A partition that was moved or given back meanwhile has no use for the answer.
-            let wanted = self.positions.get(place).is_some_and(|position| position.offset == *from);
-            if wanted {
-                self.take_partition(place, *from, &data, records).await?;
+            let is_it = |position: &Position| position.number == *number && position.offset == *from;
+            if self.positions.get(place).is_some_and(is_it) {
+                self.take_partition(place, *number, *from, &data, records).await?;
             }
         }
         Ok(())
@@ -359,6 +380,7 @@ impl Consumer {
     async fn take_partition(
         &mut self,
         place: &Place,
+        number: u64,
         from: i64,
         data: &PartitionData,
         records: Bytes,
@@ -385,17 +407,17 @@ impl Consumer {
                 self.assign(&place.0, place.1, reset).await
             }
             code if code.is_retriable() => {
-                self.postpone(place);
+                self.postpone(place, number);
                 Ok(())
             }
             code => Err(ClientError::Refused { what: what(), code, message: None }),
         }
     }
 
-    fn postpone(&mut self, place: &Place) {
+    fn postpone(&mut self, place: &Place, number: u64) {
         let resume_at = Instant::now() + Duration::from_millis(self.options.retry_backoff_ms);
         self.cluster.forget(&place.0);
-        if let Some(position) = self.positions.get_mut(place) {
+        if let Some(position) = self.positions.get_mut(place).filter(|position| position.number == number) {
             position.in_flight = false;
             position.resume_at = Some(resume_at);
         }
@@ -414,7 +436,7 @@ async fn fetch(
         max_bytes: signed(options.max_bytes),
         ..Default::default()
     };
-    for Asked { place: (topic, partition), offset, topic_id, leader_epoch } in asked {
+    for Asked { place: (topic, partition), offset, topic_id, leader_epoch, .. } in asked {
         let partition = FetchPartition {
             partition: *partition,
             current_leader_epoch: *leader_epoch,
