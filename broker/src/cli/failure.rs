@@ -111,6 +111,8 @@ fn advice(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::UnknownTopicOrPartition => "; `ringmill topic list` shows what there is",
         ErrorCode::OffsetOutOfRange => "; `ringmill topic describe` shows what each partition holds",
+        ErrorCode::GroupIdNotFound => "; `ringmill group list` shows what there is",
+        ErrorCode::NonEmptyGroup => "; `ringmill group describe` shows its members: stop them first",
         ErrorCode::InvalidConfig => "; `ringmill topic config TOPIC` shows what can be set, and what it means",
         ErrorCode::InvalidPartitions => "; a topic has at least one partition, and can only get more",
         _ => "",

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod consume;
 mod failure;
+mod group;
 mod interrupt;
 mod log;
 mod man;
@@ -54,6 +55,9 @@ enum Command {
     Produce(produce::Produce),
     /// Print the records of a topic
     Consume(consume::Consume),
+    /// List, describe, move and delete consumer groups
+    #[command(subcommand)]
+    Group(group::Group),
     /// Look into a partition's files while no broker uses them
     #[command(subcommand)]
     Log(log::Log),
@@ -106,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Topic(topic) => topic.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
+        Command::Group(group) => group.run(),
         Command::Log(log) => log.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),

@@ -1,6 +1,6 @@
 //! A place in a topic as it is typed: an end, an offset, so many records before the end, or a time.
 //!
-//! `consume` begins and ends at such places, `topic trim` deletes up to one. What a place means for each partition is found out here, by
+//! `consume` begins and ends at such places, `topic trim` deletes up to one, `group seek` sends a group there. What a place means for each partition is found out here, by
 //! as few questions to the brokers as there are leaders.
 
 use std::collections::BTreeMap;
@@ -104,11 +104,21 @@ pub(super) async fn bounds_of(
     topic: &str,
     partitions: &[i32],
 ) -> Result<BTreeMap<i32, Bounds>, ClientError> {
-    let ask = |timestamp| partitions.iter().map(|partition| (*partition, timestamp)).collect::<Vec<_>>();
-    let starts = cluster.list_offsets(topic, &ask(EARLIEST)).await?;
-    let ends = cluster.list_offsets(topic, &ask(LATEST)).await?;
+    let asked: Vec<_> = partitions.iter().map(|partition| (*partition, EARLIEST)).collect();
+    let starts = cluster.list_offsets(topic, &asked).await?;
+    let ends = ends_of(cluster, topic, partitions).await?;
     // Both answers name every partition that was asked for, in the same order.
     Ok(starts.into_iter().zip(ends.into_values()).map(|((index, start), end)| (index, Bounds { start, end })).collect())
+}
+
+/// The offset that the next record of each partition will get.
+pub(super) async fn ends_of(
+    cluster: &Cluster,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, i64>, ClientError> {
+    let asked: Vec<_> = partitions.iter().map(|partition| (*partition, LATEST)).collect();
+    cluster.list_offsets(topic, &asked).await
 }
 
 impl Place {

@@ -1,6 +1,7 @@
 //! `ringmill consume`: prints the records of a topic, raw or as JSON lines.
 //!
-//! Reads up to the end that the topic had at the start, or on and on with `--follow`. How a record looks is `printer`'s matter.
+//! Reads up to the end that the topic had at the start, or on and on with `--follow`. How a record looks is `printer`'s matter, how it is
+//! read as a member of a group that of `member`.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock};
@@ -17,6 +18,7 @@ use super::topic::choose;
 use super::{BrokerAddress, on_client_runtime, unescape};
 use printer::{Field, Look, Printer};
 
+mod member;
 mod printer;
 
 /// Bytes gathered before they go to standard output; each answer is flushed in any case.
@@ -39,6 +41,9 @@ Examples:
   ringmill consume logs --partition 0 --from 1000 --until 2000 --max 10 -o json
   ringmill consume logs -o json | ringmill produce copy --input json
 
+With --group, the partitions are shared among all members of the group, and it is stored how far each was printed: the next run goes on
+there. A record may come twice after a crash, none is left out. --from counts only where the group has no position yet.
+
 The order is kept inside each partition. JSON lines hold every byte of a record: what is not UTF-8 stands in hexadecimal (value_hex).
 --until ends before its place; without it, and without --follow, the end is where the topic ended at the start. Times are looked up
 by the records' timestamps. A --follow ends by Ctrl-C (SIGINT, SIGTERM).")]
@@ -57,6 +62,9 @@ pub(super) struct Consume {
     /// Only this partition; several with commas between them
     #[arg(short, long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
+    /// Read as a member of a group, and go on where it was
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["until", "partition"])]
+    group: Option<String>,
     /// Stop after so many records
     #[arg(short, long, value_name = "N")]
     max: Option<u64>,
@@ -103,6 +111,9 @@ type Ranges = BTreeMap<i32, (i64, i64)>;
 
 impl Consume {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(group) = self.group.clone() {
+            return self.run_in(group);
+        }
         let mut interrupt = Interrupt::watch(Some(INTERRUPT_GRACE))?;
         on_client_runtime(async move {
             let follow = self.follow;
@@ -137,7 +148,8 @@ impl Consume {
                 continue;
             };
             // What lies behind the end was written while we read; it is left to the next run.
-            printer.print(&fetched, ends.get(&fetched.partition).copied().unwrap_or(0))?;
+            let end = ends.get(&fetched.partition).copied().unwrap_or(0);
+            printer.print(&fetched, end)?;
         }
     }
 

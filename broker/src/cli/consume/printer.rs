@@ -51,8 +51,10 @@ pub(super) struct Printer<W: Write> {
 }
 
 impl<W: Write> Printer<W> {
-    /// Prints what was asked for of an answer, up to the offset `end`, exclusive, and sees to it that it can be read.
-    pub(super) fn print(&mut self, fetched: &Fetched, end: i64) -> Result<(), Failure> {
+    /// Prints what was asked for of an answer, up to the offset `end`, exclusive, and sees to it that it can be read. Where no more may be
+    /// printed before all was looked at, the offset to go on with.
+    pub(super) fn print(&mut self, fetched: &Fetched, end: i64) -> Result<Option<i64>, Failure> {
+        let mut stopped = None;
         for records in fetched.batches() {
             let records = records?;
             if records.header().attributes.is_control() {
@@ -65,13 +67,15 @@ impl<W: Write> Printer<W> {
                 if self.left > 0 && (fetched.from..end).contains(&record.offset.get()) && self.is_wanted(&record) {
                     self.record(fetched.partition, &record)?;
                     self.left -= 1;
+                    stopped = (self.left == 0).then(|| record.offset.get() + 1);
                 }
             }
             if self.left == 0 {
                 break;
             }
         }
-        Ok(self.out.flush()?)
+        self.out.flush()?;
+        Ok(stopped)
     }
 
     fn is_wanted(&self, record: &Record<'_>) -> bool {
