@@ -94,6 +94,13 @@ impl ClassicGroup {
         self.members.insert(new, member);
     }
 
+    /// The group has become one of the new protocol, which will find its members when they join again: whatever they have parked is refused.
+    pub(crate) fn send_back(&self, cx: &mut Context<'_>) {
+        for (id, member) in &self.members {
+            answer_parked(cx, id, member, ErrorCode::RebalanceInProgress);
+        }
+    }
+
     /// What time has come for: sessions that ended, and ids that nobody joined with.
     pub(super) fn expire_members(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.monotonic_ms;

@@ -104,7 +104,7 @@ impl ClassicGroup {
     }
 
     /// The protocol that most members like best of those that all know; the leader's liking decides between equals.
-    pub(super) fn vote(&self) -> Option<Arc<str>> {
+    pub(crate) fn vote(&self) -> Option<Arc<str>> {
         let leader = self.leader.as_ref().and_then(|id| self.members.get(id)).or(self.members.values().next())?;
         let candidates: Vec<&Arc<str>> =
             leader.protocols.iter().map(|each| &each.name).filter(|name| self.all_know(name)).collect();

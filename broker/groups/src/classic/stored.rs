@@ -9,7 +9,7 @@ use crate::request::{Client, Protocol};
 
 impl ClassicGroup {
     /// Leaves the record of the group as it is now.
-    pub(super) fn store(&self, cx: &mut Context<'_>) {
+    pub(crate) fn store(&self, cx: &mut Context<'_>) {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let member = |(id, member): (&Arc<str>, &Member)| record::ClassicMember {
             member_id: Arc::clone(id),
@@ -63,10 +63,13 @@ impl ClassicGroup {
         group
     }
 
-    /// The group was loaded: its members' sessions begin now.
-    pub(crate) fn start(&mut self, cx: &Context<'_>) {
+    /// The group was loaded: its members' sessions begin now. One that came from the new protocol and has had no leader yet needs one.
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
         for member in self.members.values_mut() {
             member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
+        }
+        if self.state == State::Stable && self.leader.is_none() {
+            self.prepare_rebalance(cx);
         }
     }
 }

@@ -11,15 +11,23 @@ mod apply;
 mod assignment;
 mod assignor;
 mod check;
+mod classic_join;
+mod classic_requests;
 mod describe;
+mod downgrade;
+mod embedded;
 mod heartbeat;
 mod limits;
+mod members;
 mod offsets;
 mod reconcile;
 mod regexes;
 mod target;
 mod timers;
+mod upgrade;
 
+#[cfg(test)]
+mod classic_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -13,15 +13,26 @@
 //! ```
 //!
 //! A member's options stand behind its verb, as `name=value`: `epoch`, `regex`, `assignor`, `instance`, `timeout`, `version`, `owns`.
+//! A member of the classic protocol is told its generation, its assignment, or that all is well:
+//!
+//! ```text
+//! C classic-joins a owns=a:0 | C@3
+//! C classic-syncs | a:0,1
+//! C classic-beats | fine
+//! C classic-leaves | fine
+//! ```
+//!
 //! `full` sends all fields, as after an error. A member knows its epoch from the last answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use ringmill_net::wire::ErrorCode;
+
 use super::assignment::Assignment;
 use super::check::{JOINS, LEAVES, PAUSES, UNCHANGED_MS};
-use super::world::World;
+use super::world::{ClassicClient, World};
 use crate::request::{Client, ConsumerHeartbeat};
 use crate::{Settings, Topics};
 
@@ -55,6 +66,8 @@ struct Stage {
 #[derive(Clone, Default)]
 struct Known {
     epoch: i32,
+    /// Of a member of the classic protocol.
+    id: Option<Arc<str>>,
     instance: Option<Arc<str>>,
     names: Vec<Arc<str>>,
     regex: Option<Arc<str>>,
@@ -71,6 +84,7 @@ impl Stage {
                 let described = self.world.group.describe(&self.world.topics);
                 return format!("{} {}/{}", described.state, described.group_epoch, described.assignment_epoch);
             }
+            [member, verb, ..] if verb.starts_with("classic-") => return self.classic(member, verb, &words[2..]),
             [member, verb, ..] => return self.beat(member, verb, &words[2..]),
             _ => panic!("not an event: {event}"),
         }
@@ -137,15 +151,52 @@ impl Stage {
         };
         known.epoch = beat.member_epoch;
         self.members.insert(member.to_owned(), known);
-        let mut told = format!("{}@{}", beat.member_id, beat.member_epoch);
-        if beat.assignment.as_ref().is_some_and(Assignment::is_empty) {
-            told.push_str(" -");
+        let told = format!("{}@{}", beat.member_id, beat.member_epoch);
+        match beat.assignment {
+            Some(assignment) => format!("{told} {}", self.shown(&assignment)),
+            None => told,
         }
-        for (topic, partitions) in beat.assignment.iter().flatten() {
+    }
+
+    fn shown(&self, assignment: &Assignment) -> String {
+        if assignment.is_empty() {
+            return "-".to_owned();
+        }
+        let topic = |(topic, partitions): (&crate::TopicId, &Vec<i32>)| {
             let list: Vec<String> = partitions.iter().map(i32::to_string).collect();
-            write!(told, " {}:{}", self.world.topics.name(topic).unwrap_or("?"), list.join(",")).unwrap();
-        }
-        told
+            format!("{}:{}", self.world.topics.name(topic).unwrap_or("?"), list.join(","))
+        };
+        assignment.iter().map(topic).collect::<Vec<_>>().join(" ")
+    }
+
+    fn classic(&mut self, member: &str, verb: &str, words: &[&str]) -> String {
+        let mut known = self.members.get(member).cloned().unwrap_or_default();
+        let options: BTreeMap<&str, &str> = words.iter().filter_map(|word| word.split_once('=')).collect();
+        let owned = options.get("owns").map(|owned| self.partitions(owned)).unwrap_or_default();
+        known.instance = options.get("instance").map(|name| Arc::from(*name)).or(known.instance);
+        let names: Vec<Arc<str>> =
+            words.iter().filter(|word| !word.contains('=')).map(|name| Arc::from(*name)).collect();
+        // A static member has the id that it was given, and at first none.
+        let id = known.id.clone().unwrap_or_else(|| Arc::from(if known.instance.is_some() { "" } else { member }));
+        let client = ClassicClient { id: &id, instance_id: known.instance.as_ref(), names: &names, owned: &owned };
+        let generation = options.get("epoch").map_or(known.epoch, |epoch| epoch.parse().unwrap());
+        let fine = |result: Result<(), ErrorCode>| result.map(|()| "fine".to_owned());
+        let outcome = match verb {
+            "classic-joins" => match self.world.join(&client) {
+                Ok(joined) => {
+                    known.epoch = joined.generation;
+                    known.id = Some(Arc::clone(&joined.member_id));
+                    Ok(format!("{member}@{}", joined.generation))
+                }
+                Err(refused) => Err(refused.code),
+            },
+            "classic-syncs" => self.world.sync(&client, generation).map(|assignment| self.shown(&assignment)),
+            "classic-beats" => fine(self.world.classic_beat(&client, generation)),
+            "classic-leaves" => fine(self.world.classic_leave(&client)),
+            _ => panic!("not a verb: {verb}"),
+        };
+        self.members.insert(member.to_owned(), known);
+        outcome.unwrap_or_else(|code| format!("{code:?}"))
     }
 
     /// `a:0,1;b:2`.

@@ -51,6 +51,13 @@ impl Timers {
         self.change(member_id, |deadlines| deadlines.rebalance_ms = ends_ms);
     }
 
+    /// As [`Timers::set_rebalance`], unless its time runs already.
+    pub(super) fn begin_rebalance(&mut self, member_id: &Arc<str>, ends_ms: u64) {
+        self.change(member_id, |deadlines| {
+            deadlines.rebalance_ms.get_or_insert(ends_ms);
+        });
+    }
+
     pub(super) fn remove(&mut self, member_id: &Arc<str>) {
         if let Some(at) = self.members.remove(member_id).and_then(Deadlines::first) {
             self.order.remove(&(at, Arc::clone(member_id)));
@@ -110,8 +117,12 @@ impl ConsumerGroup {
         self.timers.set_session(member_id, cx.after_ms(timeout_ms));
     }
 
-    /// Starts or stops the time that a member has to give partitions up; to be called whenever its assignment changed.
+    /// Starts or stops the time that a member has to give partitions up; to be called whenever its assignment changed. One of the classic
+    /// protocol has a time to join and to sync instead.
     pub(super) fn time_revocation(&mut self, cx: &Context<'_>, member_id: &Arc<str>) {
+        if self.tables.members.get(member_id).is_some_and(|member| member.classic.is_some()) {
+            return;
+        }
         let revokes = self.tables.current.get(member_id).is_some_and(|current| current.state == reconcile::UNREVOKED);
         let member = self.tables.members.get(member_id).filter(|_| revokes);
         let ends_ms = member.map(|member| cx.after_ms(member.rebalance_timeout_ms));

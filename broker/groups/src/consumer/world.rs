@@ -3,9 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::consumer_protocol::{self, ConsumerProtocolSubscription, TopicPartition};
+
+use super::assignment::Assignment;
 use super::{ConsumerGroup, Tables};
-use crate::context::{Context, Effects, Now};
+use crate::answer::{Answer, JoinRefused, Joined};
+use crate::context::{Context, Effects, Now, Ticket};
 use crate::record::{ConsumerPart, Record};
+use crate::request::{Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, Protocol, SyncGroup};
 use crate::{Random, Settings, TopicId, Topics};
 
 /// Topics that a test makes.
@@ -45,6 +51,14 @@ impl Topics for TestTopics {
     }
 }
 
+/// A member of the classic protocol, as its requests tell of it.
+pub(super) struct ClassicClient<'a> {
+    pub(super) id: &'a str,
+    pub(super) instance_id: Option<&'a Arc<str>>,
+    pub(super) names: &'a [Arc<str>],
+    pub(super) owned: &'a Assignment,
+}
+
 /// A group and all that it left behind.
 pub(super) struct World {
     pub(super) group: ConsumerGroup,
@@ -52,6 +66,8 @@ pub(super) struct World {
     pub(super) topics: TestTopics,
     pub(super) now_ms: u64,
     pub(super) log: Vec<ConsumerPart>,
+    /// The answer to a request of the classic protocol.
+    pub(super) answer: Option<Answer>,
     random: Random,
     /// Knows of the group by its records alone.
     shadow: ConsumerGroup,
@@ -65,6 +81,7 @@ impl World {
             topics: TestTopics::default(),
             now_ms: 1_000_000,
             log: Vec::new(),
+            answer: None,
             random: Random::new(1),
             shadow: ConsumerGroup::new(Arc::from("g")),
         }
@@ -82,6 +99,7 @@ impl World {
             effects: &mut effects,
         };
         let result = step(&mut self.group, &mut cx);
+        self.answer = effects.answers.pop().map(|(_, answer)| answer);
         for record in effects.records {
             let Record::Consumer { group, part } = record else {
                 panic!("not a record of a consumer group: {record:?}")
@@ -92,6 +110,65 @@ impl World {
         }
         assert_eq!(self.shadow.tables, self.group.tables, "the records say something else than the group");
         result
+    }
+
+    /// A JoinGroup with one protocol; the subscription says what the member owns.
+    pub(super) fn join(&mut self, member: &ClassicClient<'_>) -> Result<Joined, JoinRefused> {
+        let named = |(id, partitions): (&TopicId, &Vec<i32>)| {
+            Some(TopicPartition { topic: self.topics.name(id)?, partitions: partitions.clone() })
+        };
+        let told = ConsumerProtocolSubscription {
+            topics: member.names.iter().map(|name| &**name).collect(),
+            owned_partitions: member.owned.iter().filter_map(named).collect(),
+            ..ConsumerProtocolSubscription::default()
+        };
+        let request = JoinGroup {
+            group: Arc::from("g"),
+            member_id: Arc::from(member.id),
+            instance_id: member.instance_id.cloned(),
+            client: Client { id: Arc::from("client"), host: Arc::from("/host") },
+            session_timeout_ms: 30_000,
+            rebalance_timeout_ms: 20_000,
+            protocol_type: Arc::from("consumer"),
+            protocols: vec![Protocol { name: Arc::from("range"), metadata: consumer_protocol::encode(&told, 3) }],
+            knows_member_id_required: true,
+            knows_skip_assignment: true,
+        };
+        self.step(|group, cx| group.join(cx, Ticket(0), &request));
+        match self.answer.take() {
+            Some(Answer::Join(result)) => result,
+            other => panic!("not an answer to JoinGroup: {other:?}"),
+        }
+    }
+
+    /// A SyncGroup.
+    pub(super) fn sync(&mut self, member: &ClassicClient<'_>, generation: i32) -> Result<Assignment, ErrorCode> {
+        let request = SyncGroup {
+            group: Arc::from("g"),
+            member_id: Arc::from(member.id),
+            instance_id: member.instance_id.cloned(),
+            generation,
+            protocol_type: Some(Arc::from("consumer")),
+            protocol_name: Some(Arc::from("range")),
+            assignments: BTreeMap::new(),
+        };
+        self.step(|group, cx| group.sync(cx, Ticket(0), &request));
+        let Some(Answer::Sync(result)) = self.answer.take() else { panic!("not an answer to SyncGroup") };
+        result.map(|synced| super::embedded::assignment(&synced.assignment, &self.topics).unwrap())
+    }
+
+    /// A Heartbeat.
+    pub(super) fn classic_beat(&mut self, member: &ClassicClient<'_>, generation: i32) -> Result<(), ErrorCode> {
+        let (group, member_id) = (Arc::from("g"), Arc::from(member.id));
+        let request = Heartbeat { group, member_id, instance_id: member.instance_id.cloned(), generation };
+        self.step(|group, cx| group.classic_heartbeat(cx, &request))
+    }
+
+    /// A LeaveGroup.
+    pub(super) fn classic_leave(&mut self, member: &ClassicClient<'_>) -> Result<(), ErrorCode> {
+        let leaving = LeavingMember { member_id: Arc::from(member.id), instance_id: member.instance_id.cloned() };
+        let request = LeaveGroup { group: Arc::from("g"), members: vec![leaving] };
+        self.step(|group, cx| group.classic_leave(cx, &request))[0]
     }
 
     /// Lets time pass, and tells the group whenever it wanted to be told.

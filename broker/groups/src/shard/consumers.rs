@@ -27,26 +27,55 @@ impl Groups {
             let why = "the groups of this coordinator take all the memory that they may".to_owned();
             return Err(Refused { code: ErrorCode::GroupMaxSizeReached, why });
         }
-        if !joins && !self.by_id.contains_key(&request.group) {
-            // As a member that was put out: its client joins again.
-            let why = format!("there is no group {}", request.group);
-            return Err(Refused { code: ErrorCode::UnknownMemberId, why });
+        let id = &request.group;
+        match self.by_id.get_mut(id).map(|group| &mut group.members) {
+            Some(Members::Consumer(group)) => {
+                let result = group.heartbeat(cx, request);
+                self.turn_classic_if_due(cx, id);
+                result
+            }
+            _ if joins => self.turn_consumer(cx, request),
+            Some(Members::Classic(_)) => {
+                let why = format!("the group {id} speaks the classic protocol");
+                Err(Refused { code: ErrorCode::GroupIdNotFound, why })
+            }
+            None => {
+                // As a member that was put out: its client joins again.
+                Err(Refused { code: ErrorCode::UnknownMemberId, why: format!("there is no group {id}") })
+            }
         }
-        let group = self.group(cx, &request.group);
+    }
+
+    /// The first member of the new protocol comes. If it is refused, nothing has changed.
+    fn turn_consumer(&mut self, cx: &mut Context<'_>, request: &ConsumerHeartbeat) -> Result<ConsumerBeat, Refused> {
+        let id = &request.group;
+        let written = cx.effects.records.len();
+        let group = self.group(cx, id);
+        if group.was_stored() {
+            // Before the records of the new protocol: behind them it would stand for their end.
+            cx.effects.records.extend(group.members.tombstones(id));
+        }
+        let converted = match &group.members {
+            Members::Classic(classic) => ConsumerGroup::of_classic(cx, classic),
+            Members::Consumer(_) => unreachable!("it is asked for other groups only"),
+        };
+        let result = converted.and_then(|mut group| group.heartbeat(cx, request).map(|beat| (group, beat)));
+        let (converted, beat) = result.inspect_err(|_| cx.effects.records.truncate(written))?;
+        let group = self.group(cx, id);
         if let Members::Classic(classic) = &group.members {
-            if !joins || !classic.is_empty() {
-                let why = format!("the group {} speaks the classic protocol", request.group);
-                return Err(Refused { code: ErrorCode::GroupIdNotFound, why });
-            }
-            let tombstones = group.members.tombstones(&request.group);
-            if group.was_stored() {
-                cx.effects.records.extend(tombstones);
-            }
-            group.members = Members::Consumer(ConsumerGroup::new(Arc::clone(&request.group)));
+            classic.send_back(cx);
         }
-        match &mut group.members {
-            Members::Consumer(consumer) => consumer.heartbeat(cx, request),
-            Members::Classic(_) => unreachable!("it was made one of the new protocol"),
+        group.members = Members::Consumer(converted);
+        Ok(beat)
+    }
+
+    /// A group of the new protocol becomes classic once only classic members are left.
+    pub(super) fn turn_classic_if_due(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
+        let Some(group) = self.by_id.get_mut(id) else { return };
+        if let Members::Consumer(consumer) = &group.members
+            && consumer.is_to_be_classic(cx)
+        {
+            group.members = Members::Classic(consumer.to_classic(cx));
         }
     }
 

@@ -27,6 +27,7 @@ impl Shard {
                     group.members = Members::Classic(ClassicGroup::new(Arc::clone(&id), cx.now.wall_ms));
                 }
                 group.members.start(cx);
+                groups.turn_classic_if_due(cx, &id);
                 groups.settle(&id, cx.now.monotonic_ms);
             }
             groups.next_expiry_ms = Some(cx.now.monotonic_ms.saturating_add(check));

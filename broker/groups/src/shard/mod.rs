@@ -18,6 +18,8 @@ mod members;
 mod requests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;
 
 use members::Members;
 
@@ -106,6 +108,7 @@ impl Groups {
             let group = self.by_id.get_mut(&id).expect("a group takes its deadline along");
             group.scheduled_ms = None;
             group.members.on_time(cx);
+            self.turn_classic_if_due(cx, &id);
             self.settle(&id, now_ms);
         }
         if self.next_expiry_ms.is_none_or(|at_ms| at_ms <= now_ms) {

@@ -6,9 +6,8 @@ use ringmill_net::wire::ErrorCode;
 
 use super::{Groups, Members};
 use crate::answer::{Answer, JoinRefused, Listed};
-use crate::classic::ClassicGroup;
 use crate::context::{Context, Ticket};
-use crate::request::{JoinGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request};
+use crate::request::{Heartbeat, JoinGroup, LeaveGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request, SyncGroup};
 
 impl Groups {
     pub(super) fn handle(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: Request) {
@@ -19,19 +18,15 @@ impl Groups {
                 self.settle(&join.group, now_ms);
             }
             Request::Sync(sync) => {
-                match self.classic(&sync.group) {
-                    Ok(group) => group.sync(cx, ticket, &sync),
-                    Err(code) => cx.answer(ticket, Answer::Sync(Err(code))),
-                }
+                self.sync(cx, ticket, &sync);
                 self.settle(&sync.group, now_ms);
             }
-            // Only makes a deadline later: there is nothing to settle.
             Request::Heartbeat(beat) => {
-                let result = self.classic(&beat.group).and_then(|group| group.heartbeat(cx, &beat));
+                let result = self.heartbeat(cx, &beat);
                 cx.answer(ticket, Answer::Heartbeat(result));
             }
             Request::Leave(leave) => {
-                let result = self.classic(&leave.group).map(|group| group.leave(cx, &leave));
+                let result = self.leave(cx, &leave);
                 cx.answer(ticket, Answer::Leave(result));
                 self.settle(&leave.group, now_ms);
             }
@@ -101,11 +96,40 @@ impl Groups {
         self.make_classic_if_empty(cx, &request.group);
         match &mut self.group(cx, &request.group).members {
             Members::Classic(group) => group.join(cx, ticket, request),
-            Members::Consumer(_) => {
-                let (code, member_id) = (ErrorCode::InconsistentGroupProtocol, Arc::clone(&request.member_id));
-                cx.answer(ticket, Answer::Join(Err(JoinRefused { code, member_id })));
+            Members::Consumer(group) => {
+                group.join(cx, ticket, request);
+                self.turn_classic_if_due(cx, &request.group);
             }
         }
+    }
+
+    fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup) {
+        match self.members(&request.group) {
+            Ok(Members::Classic(group)) => group.sync(cx, ticket, request),
+            Ok(Members::Consumer(group)) => group.sync(cx, ticket, request),
+            Err(code) => cx.answer(ticket, Answer::Sync(Err(code))),
+        }
+    }
+
+    fn heartbeat(&mut self, cx: &mut Context<'_>, request: &Heartbeat) -> Result<(), ErrorCode> {
+        match self.members(&request.group)? {
+            // Only makes a deadline later: there is nothing to settle.
+            Members::Classic(group) => group.heartbeat(cx, request),
+            Members::Consumer(group) => {
+                let result = group.classic_heartbeat(cx, request);
+                self.settle(&request.group, cx.now.monotonic_ms);
+                result
+            }
+        }
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>, request: &LeaveGroup) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+        let results = match self.members(&request.group)? {
+            Members::Classic(group) => group.leave(cx, request),
+            Members::Consumer(group) => group.classic_leave(cx, request),
+        };
+        self.turn_classic_if_due(cx, &request.group);
+        Ok(results)
     }
 
     fn size_of(&self, request: &JoinGroup) -> usize {
@@ -117,15 +141,12 @@ impl Groups {
         self.bytes.saturating_add(more_bytes) > cx.settings.shard_bytes_max
     }
 
-    /// A classic group that has members.
-    fn classic(&mut self, id: &Arc<str>) -> Result<&mut ClassicGroup, ErrorCode> {
+    /// The members of a group that is there.
+    fn members(&mut self, id: &Arc<str>) -> Result<&mut Members, ErrorCode> {
         if id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        match self.by_id.get_mut(id).map(|group| &mut group.members) {
-            Some(Members::Classic(group)) => Ok(group),
-            Some(Members::Consumer(_)) | None => Err(ErrorCode::UnknownMemberId),
-        }
+        self.by_id.get_mut(id).map(|group| &mut group.members).ok_or(ErrorCode::UnknownMemberId)
     }
 
     fn check_commit(&mut self, cx: &Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {

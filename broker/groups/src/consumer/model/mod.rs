@@ -3,6 +3,8 @@
 //! The members' own view is what counts: a partition is theirs from the answer that gives it until they report that they gave it up,
 //! leave, or could have been told that they are out. No two may have one at a time, whatever the group believes.
 
+mod classic;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ const TOPICS: [&str; 4] = ["a", "b", "c", "log-d"];
 const MEMBERS: usize = 6;
 /// How long a member may take to give partitions up.
 const REBALANCE_MS: u64 = 20_000;
+/// How long one of the classic protocol may be silent.
+const CLASSIC_SESSION_MS: u64 = 30_000;
 
 /// Chance of the test's own.
 struct Dice(u64);
@@ -62,6 +66,10 @@ struct Member {
     revokes_since_ms: Option<u64>,
     /// The largest epoch it was told, under this id.
     largest_epoch: i32,
+    /// It speaks the classic protocol: `tells_all` and `tells_subscription` make it join again.
+    is_classic: bool,
+    /// It has joined, and asks for its assignment next.
+    must_sync: bool,
 }
 
 impl Member {
@@ -76,6 +84,7 @@ impl Member {
 
     fn is_out(&mut self) {
         self.is_in = false;
+        self.must_sync = false;
         self.owned.clear();
         self.told.clear();
         self.revokes_since_ms = None;
@@ -145,6 +154,7 @@ impl Model {
         self.world.pass(ms);
         let session_ms = u64::try_from(self.world.settings.consumer_session_timeout_ms).unwrap();
         for member in &mut self.members {
+            let session_ms = if member.is_classic { CLASSIC_SESSION_MS } else { session_ms };
             let silent = self.world.now_ms >= member.heard_ms + session_ms;
             let late = member.revokes_since_ms.is_some_and(|since_ms| self.world.now_ms >= since_ms + REBALANCE_MS);
             if member.is_in && (silent || late) {
@@ -163,14 +173,19 @@ impl Model {
         self.ids += 1;
         let new_id = self.members[at].id.is_empty() || self.dice.below(2) == 0;
         let is_static = self.dice.below(3) == 0;
+        let is_classic = self.dice.below(3) == 0;
         let member = &mut self.members[at];
-        if new_id {
-            member.id = Arc::from(format!("m{}", self.ids));
-            member.largest_epoch = 0;
-        }
         if is_static && member.instance_id.is_none() {
             member.instance_id = Some(Arc::from(format!("i{at}")));
         }
+        if new_id {
+            // A static member of the classic protocol is given an id.
+            let named = !is_classic || member.instance_id.is_none();
+            member.id = if named { Arc::from(format!("m{}", self.ids)) } else { Arc::from("") };
+            member.largest_epoch = 0;
+        }
+        member.is_classic = is_classic;
+        member.tells_all = is_classic;
         member.is_out();
         member.is_in = true;
         member.epoch = JOINS;
@@ -230,6 +245,9 @@ impl Model {
         if self.dice.below(3) > 0 {
             self.obey(at);
         }
+        if self.members[at].is_classic {
+            return self.classic_step(at, true);
+        }
         let request = self.request(at);
         let before = self.world.log.len();
         let outcome = self.send(&request);
@@ -285,6 +303,9 @@ impl Model {
     }
 
     fn leave(&mut self, at: usize) {
+        if self.members[at].is_in && self.members[at].is_classic {
+            return self.classic_leave(at);
+        }
         let pauses = self.dice.below(2) == 0 && self.members[at].instance_id.is_some();
         if !self.members[at].is_in || self.members[at].epoch == JOINS {
             return;
@@ -299,7 +320,7 @@ impl Model {
     /// A request that no honest member sends: the group may refuse it, or take it, but must stay what it is to others.
     fn old_epoch(&mut self, at: usize) {
         let mut request = self.request(at);
-        if !self.members[at].is_in || request.member_epoch < 2 {
+        if !self.members[at].is_in || self.members[at].is_classic || request.member_epoch < 2 {
             return;
         }
         request.member_epoch -= 1 + i32::try_from(self.dice.below(2)).unwrap();
@@ -365,7 +386,8 @@ impl Model {
 
     /// Everybody in the group is there, has told all it has to tell, and has what it is to have.
     fn is_at_rest(&self) -> bool {
-        let is_settled = |member: &&Member| member.is_in && !member.tells_all && !member.tells_subscription;
+        let is_settled =
+            |member: &&Member| member.is_in && !member.tells_all && !member.tells_subscription && !member.must_sync;
         let settled = self.members.iter().filter(is_settled).count();
         let there = self.members.iter().filter(|member| member.is_in).count();
         let group = &self.world.group;
@@ -377,6 +399,9 @@ impl Model {
             return;
         }
         self.obey(at);
+        if self.members[at].is_classic {
+            return self.classic_step(at, false);
+        }
         let mut request = self.request(at);
         request.topic_partitions = Some(self.members[at].owned.clone());
         let outcome = self.send(&request);

@@ -1,0 +1,71 @@
+//! A group of the new protocol becomes classic again, once its last member of that protocol has gone (KIP-848, "Downgrade").
+//!
+//! Those that are left have the classic protocol only. They join again at once, and one of them makes the assignment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
+
+use super::{ConsumerGroup, embedded};
+use crate::classic::{ClassicGroup, Member, State};
+use crate::context::Context;
+use crate::record::{ConsumerMember, CurrentAssignment};
+use crate::request::{Client, Protocol};
+
+impl ConsumerGroup {
+    /// Whether only members of the classic protocol are in it, and may be among themselves.
+    pub(crate) fn is_to_be_classic(&self, cx: &Context<'_>) -> bool {
+        let members = self.tables.members.len();
+        cx.settings.migration.allows_downgrade()
+            && members > 0
+            && members == self.tables.classic_members
+            && members <= cx.settings.classic_members_max
+    }
+
+    /// The classic group that it becomes; its records are left.
+    pub(crate) fn to_classic(&self, cx: &mut Context<'_>) -> ClassicGroup {
+        cx.effects.records.extend(self.tombstones());
+        let mut group = ClassicGroup::new(Arc::clone(&self.id), cx.now.wall_ms);
+        // None of them has heard of a later generation than this.
+        group.generation = self.tables.current.values().map(|current| current.member_epoch).max().unwrap_or(0);
+        group.protocol_type = Some(Arc::from(PROTOCOL_TYPE));
+        group.static_members.clone_from(&self.tables.static_members);
+        group.members = self.classic_members(cx);
+        group.protocol = group.vote();
+        group.state = State::Stable;
+        // No member made this assignment: a record without a leader has a load begin with a rebalance as well.
+        group.store(cx);
+        tracing::info!(
+            group = &*self.id,
+            members = group.members.len(),
+            "only classic members are left: it is a classic group"
+        );
+        group.prepare_rebalance(cx);
+        group
+    }
+
+    fn classic_members(&self, cx: &Context<'_>) -> BTreeMap<Arc<str>, Member> {
+        let none = CurrentAssignment::default();
+        let converted = |(id, member): (&Arc<str>, &ConsumerMember)| {
+            let classic = member.classic.clone().unwrap_or_default();
+            let current = self.tables.current.get(id).unwrap_or(&none);
+            let told = classic.protocols.first().map(|(_, told)| told.clone()).unwrap_or_default();
+            let protocols = classic.protocols.into_iter().map(|(name, metadata)| Protocol { name, metadata });
+            let converted = Member {
+                instance_id: member.instance_id.clone(),
+                client: Client { id: Arc::clone(&member.client_id), host: Arc::clone(&member.client_host) },
+                session_timeout_ms: classic.session_timeout_ms,
+                rebalance_timeout_ms: member.rebalance_timeout_ms,
+                protocols: protocols.collect(),
+                assignment: embedded::assignment_bytes(&current.assigned, &told, cx.topics),
+                session_ends_ms: cx.after_ms(classic.session_timeout_ms),
+                is_new: false,
+                joining: None,
+                syncing: None,
+            };
+            (Arc::clone(id), converted)
+        };
+        self.tables.members.iter().map(converted).collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! A classic group becomes one of the new protocol, while its members go on (KIP-848, "Upgrade").
+//!
+//! They are taken over with the generation as their epoch, what they told as their subscriptions, and what they have as theirs. Their
+//! next heartbeat tells them to join again, for the member that caused all this has raised the epoch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
+
+use super::assignment::{Assignment, filtered, pairs};
+use super::embedded::{self, Told};
+use super::{ConsumerGroup, reconcile};
+use crate::answer::Refused;
+use crate::classic::{ClassicGroup, Member};
+use crate::context::Context;
+use crate::record::{ClassicMemberPart, ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment};
+
+impl ConsumerGroup {
+    /// The group that a classic one becomes; its records are left. Who has never been in a generation is not in it.
+    pub(crate) fn of_classic(cx: &mut Context<'_>, classic: &ClassicGroup) -> Result<ConsumerGroup, Refused> {
+        let mut group = ConsumerGroup::new(Arc::clone(&classic.id));
+        if classic.members.is_empty() {
+            return Ok(group);
+        }
+        check_may_change(cx, classic)?;
+        let settled = classic.members.iter().filter(|(_, member)| !member.is_new);
+        let mut taken = BTreeSet::new();
+        let mut members = Vec::new();
+        for (member_id, member) in settled {
+            let (told, assigned) = read(cx, classic, member_id, member)?;
+            // An assignor of a client's may have given a partition away twice.
+            let assigned = filtered(&assigned, |topic, partition| !taken.contains(&(*topic, partition)));
+            taken.extend(pairs(&assigned).map(|(topic, partition)| (*topic, partition)));
+            members.push((Arc::clone(member_id), described(member, told), assigned));
+        }
+        group.take_over(cx, classic.generation, members);
+        Ok(group)
+    }
+
+    fn take_over(&mut self, cx: &mut Context<'_>, epoch: i32, members: Vec<(Arc<str>, ConsumerMember, Assignment)>) {
+        let copy = Arc::clone;
+        for (id, member, _) in &members {
+            self.write(cx, ConsumerPart::Member { member_id: copy(id), value: Some(member.clone()) });
+        }
+        let metadata_hash = self.metadata_hash(cx.topics);
+        self.write(cx, ConsumerPart::Epoch(Some(ConsumerEpoch { epoch, metadata_hash })));
+        for (id, _, assigned) in &members {
+            self.write(cx, ConsumerPart::Target { member_id: copy(id), value: Some(assigned.clone()) });
+        }
+        self.write(cx, ConsumerPart::TargetEpoch(Some(epoch)));
+        for (member_id, _, assigned) in members {
+            let value = Some(CurrentAssignment {
+                member_epoch: epoch,
+                previous_member_epoch: epoch,
+                state: reconcile::STABLE,
+                assigned,
+                revoking: Assignment::new(),
+            });
+            self.write(cx, ConsumerPart::Current { member_id: copy(&member_id), value });
+            self.start_session(cx, &member_id);
+        }
+    }
+}
+
+fn check_may_change(cx: &Context<'_>, classic: &ClassicGroup) -> Result<(), Refused> {
+    let members = classic.members.len();
+    if !cx.settings.migration.allows_upgrade() {
+        return Err(cannot(classic, "group.consumer.migration.policy does not allow it"));
+    }
+    if classic.protocol_type.as_deref() != Some(PROTOCOL_TYPE) {
+        return Err(cannot(classic, "its members are no consumers"));
+    }
+    if members >= cx.settings.consumer_members_max {
+        let why = format!("The group has {members} members already, which is as many as it may or more.");
+        return Err(Refused { code: ErrorCode::GroupMaxSizeReached, why });
+    }
+    Ok(())
+}
+
+fn read(
+    cx: &Context<'_>,
+    classic: &ClassicGroup,
+    member_id: &str,
+    member: &Member,
+) -> Result<(Told, Assignment), Refused> {
+    let told = embedded::subscription(&metadata(classic, member), cx.topics);
+    let told =
+        told.ok_or_else(|| cannot(classic, &format!("the subscription of member {member_id} cannot be read")))?;
+    let assigned = embedded::assignment(&member.assignment, cx.topics);
+    let assigned = assigned.ok_or_else(|| {
+        cannot(
+            classic,
+            &format!("the assignment of member {member_id} cannot be read or has data of an assignor's own"),
+        )
+    })?;
+    Ok((told, assigned))
+}
+
+/// What a member told for the protocol that was chosen.
+fn metadata(classic: &ClassicGroup, member: &Member) -> Bytes {
+    let chosen = member.protocols.iter().find(|protocol| Some(&protocol.name) == classic.protocol.as_ref());
+    chosen.or(member.protocols.first()).map(|protocol| protocol.metadata.clone()).unwrap_or_default()
+}
+
+fn described(member: &Member, told: Told) -> ConsumerMember {
+    let protocols = member.protocols.iter().map(|protocol| (Arc::clone(&protocol.name), protocol.metadata.clone()));
+    ConsumerMember {
+        instance_id: member.instance_id.clone(),
+        rack_id: told.rack_id,
+        client_id: Arc::clone(&member.client.id),
+        client_host: Arc::clone(&member.client.host),
+        subscribed_topic_names: told.names,
+        subscribed_topic_regex: None,
+        rebalance_timeout_ms: member.rebalance_timeout_ms,
+        server_assignor: None,
+        classic: Some(ClassicMemberPart {
+            session_timeout_ms: member.session_timeout_ms,
+            protocols: protocols.collect(),
+        }),
+    }
+}
+
+fn cannot(classic: &ClassicGroup, why: &str) -> Refused {
+    let why = format!("Group {:.249} is a classic one with members and stays so: {why}.", &*classic.id);
+    Refused { code: ErrorCode::GroupIdNotFound, why }
+}
