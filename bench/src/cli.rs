@@ -10,6 +10,7 @@ use ringmill_batch::Codec;
 
 use crate::compare::CompareOptions;
 use crate::gains::GainsOptions;
+use crate::groups::GroupsOptions;
 use crate::growth::GrowthOptions;
 use crate::load::{Payload, Sizes};
 use crate::units::{parse_bytes, parse_count, parse_duration};
@@ -35,6 +36,8 @@ Examples:
   ringmill-bench gains --html gains.html --svg gains.svg
   # What a thousand partitions or connections, or 50 GB of backlog, cost.
   ringmill-bench growth --html growth.html
+  # What a thousand consumer groups, their commits and a rebalance cost.
+  ringmill-bench groups --pid $(pidof ringmill)
   # Brokers side by side.
   ringmill-bench compare --brokers a=127.0.0.1:9092 b=127.0.0.1:9192
 
@@ -127,6 +130,33 @@ Examples:
   # Another build of the broker.
   ringmill-bench gains ring --ringmill /usr/local/bin/ringmill";
 
+const GROUPS_EXAMPLES: &str = "\
+The broker is loaded as many consumers load it, which fetch nothing: they
+join, live, commit and leave. Three parts, each with a table of its own:
+
+  members    many groups form and send heartbeats: joins/s, the time until
+             all are there, heartbeat latency, the broker's memory and CPU
+  commits    offsets by the clock, then as fast as they are answered; what
+             is stored in the end is compared with what was confirmed
+  rebalance  one large group forms, then members leave and join in turn:
+             the time until everybody has its new assignment
+
+Groups are deleted afterwards, topics stay.
+
+Examples:
+  # All of it: 1,000 groups of 10, 100,000 offsets/s, 100 members.
+  ringmill-bench groups --pid $(pidof ringmill) --limit .
+  # Both protocols side by side, where the broker has KIP-848.
+  ringmill-bench groups --parts members,rebalance \\
+      --protocol classic,consumer
+  # How many offsets one connection can commit, one partition each.
+  ringmill-bench groups --parts commits --rate 0 -c 1 --offsets 1
+  # How a rebalance fares with heartbeats as consumers send them.
+  ringmill-bench groups --parts rebalance --rebalance-heartbeat 3s
+  # Whether all of it works here; the figures mean nothing.
+  ringmill-bench groups --groups 3 --members 2 --rebalance-members 3 \\
+      --rounds 1 --duration 200ms --rate 1k";
+
 /// Loads a broker that speaks the Kafka protocol, and measures what the machine itself can do.
 #[derive(Debug, Parser)]
 #[command(name = "ringmill-bench", version, after_help = EXAMPLES)]
@@ -167,6 +197,9 @@ pub(crate) enum Command {
     /// Lets one thing grow at a time and shows what it costs: partitions, connections, producers, backlog, record size.
     #[command(after_help = GROWTH_EXAMPLES)]
     Growth(GrowthOptions),
+    /// Loads a broker with consumer groups: many members that live, offsets that are committed, a large group that changes.
+    #[command(after_help = GROUPS_EXAMPLES)]
+    Groups(GroupsOptions),
     /// Lets this machine's disks and memory come to rest, as a long produce with --pid does first: for scripts that load a server by other
     /// programs. Where memory is filled, /var/tmp/ringmill-bench.hole stays behind, a file of great length without a block.
     Settle,
@@ -411,6 +444,7 @@ mod tests {
             COMPARE_EXAMPLES,
             GAINS_EXAMPLES,
             GROWTH_EXAMPLES,
+            GROUPS_EXAMPLES,
         ] {
             let text = examples.replace("\\\n", " ").replace("$(pidof ringmill)", "7").replace("pid=N", "pid=7");
             for example in text.lines().filter(|line| line.starts_with("  ringmill-bench ")) {
@@ -420,12 +454,20 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 28, "only {count} examples were found");
+        assert!(count >= 34, "only {count} examples were found");
     }
 
     #[test]
     fn help_fits_a_terminal_and_a_report_can_go_to_a_file_or_to_the_output() {
-        for examples in [EXAMPLES, PRODUCE_EXAMPLES, MIXED_EXAMPLES, REPLAY_EXAMPLES, GAINS_EXAMPLES, GROWTH_EXAMPLES] {
+        for examples in [
+            EXAMPLES,
+            PRODUCE_EXAMPLES,
+            MIXED_EXAMPLES,
+            REPLAY_EXAMPLES,
+            GAINS_EXAMPLES,
+            GROWTH_EXAMPLES,
+            GROUPS_EXAMPLES,
+        ] {
             assert_eq!(examples.lines().find(|line| line.len() > 78), None);
         }
         let json = |arguments: &[&str]| Cli::try_parse_from(arguments).unwrap().json;

@@ -13,12 +13,14 @@ mod compare;
 mod durability;
 mod gains;
 mod group;
+mod groups;
 mod growth;
 mod html;
 mod latency;
 mod limits;
 mod load;
 mod machine;
+mod open_files;
 mod process_usage;
 mod profile;
 mod progress;
@@ -62,6 +64,7 @@ fn run(cli: &Cli) -> Result<(), String> {
         Command::Compare(options) => compare::run(options),
         Command::Gains(options) => gains::run(options),
         Command::Growth(options) => growth::run(options),
+        Command::Groups(options) => groups::run(options),
     };
     deliver(&report?, cli)
 }

@@ -15,18 +15,29 @@ pub(crate) enum Role {
     Consume,
     /// Reads from the log's beginning while others produce.
     CatchUp,
+    /// Says that members of groups live.
+    Heartbeat,
+    /// Commits offsets.
+    Commit,
 }
 
 impl Role {
     /// In the order in which reports show them.
-    pub(crate) const ALL: [Role; 3] = [Role::Produce, Role::Consume, Role::CatchUp];
+    pub(crate) const ALL: [Role; 5] = [Role::Produce, Role::Consume, Role::CatchUp, Role::Heartbeat, Role::Commit];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Role::Produce => "produce",
             Role::Consume => "consume",
             Role::CatchUp => "catch-up",
+            Role::Heartbeat => "heartbeat",
+            Role::Commit => "commit",
         }
+    }
+
+    /// Whether its rate is one of bytes, and not of what was done.
+    pub(crate) fn moves_records(self) -> bool {
+        matches!(self, Role::Produce | Role::Consume | Role::CatchUp)
     }
 }
 
@@ -57,6 +68,12 @@ pub(crate) struct Sample {
 }
 
 impl LoadSample {
+    /// Records, or what else was done, per second over `span`.
+    #[expect(clippy::cast_precision_loss, reason = "records of a sample stay far below 2^53")]
+    pub(crate) fn records_per_s(&self, span: Duration) -> f64 {
+        self.records as f64 / span.as_secs_f64().max(1e-9)
+    }
+
     /// Bytes per second over `span`.
     #[expect(clippy::cast_precision_loss, reason = "bytes of a sample stay far below 2^53")]
     pub(crate) fn bytes_per_s(&self, span: Duration) -> f64 {

@@ -14,6 +14,11 @@ pub(crate) fn time_bar(title: &str, total: Duration) -> ProgressBar {
     bar(title, u64::try_from(total.as_millis()).unwrap_or(u64::MAX), "{prefix:8} {wide_bar} {msg:>24} {eta:>4}")
 }
 
+/// A bar that fills up with things of one kind.
+pub(crate) fn things_bar(title: &str, total: u64) -> ProgressBar {
+    bar(title, total, "{prefix:8} {wide_bar} {pos:>7} / {len} {eta:>4}")
+}
+
 /// A bar over a known number of steps; the caller sets the message to the step that runs.
 pub(crate) fn steps_bar(total: u64) -> ProgressBar {
     bar("limits", total, "{prefix} {pos}/{len} {wide_bar} {msg:>40}")

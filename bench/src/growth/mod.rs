@@ -6,7 +6,6 @@
 mod backlog;
 mod connections;
 mod idle;
-mod open_files;
 mod options;
 mod partitions;
 mod producers;
@@ -15,6 +14,7 @@ mod records;
 use clap::ValueEnum;
 
 use crate::group::TO_FIRST;
+use crate::open_files;
 use crate::report::Report;
 use crate::trials::{self, Amounts, MEMORY_AT_END, Plan, RATE, Trials};
 

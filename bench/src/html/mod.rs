@@ -102,6 +102,7 @@ fn summary(report: &Report) -> String {
         "compare" => "The same loads on several brokers in turn",
         "gains" => "What each thing gains on this machine, one changed at a time and all else the same",
         "growth" => "What it costs when one thing grows and all else stays the same",
+        "groups" => "What consumer groups cost a broker that speaks Kafka's protocol",
         _ => "Measured by ringmill-bench",
     };
     let cases = report.cases.iter().chain(report.groups.iter().flat_map(|group| &group.cases));

@@ -13,7 +13,7 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The receiving half of a connection.
 #[derive(Debug)]
-pub(super) struct Incoming<S = TcpStream> {
+pub(crate) struct Incoming<S = TcpStream> {
     stream: S,
     buffer: Vec<u8>,
     /// What was received and not yet taken lies in `start..end` of the buffer.
@@ -23,29 +23,29 @@ pub(super) struct Incoming<S = TcpStream> {
 
 // Generic over the stream only so that tests can dribble bytes.
 impl<S: Read> Incoming<S> {
-    pub(super) fn new(stream: S) -> Incoming<S> {
+    pub(crate) fn new(stream: S) -> Incoming<S> {
         Incoming { stream, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0 }
     }
 
     /// Whether something was received that is not taken yet.
-    pub(super) fn has_buffered(&self) -> bool {
+    pub(crate) fn has_buffered(&self) -> bool {
         self.start < self.end
     }
 
-    pub(super) fn i16(&mut self) -> io::Result<i16> {
+    pub(crate) fn i16(&mut self) -> io::Result<i16> {
         self.array().map(i16::from_be_bytes)
     }
 
-    pub(super) fn i32(&mut self) -> io::Result<i32> {
+    pub(crate) fn i32(&mut self) -> io::Result<i32> {
         self.array().map(i32::from_be_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> io::Result<i64> {
+    pub(crate) fn i64(&mut self) -> io::Result<i64> {
         self.array().map(i64::from_be_bytes)
     }
 
     /// A length or a count, where a negative number means none.
-    pub(super) fn length(&mut self) -> io::Result<usize> {
+    pub(crate) fn length(&mut self) -> io::Result<usize> {
         Ok(usize::try_from(self.i32()?).unwrap_or(0))
     }
 
@@ -56,7 +56,7 @@ impl<S: Read> Incoming<S> {
     }
 
     /// Takes exactly as many bytes as `target` holds.
-    pub(super) fn read_into(&mut self, target: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn read_into(&mut self, target: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < target.len() {
             let count = self.available()?.min(target.len() - filled);
@@ -68,7 +68,7 @@ impl<S: Read> Incoming<S> {
     }
 
     /// Takes what comes up to and with the next line feed, in `line`'s place.
-    pub(super) fn line(&mut self, line: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn line(&mut self, line: &mut Vec<u8>) -> io::Result<()> {
         line.clear();
         while line.last() != Some(&b'\n') {
             self.available()?;
@@ -84,7 +84,7 @@ impl<S: Read> Incoming<S> {
     }
 
     /// Passes over `count` bytes.
-    pub(super) fn skip(&mut self, mut count: usize) -> io::Result<()> {
+    pub(crate) fn skip(&mut self, mut count: usize) -> io::Result<()> {
         while count > 0 {
             let passed = self.available()?.min(count);
             self.start += passed;

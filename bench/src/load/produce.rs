@@ -309,7 +309,7 @@ fn send_all(stream: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Resul
 }
 
 /// Waits until there is something to receive, at most until `due`.
-pub(super) fn readable_before(stream: &TcpStream, due: Instant) -> io::Result<bool> {
+pub(crate) fn readable_before(stream: &TcpStream, due: Instant) -> io::Result<bool> {
     let wait = due.saturating_duration_since(Instant::now());
     let timeout = Timespec::try_from(wait).map_err(io::Error::other)?;
     match poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&timeout)) {

@@ -23,13 +23,13 @@ const SAMPLES_MAX: usize = 20_000;
 
 /// What was counted while it counted.
 #[derive(Clone, Debug)]
-pub(super) struct Tally {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Tally {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
     /// From the moment a request should have left to its answer; of a consumer in a mixed load, from the records' timestamps.
-    pub(super) latency: Latency,
+    pub(crate) latency: Latency,
     /// How much later than it should a request left, where a schedule says when: the generator's own share of the latency.
-    pub(super) lateness: Option<Latency>,
+    pub(crate) lateness: Option<Latency>,
 }
 
 impl Tally {
@@ -95,10 +95,10 @@ impl Usage {
 
 /// What all workers counted in a run.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
+pub(crate) struct Collected {
     /// Totals by role.
-    pub(super) loads: Vec<(Role, Tally)>,
-    pub(super) samples: Vec<Sample>,
+    pub(crate) loads: Vec<(Role, Tally)>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// The workers' counts, as far as they were collected.
@@ -198,7 +198,11 @@ impl<'s> Recorder<'s> {
 /// Rate and p99 of each role, short enough for a progress bar.
 fn describe(sample: &Sample) -> String {
     let load = |load: &LoadSample| {
-        let rate = units::decimal(load.bytes_per_s(sample.span), "B/s");
+        let rate = if load.role.moves_records() {
+            units::decimal(load.bytes_per_s(sample.span), "B/s")
+        } else {
+            units::decimal(load.records_per_s(sample.span), "/s")
+        };
         let p99 = load.latency_us.map_or_else(|| "-".to_owned(), |(_, p99)| units::micros(p99));
         if sample.loads.len() == 1 {
             format!("{rate}, p99 {p99}")

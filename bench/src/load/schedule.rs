@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// One connection's share of a steady rate.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     first: Instant,
     interval: Duration,
     sent: u32,
@@ -15,7 +15,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Requests of `request_bytes` over `connections` connections that together make `rate_bytes_per_s`; the connections take turns.
     #[expect(clippy::cast_precision_loss, reason = "sizes and rates stay far below 2^53")]
-    pub(super) fn new(
+    pub(crate) fn new(
         now: Instant,
         rate_bytes_per_s: u64,
         request_bytes: u64,
@@ -27,12 +27,12 @@ impl Schedule {
     }
 
     /// When the next request should leave.
-    pub(super) fn next(&self) -> Instant {
+    pub(crate) fn next(&self) -> Instant {
         self.first + self.interval * self.sent
     }
 
     /// Goes on to the one after it.
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.sent += 1;
     }
 }

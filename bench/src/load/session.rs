@@ -25,9 +25,9 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// When a run is over. With neither, it is over when every worker has come to its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ending {
-    pub(super) duration: Option<Duration>,
-    pub(super) bytes: Option<u64>,
+pub(crate) struct Ending {
+    pub(crate) duration: Option<Duration>,
+    pub(crate) bytes: Option<u64>,
 }
 
 impl Ending {
@@ -40,7 +40,7 @@ impl Ending {
 
 /// What a worker may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     WarmUp = 0,
     Measuring = 1,
     Stopped = 2,
@@ -48,48 +48,48 @@ pub(super) enum Phase {
 
 /// A whole run's result.
 #[derive(Debug)]
-pub(super) struct Measured {
-    pub(super) elapsed: Duration,
-    pub(super) client_cpu: Duration,
-    pub(super) server: Option<ServerUsage>,
-    pub(super) collected: Collected,
+pub(crate) struct Measured {
+    pub(crate) elapsed: Duration,
+    pub(crate) client_cpu: Duration,
+    pub(crate) server: Option<ServerUsage>,
+    pub(crate) collected: Collected,
 }
 
 impl Measured {
     /// Bytes of all roles together.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.collected.loads.iter().map(|(_, tally)| tally.bytes).sum()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct ServerUsage {
-    pub(super) cpu: Duration,
-    pub(super) anonymous_bytes_max: u64,
+pub(crate) struct ServerUsage {
+    pub(crate) cpu: Duration,
+    pub(crate) anonymous_bytes_max: u64,
 }
 
 /// A connection's work, from its first request to the session's end.
-pub(super) struct Worker<'a> {
-    pub(super) role: Role,
-    pub(super) work: Work<'a>,
+pub(crate) struct Worker<'a> {
+    pub(crate) role: Role,
+    pub(crate) work: Work<'a>,
 }
 
 /// Runs on a thread of its own.
 type Work<'a> = Box<dyn FnOnce(&Meter<'_>) -> Result<(), String> + Send + 'a>;
 
 /// What a worker knows of the session.
-pub(super) struct Meter<'s> {
+pub(crate) struct Meter<'s> {
     session: &'s Session,
     slot: &'s Slot,
 }
 
 impl Meter<'_> {
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.session.phase()
     }
 
     /// Counts what an answer brought, if the clock runs, and ends the run if it was the last one asked for.
-    pub(super) fn count(&self, records: u64, bytes: u64, latency: Option<Duration>) {
+    pub(crate) fn count(&self, records: u64, bytes: u64, latency: Option<Duration>) {
         if self.phase() != Phase::Measuring {
             return;
         }
@@ -104,14 +104,14 @@ impl Meter<'_> {
     }
 
     /// Notes how long a batch took to come here.
-    pub(super) fn arrived(&self, latency: Duration) {
+    pub(crate) fn arrived(&self, latency: Duration) {
         if self.phase() == Phase::Measuring {
             self.slot.count(|tally| tally.latency.record(latency));
         }
     }
 
     /// Notes how much later than `due` a request leaves.
-    pub(super) fn leaves(&self, due: Instant) {
+    pub(crate) fn leaves(&self, due: Instant) {
         if self.phase() == Phase::Measuring {
             let late = due.elapsed();
             self.slot.count(|tally| tally.lateness.get_or_insert_with(Latency::new).record(late));
@@ -121,7 +121,7 @@ impl Meter<'_> {
 
 /// What the workers of one run share.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     warm_up: Duration,
     ending: Ending,
     server: Option<ServerProcess>,
@@ -138,7 +138,7 @@ pub(super) struct Session {
 
 impl Session {
     /// To be made on the thread that will call [`run`](Self::run).
-    pub(super) fn new(leading: Role, warm_up: Duration, ending: Ending, server: Option<ServerProcess>) -> Session {
+    pub(crate) fn new(leading: Role, warm_up: Duration, ending: Ending, server: Option<ServerProcess>) -> Session {
         Session {
             leading,
             warm_up,
@@ -154,13 +154,13 @@ impl Session {
 
     /// Lets the machine come to rest, where the run is to be compared and its server is here. Before the limits are measured, for they are
     /// to meet the same. Reading takes little memory, and must find in the cache what is there.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if self.server.is_some() && self.leading == Role::Produce && self.ending.is_long() {
             settle::all();
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::WarmUp,
             1 => Phase::Measuring,
@@ -187,7 +187,7 @@ impl Session {
     ///
     /// # Errors
     /// The first worker's that failed, or that of reading the broker's usage.
-    pub(super) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
+    pub(crate) fn run(&self, title: &str, workers: Vec<Worker<'_>>) -> Result<Measured, String> {
         if self.server.is_some() {
             settle::disks();
         }

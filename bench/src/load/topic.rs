@@ -220,7 +220,7 @@ fn ignore(outcome: Result<(), ClientError>, expected: ErrorCode) -> Result<bool,
 }
 
 /// An error code's name, for messages.
-pub(super) fn error_name(code: i16) -> String {
+pub(crate) fn error_name(code: i16) -> String {
     ErrorCode::from_code(code).map_or_else(|| format!("error {code}"), |known| known.name().to_owned())
 }
 

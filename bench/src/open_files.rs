@@ -7,7 +7,7 @@ const ENOUGH: u64 = 10_100;
 
 /// Raises this process's own limit as far as it may, and says what it is now. Brokers that it starts have the same, and raise theirs
 /// themselves.
-pub(super) fn allow_all() -> u64 {
+pub(crate) fn allow_all() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Where it cannot be raised it stays what it was, which the answer tells.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -15,7 +15,7 @@ pub(super) fn allow_all() -> u64 {
 }
 
 /// What to say where so many are not enough for every row.
-pub(super) fn lacking(allowed: u64) -> Option<String> {
+pub(crate) fn lacking(allowed: u64) -> Option<String> {
     (allowed < ENOUGH).then(|| {
         format!(
             "a process may have {allowed} open files here, too few for the rows with most connections: `ulimit -Hn {ENOUGH}` as root, or \
