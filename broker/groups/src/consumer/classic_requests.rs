@@ -27,6 +27,7 @@ impl ConsumerGroup {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let current = self.current(member_id);
+        self.start_session(cx, member_id);
         // One that must give partitions up hears so by what it is given; it joins again once it did.
         if self.epoch() > current.member_epoch && current.state != reconcile::UNREVOKED {
             self.expect_join(cx, member_id);
@@ -34,7 +35,6 @@ impl ConsumerGroup {
         }
         let assignment = embedded::assignment_bytes(&current.assigned, &told, cx.topics);
         self.timers.set_rebalance(member_id, None);
-        self.start_session(cx, member_id);
         Ok(Synced { protocol_type: Some(Arc::from(PROTOCOL_TYPE)), protocol_name: Some(protocol), assignment })
     }
 

@@ -13,6 +13,7 @@ use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
 use super::assignment::{Assignment, filtered, pairs};
 use super::embedded::{self, Told};
 use super::{ConsumerGroup, reconcile};
+use crate::TopicId;
 use crate::answer::Refused;
 use crate::classic::{ClassicGroup, Member};
 use crate::context::Context;
@@ -31,38 +32,63 @@ impl ConsumerGroup {
         let mut members = Vec::new();
         for (member_id, member) in settled {
             let (told, assigned) = read(cx, classic, member_id, member)?;
-            // An assignor of a client's may have given a partition away twice.
-            let assigned = filtered(&assigned, |topic, partition| !taken.contains(&(*topic, partition)));
-            taken.extend(pairs(&assigned).map(|(topic, partition)| (*topic, partition)));
-            members.push((Arc::clone(member_id), described(member, told), assigned));
+            let assigned = take(&mut taken, &assigned);
+            members.push(Converted {
+                id: Arc::clone(member_id),
+                assigned,
+                owned: told.owned.clone(),
+                described: described(member, told),
+            });
+        }
+        for member in &mut members {
+            // What it had when it joined and was not given again: it may not have given it up yet, for it would join once more to say so.
+            member.owned = take(&mut taken, &member.owned);
         }
         group.take_over(cx, classic.generation, members);
         Ok(group)
     }
 
-    fn take_over(&mut self, cx: &mut Context<'_>, epoch: i32, members: Vec<(Arc<str>, ConsumerMember, Assignment)>) {
+    fn take_over(&mut self, cx: &mut Context<'_>, epoch: i32, members: Vec<Converted>) {
         let copy = Arc::clone;
-        for (id, member, _) in &members {
-            self.write(cx, ConsumerPart::Member { member_id: copy(id), value: Some(member.clone()) });
+        for member in &members {
+            let value = Some(member.described.clone());
+            self.write(cx, ConsumerPart::Member { member_id: copy(&member.id), value });
         }
         let metadata_hash = self.metadata_hash(cx.topics);
         self.write(cx, ConsumerPart::Epoch(Some(ConsumerEpoch { epoch, metadata_hash })));
-        for (id, _, assigned) in &members {
-            self.write(cx, ConsumerPart::Target { member_id: copy(id), value: Some(assigned.clone()) });
+        for member in &members {
+            let value = Some(member.assigned.clone());
+            self.write(cx, ConsumerPart::Target { member_id: copy(&member.id), value });
         }
         self.write(cx, ConsumerPart::TargetEpoch(Some(epoch)));
-        for (member_id, _, assigned) in members {
+        for Converted { id, assigned, owned, .. } in members {
             let value = Some(CurrentAssignment {
                 member_epoch: epoch,
                 previous_member_epoch: epoch,
-                state: reconcile::STABLE,
+                state: if owned.is_empty() { reconcile::STABLE } else { reconcile::UNREVOKED },
                 assigned,
-                revoking: Assignment::new(),
+                revoking: owned,
             });
-            self.write(cx, ConsumerPart::Current { member_id: copy(&member_id), value });
-            self.start_session(cx, &member_id);
+            self.write(cx, ConsumerPart::Current { member_id: copy(&id), value });
+            self.start_session(cx, &id);
         }
     }
+}
+
+/// A member that is taken over.
+struct Converted {
+    id: Arc<str>,
+    described: ConsumerMember,
+    assigned: Assignment,
+    /// What else it may own still.
+    owned: Assignment,
+}
+
+/// Those partitions that nobody has taken before: an assignor of a client's may have given one away twice.
+fn take(taken: &mut BTreeSet<(TopicId, i32)>, wanted: &Assignment) -> Assignment {
+    let free = filtered(wanted, |topic, partition| !taken.contains(&(*topic, partition)));
+    taken.extend(pairs(&free).map(|(topic, partition)| (*topic, partition)));
+    free
 }
 
 fn check_may_change(cx: &Context<'_>, classic: &ClassicGroup) -> Result<(), Refused> {
