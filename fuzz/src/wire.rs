@@ -12,12 +12,20 @@ use ringmill_net::wire::api::SERVED;
 use ringmill_net::wire::frame::{LENGTH_BYTES, REQUEST_BYTES_MIN};
 use ringmill_net::wire::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use ringmill_net::wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use ringmill_net::wire::messages::consumer_group_describe::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
+};
+use ringmill_net::wire::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use ringmill_net::wire::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use ringmill_net::wire::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use ringmill_net::wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use ringmill_net::wire::messages::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 use ringmill_net::wire::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use ringmill_net::wire::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use ringmill_net::wire::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+use ringmill_net::wire::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use ringmill_net::wire::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use ringmill_net::wire::messages::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
 use ringmill_net::wire::messages::describe_topic_partitions::{
@@ -25,17 +33,25 @@ use ringmill_net::wire::messages::describe_topic_partitions::{
 };
 use ringmill_net::wire::messages::fetch::{FetchRequest, FetchResponse};
 use ringmill_net::wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use ringmill_net::wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use ringmill_net::wire::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use ringmill_net::wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use ringmill_net::wire::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
+use ringmill_net::wire::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use ringmill_net::wire::messages::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use ringmill_net::wire::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use ringmill_net::wire::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use ringmill_net::wire::messages::metadata::{MetadataRequest, MetadataResponse};
+use ringmill_net::wire::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use ringmill_net::wire::messages::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
+use ringmill_net::wire::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 use ringmill_net::wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use ringmill_net::wire::messages::produce::{ProduceRequest, ProduceResponse};
+use ringmill_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use ringmill_net::wire::writer::Writer;
 use ringmill_net::wire::{ApiKey, Message, Reader, Records, RequestHeader};
 use ringmill_net::{Answer, Budget, Connections, Handler, Limits, Outcome, Piece, Request, serve};
@@ -164,6 +180,20 @@ const REQUESTS: &[(ApiKey, Canonical)] = &[
     (ApiKey::DescribeLogDirs, |body, version| canonical::<DescribeLogDirsRequest<'_>>(body, version, none)),
     (ApiKey::DescribeProducers, |body, version| canonical::<DescribeProducersRequest<'_>>(body, version, none)),
     (ApiKey::OffsetForLeaderEpoch, |body, version| canonical::<OffsetForLeaderEpochRequest<'_>>(body, version, none)),
+    (ApiKey::ConsumerGroupDescribe, |body, version| canonical::<ConsumerGroupDescribeRequest<'_>>(body, version, none)),
+    (ApiKey::ConsumerGroupHeartbeat, |body, version| {
+        canonical::<ConsumerGroupHeartbeatRequest<'_>>(body, version, none)
+    }),
+    (ApiKey::DeleteGroups, |body, version| canonical::<DeleteGroupsRequest<'_>>(body, version, none)),
+    (ApiKey::DescribeGroups, |body, version| canonical::<DescribeGroupsRequest<'_>>(body, version, none)),
+    (ApiKey::Heartbeat, |body, version| canonical::<HeartbeatRequest<'_>>(body, version, none)),
+    (ApiKey::JoinGroup, |body, version| canonical::<JoinGroupRequest<'_>>(body, version, none)),
+    (ApiKey::LeaveGroup, |body, version| canonical::<LeaveGroupRequest<'_>>(body, version, none)),
+    (ApiKey::ListGroups, |body, version| canonical::<ListGroupsRequest<'_>>(body, version, none)),
+    (ApiKey::OffsetCommit, |body, version| canonical::<OffsetCommitRequest<'_>>(body, version, none)),
+    (ApiKey::OffsetDelete, |body, version| canonical::<OffsetDeleteRequest<'_>>(body, version, none)),
+    (ApiKey::OffsetFetch, |body, version| canonical::<OffsetFetchRequest<'_>>(body, version, none)),
+    (ApiKey::SyncGroup, |body, version| canonical::<SyncGroupRequest<'_>>(body, version, none)),
 ];
 
 const RESPONSES: &[(ApiKey, Canonical)] = &[
@@ -191,6 +221,22 @@ const RESPONSES: &[(ApiKey, Canonical)] = &[
     (ApiKey::DescribeLogDirs, |body, version| canonical::<DescribeLogDirsResponse<'_>>(body, version, none)),
     (ApiKey::DescribeProducers, |body, version| canonical::<DescribeProducersResponse<'_>>(body, version, none)),
     (ApiKey::OffsetForLeaderEpoch, |body, version| canonical::<OffsetForLeaderEpochResponse<'_>>(body, version, none)),
+    (ApiKey::ConsumerGroupDescribe, |body, version| {
+        canonical::<ConsumerGroupDescribeResponse<'_>>(body, version, none)
+    }),
+    (ApiKey::ConsumerGroupHeartbeat, |body, version| {
+        canonical::<ConsumerGroupHeartbeatResponse<'_>>(body, version, none)
+    }),
+    (ApiKey::DeleteGroups, |body, version| canonical::<DeleteGroupsResponse<'_>>(body, version, none)),
+    (ApiKey::DescribeGroups, |body, version| canonical::<DescribeGroupsResponse<'_>>(body, version, none)),
+    (ApiKey::Heartbeat, |body, version| canonical::<HeartbeatResponse>(body, version, none)),
+    (ApiKey::JoinGroup, |body, version| canonical::<JoinGroupResponse<'_>>(body, version, none)),
+    (ApiKey::LeaveGroup, |body, version| canonical::<LeaveGroupResponse<'_>>(body, version, none)),
+    (ApiKey::ListGroups, |body, version| canonical::<ListGroupsResponse<'_>>(body, version, none)),
+    (ApiKey::OffsetCommit, |body, version| canonical::<OffsetCommitResponse<'_>>(body, version, none)),
+    (ApiKey::OffsetDelete, |body, version| canonical::<OffsetDeleteResponse<'_>>(body, version, none)),
+    (ApiKey::OffsetFetch, |body, version| canonical::<OffsetFetchResponse<'_>>(body, version, none)),
+    (ApiKey::SyncGroup, |body, version| canonical::<SyncGroupResponse<'_>>(body, version, none)),
 ];
 
 /// What we write must be read as it was meant: writing it once more changes no byte.

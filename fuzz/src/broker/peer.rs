@@ -9,6 +9,7 @@ use ringmill_net::transport::Stream;
 use ringmill_net::transport::memory::{MemoryStream, Options};
 use ringmill_net::wire::messages::create_topics::CreateTopicsResponse;
 use ringmill_net::wire::messages::fetch::FetchResponse;
+use ringmill_net::wire::messages::join_group::JoinGroupResponse;
 use ringmill_net::wire::messages::metadata::MetadataResponse;
 use ringmill_net::wire::messages::produce::ProduceResponse;
 use ringmill_net::wire::{Api, ApiKey, Message, Reader, Versioned, encode_request};
@@ -21,6 +22,9 @@ use crate::script::Script;
 use crate::wire;
 
 const READ_BYTES: usize = 64 << 10;
+
+/// Members of groups that are remembered.
+const MEMBERS_MAX: usize = 4;
 
 /// Of requests whose body may not be readable.
 const RAW_CORRELATION_ID: i32 = -7;
@@ -251,6 +255,16 @@ fn learn(expected: &Expected, body: &[u8], world: &mut World) {
             let known = world.known.sessions.iter().any(|(id, _)| *id == response.session_id);
             if response.session_id != 0 && !known {
                 world.known.sessions.push((response.session_id, 1));
+            }
+        }
+        ApiKey::JoinGroup => {
+            let response = JoinGroupResponse::decode(&mut reader, version).expect(readable);
+            let members = &mut world.known.members;
+            let is_new = !response.member_id.is_empty() && !members.iter().any(|known| known == response.member_id);
+            if is_new {
+                members.push(response.member_id.to_owned());
+                // The latest few are enough: those of lives ago are known to nobody.
+                members.drain(..members.len().saturating_sub(MEMBERS_MAX));
             }
         }
         ApiKey::Produce => {

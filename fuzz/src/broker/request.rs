@@ -2,6 +2,8 @@
 //!
 //! It can always be read, so it must be answered. Topics called [`KEPT`] are written and read, and never changed.
 
+mod groups;
+
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
@@ -60,6 +62,8 @@ pub(super) struct Known {
     pub(super) numbers: u64,
     /// Fetch sessions that were opened, with the epoch that comes next.
     pub(super) sessions: Vec<(i32, i32)>,
+    /// Ids of members of classic groups, as answers told them.
+    pub(super) members: Vec<String>,
 }
 
 /// The next request.
@@ -125,6 +129,18 @@ impl Maker<'_, '_> {
             ApiKey::DescribeProducers => self.describe_producers(),
             ApiKey::ListConfigResources => self.encode(&list_config_resources::ListConfigResourcesRequest::default()),
             ApiKey::DescribeTopicPartitions => self.describe_topic_partitions(),
+            ApiKey::JoinGroup => self.join_group(),
+            ApiKey::SyncGroup => self.sync_group(),
+            ApiKey::Heartbeat => self.heartbeat(),
+            ApiKey::LeaveGroup => self.leave_group(),
+            ApiKey::OffsetCommit => self.offset_commit(),
+            ApiKey::OffsetFetch => self.offset_fetch(),
+            ApiKey::OffsetDelete => self.offset_delete(),
+            ApiKey::DescribeGroups => self.describe_groups(),
+            ApiKey::ListGroups => self.list_groups(),
+            ApiKey::DeleteGroups => self.delete_groups(),
+            ApiKey::ConsumerGroupHeartbeat => self.consumer_group_heartbeat(),
+            ApiKey::ConsumerGroupDescribe => self.consumer_group_describe(),
             other => unreachable!("{other:?} is not made here yet"),
         }
     }
