@@ -25,6 +25,10 @@
 //! | records that lie, compressed bombs | `producing::records_that_lie_…`, `producing::a_search_that_meets_a_bomb_…` |
 //! | snappy in xerial frames and raw | `ringmill-batch`: `tests/golden.rs`, `tests/records.rs` |
 //! | small requests that cost much memory or time | `amplification`, `bad_input::answers_do_not_grow_…` |
+//! | commit metadata comes back as it was sent | `groups::offsets::what_is_committed_in_any_version_…` |
+//! | refusals of groups where each version has a place for them | `groups::classic::refusals_can_be_read_…`, `groups::offsets`, `groups::listing` |
+//! | members that wait for others hold nothing, and are answered at the stop | `groups::classic::parked_members_…`, `groups::classic::members_that_are_parked_…` |
+//! | the broker's own topic | `groups::topic` |
 //! | hostile lengths, counts, varints | `hostile`; `ringmill-net`: `wire::reader`, `wire::agreement`, `connection::tests` |
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helper functions too")]
