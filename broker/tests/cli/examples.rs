@@ -15,7 +15,7 @@ fn help_teaches_by_example_and_lists_the_exit_codes() {
     let (code, out, _) = run(&["--help"]);
     assert_eq!(code, 0);
     assert!(out.contains("Exit codes:"), "{out}");
-    for command in ["serve", "topic", "produce", "consume", "log", "config", "completions", "man"] {
+    for command in ["serve", "topic", "produce", "consume", "group", "log", "config", "completions", "man"] {
         let (code, out, _) = run(&[command, "--help"]);
         assert_eq!(code, 0);
         assert!(out.contains("Examples:") && out.contains(&format!("ringmill {command}")), "{command}: {out}");
@@ -23,7 +23,7 @@ fn help_teaches_by_example_and_lists_the_exit_codes() {
 }
 
 /// All commands that have a help of their own, as words.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 17] = [
     &["produce"],
     &["consume"],
     &["topic"],
@@ -33,6 +33,11 @@ const COMMANDS: [&[&str]; 12] = [
     &["topic", "config"],
     &["topic", "trim"],
     &["topic", "delete"],
+    &["group"],
+    &["group", "list"],
+    &["group", "describe"],
+    &["group", "seek"],
+    &["group", "delete"],
     &["completions"],
     &["man"],
     &["config"],
@@ -77,7 +82,15 @@ fn every_example_of_the_help_works() {
             broker.run(&["topic", "create", "events"]);
             if !example.contains("topic create logs") {
                 let lines: String = (0..2500).map(|number| format!("line {number}\n")).collect();
-                broker.pipe(&["produce", "logs"], lines.as_bytes());
+                if command[0] == "group" {
+                    broker.run(&["topic", "create", "logs", "-p", "3"]);
+                }
+                broker.pipe(&["produce", "logs", "--partition", "0"], lines.as_bytes());
+                // Positions go with the topic, and most of the examples with groups need some.
+                if command[0] == "group" {
+                    broker.run(&["group", "seek", "readers", "logs", "--to", "latest"]);
+                    broker.run(&["group", "seek", "others", "logs", "--to", "latest"]);
+                }
             }
             let script = example.replace("/var/log", dir.path().join("log").to_str().unwrap());
             let script = script.replace("/etc/", &format!("{}/", dir.path().display()));

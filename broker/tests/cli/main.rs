@@ -9,6 +9,7 @@ use harness::{Broker, finish, ringmill, run};
 mod consume;
 mod examples;
 mod follow;
+mod group;
 mod harness;
 mod log;
 mod produce;

@@ -1,4 +1,4 @@
-//! A broker of a few hundred lines for the client's tests: one topic in memory, and faults that the test asks for.
+//! A broker of a few hundred lines for the client's tests: one topic and one group in memory, and faults that the test asks for.
 //!
 //! It speaks through the same tables as the client, checks sequence numbers as a broker does, and remembers what it was asked.
 
@@ -23,6 +23,10 @@ use crate::wire::messages::metadata::{
 use crate::wire::messages::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
 use crate::wire::{Api, ApiKey, ErrorCode, Reader, Records, RequestHeader, Uuid, Versioned, encode_response};
 use crate::{Piece, Response};
+
+mod groups;
+
+use groups::Group;
 
 pub(super) const TOPIC: &str = "logs";
 const NODE_ID: i32 = 7;
@@ -55,6 +59,8 @@ pub(super) struct State {
     pub(super) seen: Vec<(ApiKey, i16)>,
     /// Narrows what is advertised.
     pub(super) offered: BTreeMap<ApiKey, RangeInclusive<i16>>,
+    /// Its only group.
+    pub(super) group: Group,
     next_producer_id: i64,
     port: u16,
 }
@@ -79,6 +85,7 @@ impl Scripted {
             faults: BTreeMap::new(),
             seen: Vec::new(),
             offered: BTreeMap::new(),
+            group: Group::new(),
             next_producer_id: 100,
             port,
         }));
@@ -205,7 +212,7 @@ impl State {
             ApiKey::Produce => self.produce(version, id, body, refused),
             ApiKey::Fetch => Some(self.fetch(version, id, body, refused)),
             ApiKey::ListOffsets => Some(self.list_offsets(version, id, body)),
-            other => panic!("the client does not ask for {other:?}"),
+            _ => Some(self.group.answer((self.topic_id, self.port), header, body, refused)),
         }
     }
 

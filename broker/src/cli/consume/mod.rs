@@ -40,6 +40,8 @@ Examples:
   ringmill consume logs --from -10 --print partition,offset,timestamp,value
   ringmill consume logs --partition 0 --from 1000 --until 2000 --max 10 -o json
   ringmill consume logs -o json | ringmill produce copy --input json
+  ringmill consume logs --group readers                   # what the group has not read yet
+  ringmill consume logs --group readers --follow          # share the work: start it several times
 
 With --group, the partitions are shared among all members of the group, and it is stored how far each was printed: the next run goes on
 there. A record may come twice after a crash, none is left out. --from counts only where the group has no position yet.

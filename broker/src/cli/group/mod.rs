@@ -19,7 +19,7 @@ mod seek;
 #[command(after_help = "\
 Examples:
   ringmill group list
-  ringmill group describe readers                        # how far is each partition, and who reads it?
+  ringmill group describe readers                        # how far is it, and who reads?
   ringmill group seek readers logs --to 1h-ago --dry-run
   ringmill group seek readers logs:0 --to earliest
   ringmill group delete readers
