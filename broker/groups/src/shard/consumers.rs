@@ -15,6 +15,9 @@ use crate::request::ConsumerHeartbeat;
 /// The epoch of a member that joins.
 const JOINS: i32 = 0;
 
+/// Names of topics that a member may tell even when memory is full: those who are in, and say what they said before, go on.
+const NAMES_BYTES_ALWAYS: usize = 4_096;
+
 impl Groups {
     pub(super) fn consumer_heartbeat(
         &mut self,
@@ -23,7 +26,8 @@ impl Groups {
     ) -> Result<ConsumerBeat, Refused> {
         check(request)?;
         let joins = request.member_epoch == JOINS;
-        if joins && self.is_full(cx, 0) {
+        let names_bytes: usize = request.subscribed_topic_names.iter().flatten().map(|name| name.len()).sum();
+        if (joins || names_bytes > NAMES_BYTES_ALWAYS) && self.is_full(cx, names_bytes) {
             let why = "the groups of this coordinator take all the memory that they may".to_owned();
             return Err(Refused { code: ErrorCode::GroupMaxSizeReached, why });
         }

@@ -44,7 +44,11 @@ struct Bench {
 
 impl Bench {
     fn new(migration: Migration) -> Bench {
-        let settings = Arc::new(Settings { migration, initial_rebalance_delay_ms: 0, ..Settings::default() });
+        Bench::with(Settings { migration, initial_rebalance_delay_ms: 0, ..Settings::default() })
+    }
+
+    fn with(settings: Settings) -> Bench {
+        let settings = Arc::new(settings);
         let shard = Shard::new(Arc::clone(&settings), Random::new(1));
         let (records, answers) = (Vec::new(), BTreeMap::new());
         let mut bench = Bench { shard, settings, now_ms: 1_000, tickets: 0, records, answers };
@@ -321,6 +325,36 @@ fn a_group_that_may_not_or_cannot_change_stays_as_it_is() {
     let ticket = bench.ask_sync(&joined.member_id, 1, &[(&joined.member_id, &[0])]);
     assert_eq!(bench.synced(ticket), Ok(vec![0]));
     refused(&mut bench);
+}
+
+#[test]
+fn when_memory_is_full_nobody_joins_or_tells_more_and_those_who_are_in_go_on() {
+    let mut bench = Bench::with(Settings { shard_bytes_max: 10_000, ..Settings::default() });
+    let joined = bench.new_beat(0, None).unwrap();
+    let told = |names: usize| ConsumerHeartbeat {
+        group: "g".into(),
+        member_id: "new".into(),
+        member_epoch: joined.member_epoch,
+        instance_id: None,
+        rack_id: None,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some((0..names).map(|name| format!("a-topic-of-{name:09}").into()).collect()),
+        subscribed_topic_regex: None,
+        server_assignor: None,
+        topic_partitions: Some(BTreeMap::from([(TOPIC, (0..6).collect())])),
+        client: Client::default(),
+        version: 1,
+    };
+    let records = bench.records.len();
+    let Answer::ConsumerHeartbeat(result) = bench.answered(Request::ConsumerHeartbeat(told(1_000))) else {
+        panic!("not its answer")
+    };
+    assert_eq!(result.unwrap_err().code, ErrorCode::GroupMaxSizeReached);
+    assert_eq!((bench.records.len(), bench.new_beat(joined.member_epoch, None).is_ok()), (records, true));
+    let Answer::ConsumerHeartbeat(result) = bench.answered(Request::ConsumerHeartbeat(told(10))) else {
+        panic!("not its answer")
+    };
+    assert!(result.is_ok(), "{result:?}");
 }
 
 #[test]
