@@ -239,7 +239,8 @@ pub(super) async fn leave(connection: &Connection, group: &Group, members: &[Mem
         let answer = ask(connection, &request, 0).await?;
         let response: LeaveGroupResponse<'_> = answer.decode().map_err(|error| error.to_string())?;
         let each = response.members.iter().map(|member| member.error_code);
-        if let Some(code) = std::iter::once(response.error_code).chain(each).find(|code| *code != 0) {
+        if let Some(code) = std::iter::once(response.error_code).chain(each).find(|code| *code != 0 && !is_gone(*code))
+        {
             return Err(group.refused("LeaveGroup", code));
         }
     }
@@ -264,6 +265,11 @@ fn member_ids(response: &JoinGroupResponse<'_>) -> Vec<String> {
 /// Whether the group has gone on without this member, which may come back.
 fn is_rebalance(code: i16) -> bool {
     matches!(ErrorCode::from_code(code), Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration))
+}
+
+/// Whether the broker has already given the member up, as it does where leaving many takes longer than a session.
+fn is_gone(code: i16) -> bool {
+    code == ErrorCode::UnknownMemberId.code()
 }
 
 /// An assignment for each member: the partitions in turn.

@@ -8,6 +8,8 @@ use ringmill_net::wire::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, JOIN_EPOCH, LEAVE_EPOCH, TopicPartitions,
 };
 
+use ringmill_net::wire::ErrorCode;
+
 use super::brokers::{Topic, is_temporary};
 use crate::load::error_name;
 
@@ -87,6 +89,8 @@ impl Member {
         let response: ConsumerGroupHeartbeatResponse<'_> = answer.decode().map_err(|error| error.to_string())?;
         match response.error_code {
             0 => Ok(()),
+            // Given up already, as happens where leaving many takes longer than a session.
+            code if code == ErrorCode::UnknownMemberId.code() => Ok(()),
             code => Err(format!("{} cannot leave: {}", self.id, error_name(code))),
         }
     }

@@ -1,9 +1,9 @@
 //! Many groups form: a bounded number at once, while those that are whole already are kept alive.
 //!
-//! A JoinGroup waits for its answer until the whole group is there, and a broker serves a connection's requests one after the other. So in
-//! the classic protocol each member joins over a connection of its own. A lane has as many connections as a group has members and forms one
-//! group after the other; there are as many lanes as members may join at once. Everything after that, and all of KIP-848, where nothing
-//! waits, shares few connections.
+//! A broker serves a connection's requests one after the other, and a JoinGroup waits for its answer until the whole group is there (in
+//! KIP-848 a join waits only until it is stored). So each member joins over a connection of its own: a lane has as many connections as a
+//! group has members and forms one group after the other; there are as many lanes as members may join at once. Everything after that
+//! shares few connections.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,12 +17,11 @@ use tokio::task::JoinSet;
 use super::brokers::{Brokers, Topic};
 use super::heartbeats::Beat;
 use super::options::Protocol;
+use super::roll_call::RollCall;
 use super::{classic, consumer};
 
 /// Between two rounds of heartbeats of a group whose members wait for each other.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// A group of healthy members that is not whole by then never will be.
-const FORM_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// What is to be formed, and how far it is.
 pub(super) struct Forming {
@@ -119,18 +118,13 @@ impl Forming {
             }
             let id: Arc<str> = format!("{}-{number}", self.tag).into();
             let address = self.brokers.coordinator(&id).await?;
+            let connections = own.entry(address.clone()).or_default();
+            while connections.len() < self.members {
+                connections.push(self.brokers.connection(&address).await?);
+            }
             let members = match self.protocol {
-                Protocol::Classic => {
-                    let connections = own.entry(address.clone()).or_default();
-                    while connections.len() < self.members {
-                        connections.push(self.brokers.connection(&address).await?);
-                    }
-                    self.form_classic(&id, connections).await?
-                }
-                Protocol::Consumer => {
-                    let connection = self.shared.get(&address, number as usize).await?;
-                    self.form_consumer(&id, &connection).await?
-                }
+                Protocol::Classic => self.form_classic(&id, connections).await?,
+                Protocol::Consumer => self.form_consumer(&id, connections).await?,
             };
             self.formed().push(Arc::new(Formed { id, address, members }));
             self.bar.inc(1);
@@ -156,25 +150,35 @@ impl Forming {
         Ok(Members::Classic(group, members))
     }
 
-    async fn form_consumer(&self, id: &Arc<str>, connection: &Connection) -> Result<Members, String> {
-        let mut members: Vec<_> = (0..self.members).map(|number| consumer::Member::new(id, number)).collect();
-        let mut roll = consumer::Roll::new(self.topic.partitions, self.members);
-        let deadline = Instant::now() + FORM_TIME_MAX;
-        loop {
-            for member in &mut members {
-                member.heartbeat(connection, &self.topic, self.session_timeout_ms).await?;
-                roll.note(member);
-            }
-            if roll.is_whole() {
-                return Ok(Members::Consumer(members));
-            }
-            if Instant::now() >= deadline {
-                return Err(format!("group {id} was not whole within {} s", FORM_TIME_MAX.as_secs()));
-            }
-            if !members.iter().any(consumer::Member::has_news) {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
+    async fn form_consumer(&self, id: &Arc<str>, connections: &[Arc<Connection>]) -> Result<Members, String> {
+        let (brokers, topic) = (Arc::clone(&self.brokers), self.topic.clone());
+        let mut group = RollCall::new(brokers, id, topic, self.session_timeout_ms, LOOK_INTERVAL, connections.to_vec());
+        group.settle(Instant::now()).await?;
+        Ok(Members::Consumer(group.into_members()))
+    }
+
+    /// Lets all members leave, over all shared connections at once, for nobody sends heartbeats any more; then removes the groups.
+    pub(super) async fn clear(self: &Arc<Forming>, formed: &[Arc<Formed>]) -> Result<(), String> {
+        let mut clearing = JoinSet::new();
+        let shares = self.shared.count;
+        for share in 0..shares {
+            let forming = Arc::clone(self);
+            let groups: Vec<Arc<Formed>> = formed.iter().skip(share).step_by(shares).cloned().collect();
+            clearing.spawn(async move {
+                for group in groups {
+                    let connection = forming.shared.get(&group.address, share).await?;
+                    group.leave(&connection).await?;
+                }
+                Ok::<_, String>(())
+            });
         }
+        while let Some(cleared) = clearing.join_next().await {
+            cleared.map_err(|error| error.to_string())??;
+        }
+        for group in formed {
+            self.brokers.delete_group(&group.id).await?;
+        }
+        Ok(())
     }
 
     /// Sends heartbeats for all groups that are whole. Ends only with an error.
@@ -224,7 +228,7 @@ impl Formed {
         }
     }
 
-    pub(super) async fn leave(&self, connection: &Connection) -> Result<(), String> {
+    async fn leave(&self, connection: &Connection) -> Result<(), String> {
         match &self.members {
             Members::Classic(group, members) => classic::leave(connection, group, members).await,
             Members::Consumer(members) => {

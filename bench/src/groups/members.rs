@@ -52,7 +52,7 @@ pub(super) fn run(site: &Site<'_>, protocol: Protocol, number: u32) -> Result<(R
     let session = Session::new(Role::Heartbeat, Duration::ZERO, ending, site.server);
     let measured = session.run("beats", workers(site, protocol, &formed)?)?;
     let after = Usage::now(site.server)?;
-    site.note_leftover(site.block_on(clear(site, &forming.shared, &formed)));
+    site.note_leftover(site.block_on(forming.clear(&formed)));
     let (_, tally) = measured.collected.loads.first().ok_or("nothing was measured")?;
 
     let mut run = vec![
@@ -99,13 +99,4 @@ fn workers(site: &Site<'_>, protocol: Protocol, formed: &[Arc<Formed>]) -> Resul
         workers.push(Worker { role: Role::Heartbeat, work });
     }
     Ok(workers)
-}
-
-/// Lets all members leave, and removes the groups.
-async fn clear(site: &Site<'_>, shared: &Shared, formed: &[Arc<Formed>]) -> Result<(), String> {
-    for (number, group) in formed.iter().enumerate() {
-        group.leave(&*shared.get(&group.address, number).await?).await?;
-        site.brokers.delete_group(&group.id).await?;
-    }
-    Ok(())
 }

@@ -86,9 +86,9 @@ fn measure_members(site: &Site<'_>, profiles: &mut Vec<Profile>) -> Result<Group
         factor: "members",
         title: "Many groups",
         compared: format!(
-            "{} groups of {} members each; at most {} members join at once. In the classic protocol every member joins over a connection of \
-             its own, for a join waits until its group is there; these connections are closed before memory is looked at. Afterwards each \
-             member sends a heartbeat every {} over {} shared connections, by the clock.",
+            "{} groups of {} members each; at most {} members join at once, each over a connection of its own, for a join may wait until its \
+             group is there. These connections are closed before memory is looked at. Afterwards each member sends a heartbeat every {} over \
+             {} shared connections, by the clock.",
             options.groups,
             options.members,
             options.joining,

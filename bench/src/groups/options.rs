@@ -27,8 +27,8 @@ pub(crate) struct GroupsOptions {
     /// members: so many members in each group; the topic has as many partitions.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) members: u32,
-    /// members: how many may join at the same time, each over a connection of its own where the protocol is classic, for a join waits for its
-    /// answer until the whole group is there. At least one group.
+    /// members: how many may join at the same time, each over a connection of its own, for a join of the classic protocol waits for its answer
+    /// until the whole group is there. At least one group.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) joining: u32,
     /// members: how often each member sends a heartbeat.

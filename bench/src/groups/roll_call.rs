@@ -99,6 +99,11 @@ impl RollCall {
         Ok(())
     }
 
+    /// What is left when nothing is to change any more.
+    pub(super) fn into_members(self) -> Vec<Member> {
+        self.seats.into_iter().map(|seat| seat.member).collect()
+    }
+
     /// All leave, and the group is removed.
     pub(super) async fn clear(self) -> Result<(), String> {
         for seat in &self.seats {
