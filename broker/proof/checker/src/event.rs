@@ -175,23 +175,79 @@ pub enum Event {
         /// The log start, as the answer says.
         log_start: i64,
     },
-    /// A group's offset is about to be committed. The groups of a history commit rising offsets only.
+    /// A group of consumers is about to be used.
+    Group {
+        /// Its name.
+        group: String,
+        /// The protocol of KIP-848: members hand partitions over one by one, and each has an epoch of its own. Else the classic one:
+        /// all members share out anew with each generation.
+        incremental: bool,
+    },
+    /// A member was told what is its own. In a group of KIP-848, what it had before and does not find here is its own until it has given
+    /// it up.
+    Assigned {
+        /// The group's name.
+        group: String,
+        /// The member's id.
+        member: String,
+        /// The generation, or the member's epoch.
+        generation: i32,
+        /// All of it.
+        places: Vec<Place>,
+    },
+    /// A member of a group of KIP-848 has ceased to read these, and is about to say so.
+    GaveUp {
+        /// The group's name.
+        group: String,
+        /// The member's id.
+        member: String,
+        /// What it no longer reads.
+        places: Vec<Place>,
+    },
+    /// A member owns nothing any more. In a group of the classic protocol only a static member needs to say so: another process may take
+    /// its place within a generation.
+    MemberOut {
+        /// The group's name.
+        group: String,
+        /// The member's id.
+        member: String,
+        /// The broker has said so. Else it is about to leave, or its session may have ended meanwhile.
+        told: bool,
+    },
+    /// A group's offset is about to be committed.
     CommitSent {
         /// The group's name.
         group: String,
+        /// By which member; `None` for a commit from outside.
+        member: Option<String>,
+        /// In which generation, or at which epoch.
+        generation: i32,
+        /// The number of the commit, which is sent as its metadata: never given twice for a partition of a group.
+        commit: u64,
         /// Of what.
         place: Place,
         /// The next offset to read.
         offset: i64,
     },
-    /// It was answered.
+    /// It was acknowledged.
     Committed {
         /// The group's name.
         group: String,
+        /// The commit's number.
+        commit: u64,
         /// Of what.
         place: Place,
-        /// As it was sent.
-        offset: i64,
+    },
+    /// It was refused. What was never answered gets no event.
+    CommitRefused {
+        /// The group's name.
+        group: String,
+        /// The commit's number.
+        commit: u64,
+        /// Of what.
+        place: Place,
+        /// Kafka's error code.
+        code: i16,
     },
     /// A group's committed offset was looked up.
     CommitFound {
@@ -203,6 +259,8 @@ pub enum Event {
         asked: Line,
         /// `None` if there is none.
         offset: Option<i64>,
+        /// The commit's number, as its metadata says; `None` if that is no number.
+        commit: Option<u64>,
     },
     /// The broker serves, for the first time or again.
     Booted,

@@ -2,12 +2,15 @@
 //!
 //! It knows no time and reads no file. Per partition it keeps every record between log start and end whose place is known; what
 //! retention or a deletion has removed is forgotten, and so is what a power cut may have taken. Events come in here and are told to the part
-//! that they concern: topics and groups here, partitions in `place`, producers in `producer`, readings in `reading`.
+//! that they concern: topics here, partitions in `place`, producers in `producer`, readings in `reading`, who owns what in a group in `members`,
+//! its offsets in `commits`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, Line, Place, Run};
 
+mod commits;
+mod members;
 mod place;
 mod producer;
 mod reading;
@@ -17,6 +20,7 @@ mod wording;
 
 pub use violation::{Rule, Violation};
 
+use members::GroupState;
 use place::PlaceState;
 use producer::ProducerState;
 use reading::Reading;
@@ -36,7 +40,7 @@ pub struct Judge {
     places: BTreeMap<Place, PlaceState>,
     producers: BTreeMap<u32, ProducerState>,
     readings: BTreeMap<u32, Reading>,
-    commits: BTreeMap<(String, Place), Commit>,
+    groups: BTreeMap<String, GroupState>,
     /// Whether the disk fails now, and whether it did in this life of the broker.
     faults: bool,
     faults_in_life: bool,
@@ -57,13 +61,6 @@ struct Topic {
     made: Option<Line>,
     drop_sent: Option<Line>,
     dropped: Option<Line>,
-}
-
-/// What is known of a group's offset: the highest that was acknowledged, and the highest that was sent.
-#[derive(Debug, Default)]
-struct Commit {
-    acknowledged: (Line, i64),
-    sent: i64,
 }
 
 impl Judge {
@@ -97,18 +94,13 @@ impl Judge {
                 }
             }
             Event::Trimmed { place, log_start } => self.log_start_is(*place, self.line, *log_start),
-            Event::CommitSent { group, place, offset } => {
-                let commit = self.commits.entry((group.clone(), *place)).or_default();
-                commit.sent = commit.sent.max(*offset);
+            Event::Group { .. } | Event::Assigned { .. } | Event::GaveUp { .. } | Event::MemberOut { .. } => {
+                self.member_event(event);
             }
-            Event::Committed { group, place, offset } => {
-                let line = self.line;
-                let commit = self.commits.entry((group.clone(), *place)).or_default();
-                if *offset > commit.acknowledged.1 {
-                    commit.acknowledged = (line, *offset);
-                }
-            }
-            Event::CommitFound { group, place, asked, offset } => self.commit_found(group, *place, *asked, *offset),
+            Event::CommitSent { .. }
+            | Event::Committed { .. }
+            | Event::CommitRefused { .. }
+            | Event::CommitFound { .. } => self.commit_event(event),
             Event::Recovered { place, asked, log_start, end } => self.recovered(*place, *asked, *log_start, *end),
             Event::Booted => {
                 self.faults_in_life = self.faults;
@@ -239,33 +231,12 @@ impl Judge {
         self.topics.get(&place.topic).and_then(|topic| topic.dropped).filter(|dropped| *dropped < line)
     }
 
-    fn commit_found(&mut self, group: &str, place: Place, asked: Line, offset: Option<i64>) {
-        let Some(commit) = self.commits.get(&(group.to_owned(), place)) else {
-            if let Some(offset) = offset {
-                let words = format!("group {group:?} never committed {}, and has {offset}", self.name(place));
-                self.violation(Rule::GroupOffsets, words);
-            }
-            return;
-        };
-        let (line, acknowledged) = commit.acknowledged;
-        let (sent, found) = (commit.sent, offset.unwrap_or(0));
-        if line != 0 && line < asked && found < acknowledged && !self.lied {
-            let words = format!(
-                "group {group:?} has {found} for {}, and {acknowledged} was acknowledged in line {line}",
-                self.name(place)
-            );
-            self.violation(Rule::GroupOffsets, words);
-        } else if found > sent {
-            let words =
-                format!("group {group:?} has {found} for {}, and no more than {sent} was sent", self.name(place));
-            self.violation(Rule::GroupOffsets, words);
-        }
-    }
-
     /// The broker is gone, and a start comes next.
     fn is_down(&mut self) {
         self.faults_in_start = self.faults || (self.starting && self.faults_in_start);
         self.starting = true;
+        let line = self.line;
+        self.groups.values_mut().for_each(|group| group.nothing_is_under_way(line));
     }
 
     fn faults(&mut self, on: bool) {

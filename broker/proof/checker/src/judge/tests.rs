@@ -4,6 +4,8 @@ use super::{Judge, Rule};
 use crate::event::{Event, Line, Place, Run};
 use crate::made::Foreign;
 
+mod groups;
+
 const PLACE: Place = Place { topic: 0, partition: 0 };
 const CACHED: Place = Place { topic: 1, partition: 0 };
 const SHORT: Place = Place { topic: 2, partition: 0 };
@@ -339,20 +341,6 @@ fn deleted_topics_stay_away_and_others_stay() {
     check(Rule::Topics, &good, |events| events[5] = absent(1));
     let gone = [sent(0, 0, 1), acked(0, 0, 0), drop_sent, seen(0, 0, &[])];
     check(Rule::Topics, &gone, |events| events.insert(3, dropped));
-}
-
-#[test]
-fn committed_offsets_never_go_back() {
-    let group = || "g".to_owned();
-    let sent = |offset| Event::CommitSent { group: group(), place: PLACE, offset };
-    let committed = |offset| Event::Committed { group: group(), place: PLACE, offset };
-    let found = |offset| Event::CommitFound { group: group(), place: PLACE, asked: LATER, offset };
-    let good = [sent(3), committed(3), sent(5), Event::PowerCut, Event::Booted, found(Some(3)), found(Some(5))];
-    check(Rule::GroupOffsets, &good, |events| events[5] = found(Some(2)));
-    check(Rule::GroupOffsets, &good, |events| events[5] = found(None));
-    check(Rule::GroupOffsets, &good, |events| events[6] = found(Some(6)));
-    assert_eq!(broken(&[found(None)]), []);
-    assert_eq!(broken(&[found(Some(0))]), [Rule::GroupOffsets]);
 }
 
 #[test]

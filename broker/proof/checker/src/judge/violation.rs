@@ -27,8 +27,12 @@ pub enum Rule {
     LogStart,
     /// Deleted topics stay away; others stay.
     Topics,
-    /// A group's committed offset never goes back.
+    /// A group's committed offset is the last that was acknowledged, or a later one; none that was refused, or never sent.
     GroupOffsets,
+    /// A partition has one owner at a time in a group.
+    OneOwner,
+    /// Nothing is committed in a generation that is over, or by a member that was told that it is out.
+    OldGeneration,
     /// The history does not follow its own rules: a fault of whoever wrote it.
     BadHistory,
 }
