@@ -254,11 +254,7 @@ fn partition_response<'a>(
 }
 
 fn record_error(batch_index: i32) -> BatchIndexAndErrorMessage<'static> {
-    BatchIndexAndErrorMessage {
-        batch_index,
-        batch_index_error_message: Some(UNKEYED),
-        ..BatchIndexAndErrorMessage::default()
-    }
+    BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(UNKEYED) }
 }
 
 /// The owner's place in the list, added if it is new.

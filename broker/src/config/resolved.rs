@@ -196,10 +196,7 @@ impl BrokerConfig {
             request_memory_bytes: read.bytes(Section::Ringmill, "request.memory.bytes"),
             partitions_max: read.value(Section::Ringmill, "partitions.max").integer(),
             unsynced_bytes_max,
-            disk_space: SpaceLimits {
-                free_bytes_min: read.bytes(Section::Ringmill, "disk.free.bytes.min") as u64,
-                reserve_bytes: read.bytes(Section::Ringmill, "disk.reserve.bytes") as u64,
-            },
+            disk_space: read.disk_space(),
             scrub: read.scrub(),
             compaction_backoff: Duration::from_millis(read.bytes(Section::Broker, "log.cleaner.backoff.ms") as u64),
             compaction_bytes_per_second: whole_number(
@@ -248,6 +245,13 @@ impl<'a> Read<'a> {
     /// A text that may be left out.
     fn name(&self, section: Section, name: &str) -> Option<String> {
         Some(self.text(section, name)).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    fn disk_space(&self) -> SpaceLimits {
+        SpaceLimits {
+            free_bytes_min: self.bytes(Section::Ringmill, "disk.free.bytes.min") as u64,
+            reserve_bytes: self.bytes(Section::Ringmill, "disk.reserve.bytes") as u64,
+        }
     }
 
     fn scrub(&self) -> Option<ScrubPace> {
