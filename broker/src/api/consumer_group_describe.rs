@@ -57,9 +57,7 @@ async fn describe_all(core: &Rc<Core>, names: &[&str]) -> Vec<Result<ConsumerDes
 
 fn refusal(code: ErrorCode) -> Refusal {
     match code {
-        ErrorCode::GroupIdNotFound => {
-            Refusal::new(code, "there is no group of this name that speaks the newer protocol")
-        }
+        ErrorCode::GroupIdNotFound => Refusal::new(code, "there is no consumer group of this name"),
         _ => code.into(),
     }
 }

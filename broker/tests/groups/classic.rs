@@ -245,6 +245,7 @@ fn a_member_of_version_zero_is_waited_for_as_long_as_its_session_lasts() {
 fn members_that_are_parked_are_answered_when_the_broker_stops() {
     let (broker, _dir) = broker_with(&[("broker.group.initial.rebalance.delay.ms", "600000")]);
     let mut joining = Member::new(broker.address(), "joining");
+    joining.rebalance_timeout_ms = 600_000;
     joining.send_join_known();
     thread::sleep(Duration::from_millis(50));
     let began = Instant::now();
@@ -269,6 +270,7 @@ fn parked_members_hold_neither_turns_nor_the_memory_of_their_requests() {
     let mut parked: Vec<Member> = (0..12)
         .map(|_| {
             let mut member = Member::new(broker.address(), "g");
+            member.rebalance_timeout_ms = 600_000;
             assert_eq!(member.join_with(JOIN_VERSION).error, ErrorCode::MemberIdRequired);
             member.told = told;
             member.send_join(JOIN_VERSION);

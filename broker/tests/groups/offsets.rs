@@ -237,6 +237,41 @@ fn words_that_are_too_long_are_refused_alone() {
     broker.stop();
 }
 
+/// Four kilobytes of words beside one offset, and a request of 400 KB that names it a hundred thousand times: the answer would have 400 MB.
+#[test]
+fn a_small_request_gets_no_answer_of_gigabytes() {
+    let (broker, _dir) = broker();
+    let mut client = Raw::connect(broker.address());
+    let words = "w".repeat(4096);
+    assert_eq!(commit(&mut client, "g", one_offset("logs", 0, 1, Some(&words)), 9), [ErrorCode::None]);
+    let named = vec![0; 99_999];
+    let often: &[(&str, &[i32])] = &[("logs", &named)];
+    let invalid = ErrorCode::InvalidRequest;
+    assert_eq!(fetch(&mut client, "g", Some(often), 9), (invalid, Vec::new()));
+    assert_eq!(fetch(&mut client, "g", Some(often), 7), (invalid, Vec::new()));
+    let (error, got) = fetch(&mut client, "g", Some(often), 1);
+    assert_eq!((error, got.len()), (ErrorCode::None, 99_999), "version 1 has a place beside each partition only");
+    assert!(got.iter().all(|(_, _, told)| *told == (-1, -1, String::new(), invalid)));
+    let named = vec![0; 10_000];
+    let seldom: &[(&str, &[i32])] = &[("logs", &named)];
+    let (error, got) = fetch(&mut client, "g", Some(seldom), 9);
+    assert_eq!((error, got.len()), (ErrorCode::None, 10_000));
+    assert!(got.iter().all(|(_, _, told)| told.2 == words));
+    // One more is too many for a request.
+    let groups = vec![OffsetFetchRequestGroup {
+        group_id: "g",
+        topics: Some(vec![OffsetFetchRequestTopics {
+            name: "logs",
+            partition_indexes: vec![0; 100_001],
+            ..Default::default()
+        }]),
+        ..OffsetFetchRequestGroup::default()
+    }];
+    let request = OffsetFetchRequest { groups, ..OffsetFetchRequest::default() };
+    assert!(client.try_call(&request, 9, Vec::new()).is_none(), "its connection is closed");
+    broker.stop();
+}
+
 #[test]
 fn who_is_no_member_does_not_commit_for_one() {
     let (broker, _dir) = broker();
