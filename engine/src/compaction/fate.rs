@@ -59,11 +59,10 @@ impl Judge {
         header.has_producer() && self.newest.get(&header.producer_id) == Some(&header.base_offset)
     }
 
-    /// Whether a record of the batch stays.
-    pub(crate) fn keeps(&self, header: &BatchHeader, record: &Record<'_>) -> bool {
+    /// Whether a record of the batch stays; `last` is where the map has its key last.
+    pub(crate) fn keeps(&self, header: &BatchHeader, record: &Record<'_>, last: Option<Offset>) -> bool {
         // As Kafka does: without a key it can be nobody's last. Such records are of a time before the topic was compacted.
-        let Some(key) = record.key else { return false };
-        if self.map.last(key).is_some_and(|last| last > record.offset) {
+        if record.key.is_none() || last.is_some_and(|last| last > record.offset) {
             return false;
         }
         let is_expired = header.delete_horizon_ms().is_some_and(|horizon_ms| horizon_ms <= self.now_ms);

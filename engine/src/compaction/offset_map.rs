@@ -3,7 +3,7 @@
 //! Keys are held by 128 bits of a keyed hash, so that two keys are taken for one about once in 10²⁶ passes over a million keys, and
 //! nobody who does not know the key can bring it about. Open addressing, linear probing. Places that were never used cost no memory.
 
-use std::hash::Hasher;
+use std::hash::{DefaultHasher, Hasher};
 
 use ringmill_batch::Offset;
 
@@ -21,13 +21,18 @@ const PLACES_MIN: usize = 64;
 
 /// See the file's page.
 pub(crate) struct OffsetMap {
-    hash_key: [u64; 2],
+    /// Both halves' hashers, which have taken their keys already.
+    hashers: [DefaultHasher; 2],
     words: Vec<u32>,
     places: usize,
     used: usize,
     /// Offsets are held relative to it.
     first: Offset,
 }
+
+/// 128 bits of a keyed hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHash([u32; 4]);
 
 /// There is no room for another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,8 @@ impl OffsetMap {
         let wanted = usize::try_from(offsets).unwrap_or(usize::MAX).saturating_mul(4) / USED_QUARTERS_MAX;
         let places = wanted.saturating_add(4).min(bytes_max / PLACE_BYTES).max(PLACES_MIN);
         // Zeros come from the system untouched: only places that are used become memory.
-        OffsetMap { hash_key, words: vec![0; places * WORDS], places, used: 0, first }
+        let hashers = [keyed(hash_key[0], hash_key[1]), keyed(hash_key[1] ^ u64::MAX, hash_key[0].rotate_left(32))];
+        OffsetMap { hashers, words: vec![0; places * WORDS], places, used: 0, first }
     }
 
     /// Keys that a map in `bytes_max` takes in any case.
@@ -47,29 +53,40 @@ impl OffsetMap {
         (bytes_max / PLACE_BYTES).max(PLACES_MIN) / 4 * USED_QUARTERS_MAX
     }
 
-    /// Notes that `key` stands at `offset`, which lies behind every one noted before.
+    /// What is held of a key.
+    pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
+        let half = |hasher: &DefaultHasher| {
+            let mut hasher = hasher.clone();
+            hasher.write(key);
+            hasher.finish()
+        };
+        let [low, high] = self.hashers.each_ref().map(half);
+        let halves = [low >> 32, low, high >> 32, high];
+        KeyHash(halves.map(|half| u32::try_from(half & u64::from(u32::MAX)).expect("masked")))
+    }
+
+    /// Notes that a key stands at `offset`, which lies behind every one noted before.
     ///
     /// # Errors
     /// [`Full`], also where the offset is too far from the first one; what was noted before stays.
-    pub(crate) fn put(&mut self, key: &[u8], offset: Offset) -> Result<(), Full> {
+    pub(crate) fn put(&mut self, hash: &KeyHash, offset: Offset) -> Result<(), Full> {
         let relative = u32::try_from(offset.since(self.first) + 1).map_err(|_| Full)?;
-        let hash = self.hash(key);
-        let at = self.find(&hash);
+        let at = self.find(hash);
         if self.words[at + 4] == 0 {
             if self.used >= self.places / 4 * USED_QUARTERS_MAX {
                 return Err(Full);
             }
             self.used += 1;
-            self.words[at..at + 4].copy_from_slice(&hash);
+            self.words[at..at + 4].copy_from_slice(&hash.0);
         }
         assert!(self.words[at + 4] <= relative, "offset {offset} goes back");
         self.words[at + 4] = relative;
         Ok(())
     }
 
-    /// The last offset noted for `key`.
-    pub(crate) fn last(&self, key: &[u8]) -> Option<Offset> {
-        let at = self.find(&self.hash(key));
+    /// The last offset noted for a key.
+    pub(crate) fn last(&self, hash: &KeyHash) -> Option<Offset> {
+        let at = self.find(hash);
         let relative = self.words[at + 4].checked_sub(1)?;
         self.first.checked_add(relative.into())
     }
@@ -80,7 +97,7 @@ impl OffsetMap {
     }
 
     /// The place of the hash, or the free one where it would stand.
-    fn find(&self, hash: &[u32; 4]) -> usize {
+    fn find(&self, KeyHash(hash): &KeyHash) -> usize {
         // Multiplied instead of divided: the hash is as good in its upper bits as in its lower.
         let scaled = u128::from(hash[0]) << 32 | u128::from(hash[1]);
         let mut place = usize::try_from((scaled * self.places as u128) >> 64).expect("below the number of places");
@@ -92,23 +109,14 @@ impl OffsetMap {
             place = if place + 1 == self.places { 0 } else { place + 1 };
         }
     }
-
-    fn hash(&self, key: &[u8]) -> [u32; 4] {
-        let [first, second] = self.hash_key;
-        let low = keyed_hash(first, second, key);
-        // Another key for the other half: two halves under one would say the same twice.
-        let high = keyed_hash(second ^ u64::MAX, first.rotate_left(32), key);
-        let halves = [low >> 32, low, high >> 32, high];
-        halves.map(|half| u32::try_from(half & u64::from(u32::MAX)).expect("masked"))
-    }
 }
 
-/// SipHash-2-4 as std has it.
-#[expect(deprecated, reason = "std's only hasher that takes a key; it names no crate as a successor")]
-fn keyed_hash(first: u64, second: u64, key: &[u8]) -> u64 {
-    let mut hasher = std::hash::SipHasher::new_with_keys(first, second);
-    hasher.write(key);
-    hasher.finish()
+/// std's SipHash under a key of ours: it cannot be given one, but what it takes first does the same.
+fn keyed(first: u64, second: u64) -> DefaultHasher {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(first);
+    hasher.write_u64(second);
+    hasher
 }
 
 impl std::fmt::Debug for OffsetMap {
@@ -136,14 +144,14 @@ mod tests {
             let mut model = BTreeMap::new();
             for (number, key) in keys.iter().enumerate() {
                 let at = offset(1000 + number as u64);
-                match map.put(&key.to_be_bytes(), at) {
+                match map.put(&map.hash(&key.to_be_bytes()), at) {
                     Ok(()) => drop(model.insert(*key, at)),
                     Err(Full) => prop_assert!(!model.contains_key(key) && model.len() == map.places / 4 * 3),
                 }
             }
             prop_assert_eq!(map.len(), model.len());
             for key in 0..300_u16 {
-                prop_assert_eq!(map.last(&key.to_be_bytes()), model.get(&key).copied());
+                prop_assert_eq!(map.last(&map.hash(&key.to_be_bytes())), model.get(&key).copied());
             }
         }
     }
@@ -158,8 +166,8 @@ mod tests {
     #[test]
     fn offsets_that_do_not_fit_are_refused() {
         let mut map = OffsetMap::new([0; 2], 1 << 20, offset(5), 10);
-        assert_eq!(map.put(b"", offset(5)), Ok(()));
-        assert_eq!(map.put(b"far", offset(5 + u64::from(u32::MAX))), Err(Full));
-        assert_eq!((map.last(b""), map.last(b"far")), (Some(offset(5)), None));
+        assert_eq!(map.put(&map.hash(b""), offset(5)), Ok(()));
+        assert_eq!(map.put(&map.hash(b"far"), offset(5 + u64::from(u32::MAX))), Err(Full));
+        assert_eq!((map.last(&map.hash(b"")), map.last(&map.hash(b"far"))), (Some(offset(5)), None));
     }
 }

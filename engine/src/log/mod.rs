@@ -23,6 +23,7 @@ use crate::partition_meta::PartitionMeta;
 mod append;
 mod compact;
 mod compact_output;
+mod compact_pass;
 mod config;
 pub(crate) mod producers;
 mod read;

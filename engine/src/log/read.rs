@@ -155,8 +155,8 @@ impl LogReader {
                 range: watermarks.log_start..watermarks.high_watermark,
             });
         }
-        let number = segments.partition_point(|segment| segment.base_offset() <= from);
-        let segment = match number.checked_sub(1) {
+        let mut number = segments.partition_point(|segment| segment.base_offset() <= from);
+        let mut segment = match number.checked_sub(1) {
             Some(number) => Arc::clone(&segments[number]),
             None => return Err(ReadError::OffsetOutOfRange { offset: from, range: from..from }),
         };
@@ -168,15 +168,15 @@ impl LogReader {
                 next_offset: from,
             });
         }
-        let visible = visible_end(&segment, &watermarks, &segments);
-        let (position, first) = self.find(disk, &segment, from, visible).await?;
-        let found = Found { number: number - 1, position, first };
-        let Found { number, position, first } = match first.record_count {
-            0 => self.first_with_records(disk, &watermarks, &segments, found).await.unwrap_or(found),
-            _ => found,
-        };
-        let segment = Arc::clone(&segments[number]);
-        let visible = visible_end(&segment, &watermarks, &segments);
+        let mut visible = visible_end(&segment, &watermarks, &segments);
+        let (mut position, mut first) = self.find(disk, &segment, from, visible).await?;
+        if first.record_count == 0
+            && let Some(found) = self.first_with_records(disk, &watermarks, &segments, number, position, &first).await
+        {
+            (number, position, first) = (found.behind, found.position, found.first);
+            segment = Arc::clone(&segments[number - 1]);
+            visible = visible_end(&segment, &watermarks, &segments);
+        }
 
         let wanted = if whole_first { limit_bytes.max(first.total_bytes() as u64) } else { limit_bytes };
         let mut end = visible.position.min(position.saturating_add(wanted));
@@ -193,7 +193,7 @@ impl LogReader {
             end = end.min(damage);
         }
         let visible = visible.position;
-        let next_offset = match segments.get(number + 1) {
+        let next_offset = match segments.get(number) {
             _ if end < visible => first.next_offset(),
             Some(next) => next.base_offset(),
             None => watermarks.high_watermark,
@@ -212,25 +212,26 @@ impl LogReader {
         disk: &dyn Disk,
         watermarks: &Watermarks,
         segments: &[Arc<Segment>],
-        empty: Found,
+        mut behind: usize,
+        position: u64,
+        empty: &BatchHeader,
     ) -> Option<Found> {
-        let (mut number, mut headers) = (empty.number, 0);
-        let mut here = empty.end();
+        let mut here = BatchEnd { position: position + empty.total_bytes() as u64, offset: empty.next_offset() };
+        let mut headers = 0;
         while here.offset < watermarks.high_watermark {
-            let segment = segments.get(number).filter(|segment| !segment.is_damaged())?;
+            let segment = segments.get(behind - 1).filter(|segment| !segment.is_damaged())?;
             let visible = visible_end(segment, watermarks, segments);
             let mut walk = HeaderWalk::new(disk, segment, visible.position);
             while here.offset < visible.offset {
                 let first = walk.header(here.position, here.offset).await.ok()?;
                 self.check_place(here.position, &first, visible).ok()?;
-                let found = Found { number, position: here.position, first };
                 headers += 1;
                 if first.record_count > 0 || headers > EMPTY_BATCHES_MAX {
-                    return (first.record_count > 0).then_some(found);
+                    return (first.record_count > 0).then_some(Found { behind, position: here.position, first });
                 }
-                here = found.end();
+                here = BatchEnd { position: here.position + first.total_bytes() as u64, offset: first.next_offset() };
             }
-            number += 1;
+            behind += 1;
             here.position = 0;
         }
         None
@@ -442,20 +443,12 @@ fn refused(segment: &Segment, damage: &DamagedRange) -> ReadError {
     ReadError::Damaged { segment: segment.base_offset(), position: damage.positions.start }
 }
 
-/// A batch that was looked up.
-#[derive(Clone, Copy)]
+/// A batch with records, behind an empty one.
 struct Found {
-    /// Its segment's place in the snapshot.
-    number: usize,
+    /// How many segments of the snapshot begin at or before its own.
+    behind: usize,
     position: u64,
     first: BatchHeader,
-}
-
-impl Found {
-    fn end(&self) -> BatchEnd {
-        let position = self.position + self.first.total_bytes() as u64;
-        BatchEnd { position, offset: self.first.next_offset() }
-    }
 }
 
 /// Empty batches in a row that a plan steps over.
