@@ -13,6 +13,7 @@ readme_too=${2:-}
 here=$(dirname "$0")
 . "$here/../lib/broker.sh"
 . "$here/../lib/install.sh"
+. "$here/../lib/nginx.sh"
 . "$here/../lib/rsyslog.sh"
 
 # name, what it is, how it is had, how it is tried
@@ -92,7 +93,7 @@ rewrite_readme() {
 real_input() {
     real_log "$work/dpkg" 4000
     awk '{ printf "%06d %s\n", NR, $0 }' "$work/dpkg" > "$work/input"
-    if unpack_apt "$unpacked/nginx" nginx-light && need_command curl curl; then
+    if have_nginx; then
         nginx_access_log 2000 > "$work/access"
         [ "$(wc -l < "$work/access")" = 2000 ] || fail "nginx logged $(wc -l < "$work/access") of 2000 requests"
         cat "$work/access" >> "$work/input"
@@ -103,22 +104,12 @@ real_input() {
     echo "input: $lines lines, $(wc -c < "$work/input") bytes"
 }
 
-# nginx_access_log REQUESTS: the log of a real nginx that listens on a socket in the work directory.
+# nginx_access_log REQUESTS: the log of a real nginx.
 nginx_access_log() {
-    local dir=$work/nginx temp pid
-    mkdir -p "$dir"
-    {
-        echo "daemon off; master_process off; pid $dir/pid; error_log $dir/error.log; events {}"
-        echo "http { access_log $dir/access.log; root $dir; server { listen unix:$dir/socket; }"
-        for temp in client_body proxy fastcgi uwsgi scgi; do echo "${temp}_temp_path $dir/$temp;"; done
-        echo "}"
-    } > "$dir/nginx.conf"
-    "$unpacked/nginx/usr/sbin/nginx" -c "$dir/nginx.conf" -e "$dir/error.log" &
-    pid=$!
-    for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.02; done
-    curl -s -m 60 --unix-socket "$dir/socket" -A "ringmill-interop \"quoted\" ü" -o /dev/null "http://host/logs/[1-$1]?q=%22a%20b%22" || true
-    kill -TERM "$pid" && wait "$pid" || true
-    cat "$dir/access.log"
+    nginx_start "access_log $work/nginx/access.log;"
+    curl -s -m 60 --unix-socket "$nginx_socket" -A "ringmill-interop \"quoted\" ü" -o /dev/null "http://host/logs/[1-$1]?q=%22a%20b%22" || true
+    nginx_stop
+    cat "$work/nginx/access.log"
 }
 
 # append FROM TO: lines of the input to the file that the shipper follows.

@@ -76,9 +76,9 @@ stored_codecs() {
 }
 
 broker_cleanup() {
-    local status=$?
-    [ -n "$broker_pid" ] && kill -KILL "$broker_pid" 2> /dev/null
-    [ -n "$shipper_pid" ] && kill -KILL "$shipper_pid" 2> /dev/null
+    local status=$? pid
+    # All that the caller has in the background, and a broker that is nobody's child.
+    for pid in $broker_pid $(jobs -p); do kill -KILL "$pid" 2> /dev/null || true; done
     rm -rf "$work"
     exit "$status"
 }

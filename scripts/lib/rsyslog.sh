@@ -24,8 +24,7 @@ CONF
 
 # rsyslog_start FILE ACTIONS: follows FILE and hands every line to the actions. imfile passes over empty lines.
 rsyslog_start() {
-    mkdir -p "$work/rsyslog"
-    cat > "$work/rsyslog.conf" <<CONF
+    rsyslog_launch <<CONF
 global(workDirectory="$work/rsyslog" maxMessageSize="64k")
 module(load="imfile" mode="inotify")
 module(load="omkafka")
@@ -35,6 +34,12 @@ ruleset(name="ship") {
 $2
 }
 CONF
+}
+
+# rsyslog_launch: runs it by the configuration on standard input.
+rsyslog_launch() {
+    mkdir -p "$work/rsyslog"
+    cat > "$work/rsyslog.conf"
     "$RSYSLOGD" -n -f "$work/rsyslog.conf" -i "$work/rsyslog.pid" > "$work/rsyslog.log" 2>&1 &
     shipper_pid=$!
 }
