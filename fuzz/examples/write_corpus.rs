@@ -133,6 +133,63 @@ fn default_request(key: ApiKey, version: i16) -> Vec<u8> {
         ApiKey::OffsetForLeaderEpoch => {
             frame(&offset_for_leader_epoch::OffsetForLeaderEpochRequest::default(), version, vec![])
         }
+        other => group_request(other, version),
+    }
+}
+
+/// A request of a member of a group, or of who looks after groups.
+fn group_request(key: ApiKey, version: i16) -> Vec<u8> {
+    use ringmill_net::wire::messages::*;
+    match key {
+        ApiKey::JoinGroup => {
+            let protocols = vec![join_group::JoinGroupRequestProtocol { name: "range", metadata: b"told" }];
+            let message = join_group::JoinGroupRequest { group_id: "g", protocols, ..Default::default() };
+            frame(&message, version, vec![])
+        }
+        ApiKey::SyncGroup => {
+            let assignments = vec![sync_group::SyncGroupRequestAssignment { member_id: "m", assignment: b"given" }];
+            let message = sync_group::SyncGroupRequest { group_id: "g", assignments, ..Default::default() };
+            frame(&message, version, vec![])
+        }
+        ApiKey::Heartbeat => frame(&heartbeat::HeartbeatRequest::default(), version, vec![]),
+        ApiKey::LeaveGroup => {
+            let members = vec![leave_group::MemberIdentity { member_id: "m", ..Default::default() }];
+            frame(&leave_group::LeaveGroupRequest { group_id: "g", members, ..Default::default() }, version, vec![])
+        }
+        ApiKey::OffsetCommit => {
+            let partitions = vec![offset_commit::OffsetCommitRequestPartition::default()];
+            let topic = offset_commit::OffsetCommitRequestTopic { name: "logs", topic_id: [7; 16], partitions };
+            let message = offset_commit::OffsetCommitRequest { topics: vec![topic], ..Default::default() };
+            frame(&message, version, vec![])
+        }
+        ApiKey::OffsetFetch => {
+            let groups = vec![offset_fetch::OffsetFetchRequestGroup { group_id: "g", ..Default::default() }];
+            frame(&offset_fetch::OffsetFetchRequest { groups, ..Default::default() }, version, vec![])
+        }
+        ApiKey::OffsetDelete => frame(&offset_delete::OffsetDeleteRequest::default(), version, vec![]),
+        ApiKey::DescribeGroups => {
+            let message = describe_groups::DescribeGroupsRequest { groups: vec!["g"], ..Default::default() };
+            frame(&message, version, vec![])
+        }
+        ApiKey::ListGroups => {
+            let (states_filter, types_filter) = (vec!["Stable"], vec!["classic"]);
+            frame(&list_groups::ListGroupsRequest { states_filter, types_filter }, version, vec![])
+        }
+        ApiKey::DeleteGroups => frame(&delete_groups::DeleteGroupsRequest { groups_names: vec!["g"] }, version, vec![]),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let owned = consumer_group_heartbeat::TopicPartitions { topic_id: [7; 16], partitions: vec![0, 1] };
+            let message = consumer_group_heartbeat::ConsumerGroupHeartbeatRequest {
+                subscribed_topic_names: Some(vec!["logs"]),
+                topic_partitions: Some(vec![owned]),
+                ..Default::default()
+            };
+            frame(&message, version, vec![])
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            let message =
+                consumer_group_describe::ConsumerGroupDescribeRequest { group_ids: vec!["g"], ..Default::default() };
+            frame(&message, version, vec![])
+        }
         other => unreachable!("{other:?} is not served yet"),
     }
 }
@@ -257,6 +314,30 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).expect("it is short").to_be_bytes(), bytes].concat()
 }
 
+/// A member of a classic group that joins, gets its share, commits and comes back after a kill, and one of the newer protocol beside it; by
+/// the decisions in `broker/request/groups.rs`.
+fn members() -> Vec<u8> {
+    let open: &[u8] = &[0, 1, 0, 0, 0];
+    // A step that is a request of the only client; then the API.
+    let request = |api: u8, says: &[u8]| [&[3, 0, 128 + api][..], says].concat();
+    let listen: &[u8] = &[28, 0, 255];
+    let join = request(0, &[1, 16, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    let sync = request(1, &[0, 0, 200, 0, 2, 0, 0, 0]);
+    let heartbeat = request(2, &[0, 200, 0, 2, 0]);
+    let commit = request(3, &[0, 16, 1, 2, 16, 0, 5, 0, 0, 200, 0, 2, 0, 0]);
+    let fetch = request(4, &[7, 16, 200, 1, 2, 0, 0, 0, 2, 1, 0, 0, 0]);
+    let beat = request(5, &[1, 16, 1, 1, 1, 2, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1]);
+    let describe = request(7, &[0, 16, 0, 1]);
+    let list = request(8, &[5, 0, 0]);
+    let newer = request(11, &[0, 16, 1, 1]);
+    let killed: &[u8] = &[31, 0];
+    let first = [
+        open, &join, listen, &sync, listen, &heartbeat, &commit, &fetch, &beat, listen, &beat, &describe, &list, &newer,
+    ];
+    let second = [listen, killed, open, &heartbeat, &commit, &fetch, &beat, &list, listen];
+    [&[0][..], &first.concat(), &second.concat()].concat()
+}
+
 /// Inputs that are read step by step: any bytes are a sequence, so a few that look random are a good beginning.
 fn scripts() -> io::Result<()> {
     for target in [
@@ -276,6 +357,7 @@ fn scripts() -> io::Result<()> {
             put(target, name, &bytes.take(600).collect::<Vec<_>>())?;
         }
     }
+    put("broker_requests", "members", &members())?;
     let topic = br#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","partitions":3,"placement":2,"created_ms":1,"settings":{"retention.ms":"5"}}"#;
     let rows = [
         &[0][..],

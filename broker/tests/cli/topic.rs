@@ -25,6 +25,24 @@ fn topics_are_made_shown_and_removed() {
     assert_eq!(broker.run(&["topic", "list"]).1, "TOPIC  PARTITIONS\n");
 }
 
+/// Who looks for what he has made does not look for what the broker makes for itself.
+#[test]
+fn the_brokers_own_topic_is_listed_for_whoever_asks_for_it() {
+    let broker = Broker::start();
+    broker.run(&["topic", "create", "logs"]);
+    let (code, _, error) = broker.run(&["group", "seek", "g", "logs", "--to", "earliest"]);
+    assert_eq!(code, 0, "{error}");
+    let (_, out, _) = broker.run(&["topic", "list", "-o", "json"]);
+    assert_eq!(parse(&out), json!([{"topic": "logs", "partitions": 1}]));
+    let (_, out, _) = broker.run(&["topic", "list", "--internal", "-o", "json"]);
+    let own = json!({"topic": "__consumer_offsets", "partitions": 16});
+    assert_eq!(parse(&out), json!([own, {"topic": "logs", "partitions": 1}]));
+    for refused in [&["topic", "delete", "__consumer_offsets"][..], &["topic", "create", "__consumer.offsets"]] {
+        let (code, _, error) = broker.run(refused);
+        assert!(code == 5 && error.contains("INVALID_TOPIC_EXCEPTION"), "{code} {error}");
+    }
+}
+
 #[test]
 fn what_is_there_already_or_no_longer_can_be_passed_over() {
     let broker = Broker::start();

@@ -68,10 +68,11 @@ pub(super) struct Known {
 
 /// The next request.
 pub(super) fn make(script: &mut Script<'_>, known: &mut Known, correlation_id: i32) -> Made {
-    // Half of what real clients say.
+    // Most of what real clients say.
     let api = match script.byte() {
         0..=63 => Api::served(ApiKey::Produce.code()),
         64..=127 => Api::served(ApiKey::Fetch.code()),
+        group @ 128..=191 => Api::served(groups::APIS[usize::from(group) % groups::APIS.len()].code()),
         other => SERVED.get(usize::from(other) % SERVED.len()),
     };
     let api = api.expect("these are served");

@@ -3,9 +3,30 @@
 //! Timeouts are short enough that whoever is parked is answered while its client still listens.
 
 use bytes::Bytes;
+use ringmill_net::wire::ApiKey;
 use ringmill_net::wire::messages::*;
 
 use super::Maker;
+
+/// What they ask, members most.
+pub(super) const APIS: [ApiKey; 16] = [
+    ApiKey::JoinGroup,
+    ApiKey::SyncGroup,
+    ApiKey::Heartbeat,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::DeleteGroups,
+    ApiKey::OffsetDelete,
+    ApiKey::ConsumerGroupDescribe,
+    ApiKey::JoinGroup,
+    ApiKey::SyncGroup,
+    ApiKey::OffsetCommit,
+    ApiKey::ConsumerGroupHeartbeat,
+];
 
 const GROUPS: [&str; 4] = ["g", "h", "old", ""];
 
