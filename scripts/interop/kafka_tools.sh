@@ -1,8 +1,11 @@
 #!/bin/bash
 # Kafka's own command-line tools, from Maven Central, against the broker and against its files.
 #
-# Which calls: kafka_tools/rows.py. The dump of segments runs while the broker serves (closed segments), after it has stopped (all),
-# and once more on indexes that the broker had to make anew.
+# Usage: kafka_tools.sh BINARY_DIR [--peer kafka]
+#
+# Which calls: kafka_tools/rows.py, and group_rows.py for groups. The dump of segments runs while the broker serves (closed segments), after
+# it has stopped (all), and once more on indexes that the broker had to make anew. --peer kafka tries the calls about groups on Apache Kafka:
+# what they find in it is wrong with them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
@@ -33,13 +36,27 @@ fetch() {
     touch "$cache/$1/.complete"
 }
 
+# check_peer: the calls about groups on Apache Kafka.
+check_peer() {
+    local kafka=$here/../peers/kafka.sh code=0
+    "$kafka" start --heap 384m --dir "$work/peer" --set offsets.topic.num.partitions=4 > "$work/peer.log" ||
+        { cat "$work/peer.log"; exit 1; }
+    timeout 300 python3 "$here/kafka_tools/check.py" groups "$cache" "$work" "$(cat "$work/peer/address")" || code=$?
+    "$kafka" stop "$work/peer"
+    return $code
+}
+
 cache=$(repository_root)/target/interop/kafka_tools
+export PYTHONDONTWRITEBYTECODE=1
 install_tools
 mkdir "$work/tools"
+if [ "${2:-} ${3:-}" = "--peer kafka" ]; then
+    check_peer
+    exit
+fi
 real_log "$work/tools/lines.txt" 4000
 broker_start
-export PYTHONDONTWRITEBYTECODE=1
-timeout 300 python3 "$here/kafka_tools/check.py" serving "$cache" "$work" "$address" || fail "Kafka's tools against the broker"
+timeout 500 python3 "$here/kafka_tools/check.py" serving "$cache" "$work" "$address" || fail "Kafka's tools against the broker"
 broker_stop
 timeout 100 python3 "$here/kafka_tools/check.py" stopped "$cache" "$work" || fail "Kafka's tools on the files of a stopped broker"
 # Indexes are derived: made anew from the log they must be as good, and so must those of a broker that was killed.

@@ -1,7 +1,7 @@
 """Kafka's tools against a broker and its files: prepares what they read, runs the rows, then dumps every segment.
 
-Usage: check.py serving CACHE WORK ADDRESS | check.py stopped CACHE WORK. CACHE has the jars, WORK the broker's data and a folder
-`tools` with lines.txt. Called by scripts/interop/kafka_tools.sh.
+Usage: check.py serving CACHE WORK ADDRESS | check.py stopped CACHE WORK | check.py groups CACHE WORK ADDRESS. CACHE has the jars, WORK the
+broker's data and a folder `tools` with lines.txt; `groups` needs neither of these, and any broker will do. Called by kafka_tools.sh.
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 import time
 
 import dumps
+import groups
 import rows
 from run import Tools
 
@@ -36,6 +37,12 @@ def main():
     mode, cache, work = sys.argv[1:4]
     started = time.monotonic()
     inputs = f"{work}/tools"
+    if mode == "groups":
+        tools = Tools(f"{cache}/jars", f"{cache}/classes", inputs, {"address": sys.argv[4]})
+        failed = groups.check(tools, cache, inputs, sys.argv[4])
+        tools.close()
+        print(f"groups: Kafka's tools {tools.version}: {time.monotonic() - started:.0f} s, {failed} failed")
+        sys.exit(1 if failed else 0)
     known = write_inputs(inputs)
     if mode == "serving":
         known["address"] = sys.argv[4]
@@ -43,6 +50,7 @@ def main():
     failed = 0
     if mode == "serving":
         failed += tools.run(rows.TOPICS + rows.CONFIGS + rows.RECORDS + rows.PERFORMANCE)
+        failed += groups.check(tools, cache, inputs, sys.argv[4])
         failed += dumps.check_the_check(tools, f"{work}/data/load-none-0", inputs)
     failed += dump(tools, mode, work, known)
     tools.close()

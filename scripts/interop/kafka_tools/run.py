@@ -28,6 +28,9 @@ TOOLS = {
     "features": "org.apache.kafka.tools.FeatureCommand",
     "cluster": "org.apache.kafka.tools.ClusterTool",
     "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
+    "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
+    "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
     "dump-log": "org.apache.kafka.tools.DumpLogSegments",
 }
 WITHOUT_BROKER = {"dump-log"}
