@@ -1,5 +1,6 @@
 #!/bin/bash
-# Java programs of the last ten years: old versions of Kafka's client write with every codec and acks, read all back, and administrate.
+# Java programs of the last ten years: old versions of Kafka's client write with every codec and acks, read all back, administrate,
+# and share a group.
 #
 # What they do is drivers/kafka_clients/old. The newest version is one of the clients that clients.sh tries.
 set -euo pipefail
@@ -16,7 +17,7 @@ old_versions=(0.11.0.3 1.1.1 2.1.1 2.8.2 3.9.1)
 
 # install_old VERSION: its jars, and the programs compiled against them.
 install_old() {
-    local dir=$cache/old/$1 sources=("$driver/old/Old.java")
+    local dir=$cache/old/$1 sources=("$driver/old/Old.java" "$driver/old/OldGroup.java")
     [ "$1" = 0.11.0.3 ] || sources+=("$driver/old/OldAdmin.java")
     if [ ! -e "$dir/jars/.complete" ]; then
         maven_ready > "$work/install" 2>&1 && timeout 200 mvn -q -B -f "$driver/old/pom.xml" dependency:copy-dependencies \

@@ -52,7 +52,8 @@ public final class Old {
             administered = (String) Class.forName("OldAdmin").getMethod("run", Properties.class, String.class)
                 .invoke(null, old.settings(), old.partition.topic() + "-made");
         }
-        System.out.println("kafka-clients " + arguments[1] + ": " + old.written + " records, " + codecs + ", " + administered);
+        String shared = OldGroup.run(old.settings(), old.partition.topic() + "-shared");
+        System.out.println("kafka-clients " + arguments[1] + ": " + old.written + " records, " + codecs + ", " + administered + ", " + shared);
         System.exit(0);
     }
 
