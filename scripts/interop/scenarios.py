@@ -7,6 +7,7 @@ and codecs it needs; `column` says where the matrix counts it. Drivers state wha
 from collections import namedtuple
 
 from runner.context import CODECS
+from runner.groups.steps import endures, keeps_static, shares, upgrades
 from runner.records import large, lines, mix, shapes
 from runner.steps import (
     broker_stamps, client_adds_partitions, client_alters_topic, client_creates_topic, client_deletes_records, client_deletes_topic,
@@ -91,4 +92,15 @@ SCENARIOS = [
     row("restart", "killed while idle", topic(), write(lines, 200), host_restarts, client_reads, write(lines, 50), host_reads),
 
     row("own checks", "own checks", client_tries_its_own, needs="extras"),
+]
+
+# Every record is processed, none skipped, commits only grow: judged by runner/groups/judge.py. Any broker can be put in ringmill's place.
+GROUPS = [
+    *[row("groups", assignor, endures(assignor), needs=f"broker:groups group:{assignor}")
+      for assignor in ("range", "roundrobin", "sticky", "cooperative-sticky")],
+    row("groups", "static", keeps_static("range"), needs="broker:groups group:static"),
+    row("groups", "mixed", shares("range"), needs="broker:groups group:range group:other"),
+    row("KIP-848", "uniform", endures("uniform", "consumer"), needs="broker:KIP-848 group:consumer"),
+    row("KIP-848", "range-by-broker", endures("range", "consumer"), needs="broker:KIP-848 group:consumer"),
+    row("KIP-848", "upgrade", upgrades("range"), needs="broker:KIP-848 group:range group:consumer"),
 ]

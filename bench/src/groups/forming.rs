@@ -94,7 +94,8 @@ impl Forming {
         for _ in 0..lanes {
             running.spawn(Arc::clone(&self).lane());
         }
-        let mut keeping = std::pin::pin!(Arc::clone(&self).keep_alive());
+        let keeper = Arc::clone(&self);
+        let mut keeping = std::pin::pin!(keeper.keep_alive());
         loop {
             tokio::select! {
                 biased;
@@ -180,33 +181,21 @@ impl Forming {
         Ok(())
     }
 
-    /// Sends heartbeats for all groups that are whole, over all shared connections at once. Ends only with an error.
-    async fn keep_alive(self: Arc<Forming>) -> String {
-        let shares = self.shared.count;
+    /// Sends heartbeats for all groups that are whole. Ends only with an error.
+    async fn keep_alive(&self) -> String {
         loop {
             tokio::time::sleep(self.heartbeat).await;
             let formed: Vec<Arc<Formed>> = self.formed().clone();
-            let mut keeping = JoinSet::new();
-            for share in 0..shares {
-                let forming = Arc::clone(&self);
-                let groups: Vec<Arc<Formed>> = formed.iter().skip(share).step_by(shares).cloned().collect();
-                keeping.spawn(async move {
-                    for group in groups {
-                        forming.keep_alive_one(share, &group).await?;
-                    }
-                    Ok::<_, String>(())
-                });
-            }
-            while let Some(kept) = keeping.join_next().await {
-                if let Err(error) = kept.map_err(|error| error.to_string()).flatten() {
+            for (number, group) in formed.iter().enumerate() {
+                if let Err(error) = self.keep_alive_one(number, group).await {
                     return error;
                 }
             }
         }
     }
 
-    async fn keep_alive_one(&self, share: usize, formed: &Formed) -> Result<(), String> {
-        let connection = self.shared.get(&formed.address, share).await?;
+    async fn keep_alive_one(&self, number: usize, formed: &Formed) -> Result<(), String> {
+        let connection = self.shared.get(&formed.address, number).await?;
         match &formed.members {
             Members::Classic(group, members) => {
                 for member in members {

@@ -23,6 +23,8 @@ COMMAND_TIMEOUT_S = 60
 class Broker:
     """One broker on a temporary data directory; it keeps its port over restarts. `flags` go to `ringmill serve`."""
 
+    starts_slowly = False
+
     def __init__(self, binary_dir, log_path, listen="127.0.0.1:0", flags=()):
         self._binary = str(Path(binary_dir) / "ringmill")
         self._directory = tempfile.TemporaryDirectory(prefix="ringmill-interop.")

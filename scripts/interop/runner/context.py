@@ -24,14 +24,19 @@ def abilities(hello):
 class Scene:
     """One scenario under way with one client."""
 
-    def __init__(self, client, hello, host, other, renewed, topic, now=time.monotonic):
+    def __init__(self, client, hello, host, other, renewed, topic, now=time.monotonic, launch=None, launch_other=None, history_path=None):
         self.client = client
         self.host = host
         self._other = other
         self._renewed = renewed
         self.topic = topic
         self.now = now
+        # For groups: what starts a member of this client or another, and where the group's history is kept.
+        self.launch = launch
+        self.launch_other = launch_other
+        self.history_path = history_path
         self.can = abilities(hello)
+        self.cannot = hello.get("cannot", {})
         self.codecs = [codec for codec in CODECS if codec in hello["codecs"]]
         # What must stand in each partition, from `first` on: the log start, which deleting records moves.
         self.expected = {}

@@ -16,7 +16,12 @@ from runner.broker import Broker
 from runner.context import Scene, abilities
 from runner.driver import Driver
 from runner.failure import Failure
-from scenarios import SCENARIOS
+from runner.groups import wire
+from runner.groups.kafka import KafkaPeer
+from runner.groups.member import Member
+from runner.groups.settings import COORDINATOR
+from runner.groups.watch import ask
+from scenarios import GROUPS, SCENARIOS
 
 INTEROP = Path(__file__).resolve().parent.parent
 REPOSITORY = INTEROP.parent.parent
@@ -28,8 +33,14 @@ HELLO_TIMEOUT_S = 60
 # A client that hangs in every row is given up: no row is begun later than this.
 TRIAL_TIMEOUT_S = 900
 CLIENTS_AT_A_TIME = 3
+# Each has a JVM for itself.
+PEERS_AT_A_TIME = 2
 # Who writes what the others read; one that is its own other would prove nothing.
 OTHER_CLIENTS = ("kcat", "confluent_kafka", "kafka_python")
+# What a row may need of the broker, and the request by which it is known.
+BROKER_ABILITIES = {"broker:groups": wire.JOIN_GROUP, "broker:KIP-848": wire.CONSUMER_GROUP_HEARTBEAT}
+# Whose members join the groups of the others.
+OTHER_MEMBERS = ("confluent_kafka", "kafka_clients")
 SKIPPED = 77
 
 print_lock = threading.Lock()
@@ -47,6 +58,8 @@ def main(arguments):
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help="names in drivers/; all without")
     parser.add_argument("--scenario", default="", metavar="WORDS", help="only rows whose column and name contain this")
     parser.add_argument("--rewrite-readme", action="store_true", help="put this run's matrix into README.md")
+    parser.add_argument("--peer", choices=["kafka"], help="another broker in the place of ringmill, on the rows about groups: what these find "
+                        "in it is wrong with them")
     options = parser.parse_intermixed_args(arguments)
     known = sorted(path.parent.name for path in DRIVERS.glob("*/start"))
     names = options.clients or known
@@ -54,10 +67,18 @@ def main(arguments):
         parser.error(f"no such driver: {', '.join(strangers)}; there are {', '.join(known)}")
     (WORK / "logs").mkdir(parents=True, exist_ok=True)
     say(f"records: {records.source()[1]}")
-    rows = [row for row in SCENARIOS if options.scenario in f"{row.column} {row.name}"]
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS_AT_A_TIME) as pool:
-        results = list(pool.map(lambda name: Trial(name, Path(options.binary_dir)).run(rows), names))
-    return report(results, options, is_whole=not options.clients and not options.scenario)
+    rows = [row for row in (GROUPS if options.peer else SCENARIOS + GROUPS) if options.scenario in f"{row.column} {row.name}"]
+    with concurrent.futures.ThreadPoolExecutor(PEERS_AT_A_TIME if options.peer else CLIENTS_AT_A_TIME) as pool:
+        results = list(pool.map(lambda name: Trial(name, broker_of(options)).run(rows), names))
+    return report(results, options, is_whole=not options.clients and not options.scenario and not options.peer)
+
+
+def broker_of(options):
+    """What starts the broker under trial, given the path of its log."""
+    if options.peer:
+        return KafkaPeer
+    flags = [word for name, value in COORDINATOR.items() for word in ("--set", f"broker.{name}={value}")]
+    return lambda log_path: Broker(options.binary_dir, log_path, flags=flags)
 
 
 def report(results, options, is_whole):
@@ -92,16 +113,17 @@ def report(results, options, is_whole):
 class Trial:
     """All scenarios with one client."""
 
-    def __init__(self, name, binary_dir):
+    def __init__(self, name, start_broker):
         self.name = name
         self.result = matrix.Result(name)
-        self._binary_dir = binary_dir
+        self._start_broker = start_broker
         self._directory = DRIVERS / name
         self._cache_dir = WORK / name
         self._logs = WORK / "logs"
         self._broker = None
         self._driver = None
         self._other = None
+        self._served = set()
 
     def run(self, rows):
         """Runs what the client can, and gives the result."""
@@ -112,7 +134,8 @@ class Trial:
                 say(f"{self.name}: SKIPPED, {why}")
                 return self.result
             began = time.monotonic()
-            self._broker = Broker(self._binary_dir, self._logs / f"{self.name}.broker.log")
+            self._broker = self._start_broker(self._logs / f"{self.name}.broker.log")
+            self._served = ask(self._broker.address, lambda connection: connection.apis())
             self.begin()
             for row in rows:
                 if time.monotonic() - began > TRIAL_TIMEOUT_S:
@@ -148,19 +171,20 @@ class Trial:
             self.begin()
         began = time.monotonic()
         topic = f"{row.column}-{row.name}".replace(" ", "-").replace(",", "")
-        scene = Scene(self._driver, self.result.hello, self._broker, self.other, self.renewed, topic)
+        scene = Scene(self._driver, self.result.hello, self._broker, self.other, self.renewed, topic,
+                      launch=self.launcher(self.name, topic), launch_other=self.launch_other(topic), history_path=self._logs / f"{self.name}.{topic}.history.json")
         try:
             for step in row.steps:
                 step(scene)
         except Exception as failure:  # An answer that lacks a field, say: no reason to leave the other rows and clients untried.
             why = str(failure) if isinstance(failure, Failure) else repr(failure)
             self.result.failures[row.name] = why
-            say(f"{self.name}: {row.name}: FAILED: {why}")
+            say(f"{self.name}: {row.column}, {row.name}: FAILED: {why}")
             # What it was doing may still be under way, so the next row gets a new one.
             self._driver.dead = self._driver.dead or "it failed before"
         else:
             self.result.passed.append(row.name)
-            say(f"{self.name}: {row.name}: passed, {time.monotonic() - began:.1f} s")
+            say(f"{self.name}: {row.column}, {row.name}: passed, {time.monotonic() - began:.1f} s")
 
     def renewed(self):
         """The driver, ended and started again."""
@@ -169,11 +193,32 @@ class Trial:
         self.begin()
         return self._driver
 
+    def launcher(self, client, topic):
+        """What starts a group member by a client: given its name, its settings and where its history goes."""
+        def launch(name, settings, history):
+            return Member(name, DRIVERS / client, WORK / client, self._broker.address, settings, history,
+                          self._logs / f"{self.name}.{topic}.{name}.log")
+        return launch
+
+    def launch_other(self, topic):
+        """The same by another client, which is installed when it is first asked for."""
+        def launch(name, settings, history):
+            other = self.other_member()
+            if why := install(DRIVERS / other, WORK / other, self._logs / f"{other}.install.log"):
+                raise Failure(f"the other client, {other}, could not be installed: {why}")
+            return self.launcher(other, topic)(name, settings, history)
+        return launch
+
+    def other_member(self):
+        """The first of the other clients that join groups that is there."""
+        return next((name for name in OTHER_MEMBERS if name != self.name and (DRIVERS / name / "member").exists()), None)
+
     def abilities(self):
         """What rows may need, in their words."""
         hello = self.result.hello
-        other = ["other"] if self.other_name() else []
-        return {*abilities(hello), *(f"codec:{codec}" for codec in hello["codecs"]), *(f"acks:{acks}" for acks in hello["acks"]), *other}
+        other = (["other"] if self.other_name() else []) + (["group:other"] if self.other_member() else [])
+        served = [word for word, api in BROKER_ABILITIES.items() if api in self._served]
+        return {*served, *abilities(hello), *(f"codec:{codec}" for codec in hello["codecs"]), *(f"acks:{acks}" for acks in hello["acks"]), *other}
 
     def other_name(self):
         """The first of the other clients that is there."""

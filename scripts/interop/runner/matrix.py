@@ -6,13 +6,14 @@ clients, verdicts and what a client cannot do must be the same.
 
 from dataclasses import dataclass, field
 
-from scenarios import SCENARIOS
+from scenarios import GROUPS, SCENARIOS
 
 BEGIN = "<!-- clients: begin; written by scripts/interop/clients.sh --rewrite-readme -->"
 END = "<!-- clients: end -->"
-COLUMNS = list(dict.fromkeys(row.column for row in SCENARIOS))
+ROWS = SCENARIOS + GROUPS
+COLUMNS = list(dict.fromkeys(row.column for row in ROWS))
 # Columns that say which of their rows passed, instead of whether all did.
-LISTING_COLUMNS = ("codecs", "acks")
+LISTING_COLUMNS = ("codecs", "acks", "groups", "KIP-848")
 VERSION_COLUMN = 1
 
 
@@ -49,7 +50,7 @@ def cells(result):
 
 def verdict(result, column):
     """`yes` for all rows of a column, `no` if one failed, `part` if the client can only some, `-` if none."""
-    names = [row.name for row in SCENARIOS if row.column == column]
+    names = [row.name for row in ROWS if row.column == column]
     passed = [name for name in names if name in result.passed]
     if failed := [name for name in names if name in result.failures]:
         return f"no ({', '.join(failed)})"

@@ -11,6 +11,7 @@ from runner import broker, fake, matrix, steps
 from runner.context import Scene
 from runner.driver import Driver
 from runner.failure import Failure
+from runner.groups import selftest as groups_selftest
 from scenarios import SCENARIOS
 
 # Each fault of the fake client, and a row that must fail because of it.
@@ -110,7 +111,7 @@ def check_readme():
     """A README that says otherwise than a run is found out; one with older versions is not."""
     def result(client, version, **more):
         return matrix.Result(client, hello={"client": client, "version": version, "language": "C", **more},
-                             passed=[row.name for row in SCENARIOS])
+                             passed=[row.name for row in matrix.ROWS])
 
     results = [result("one", "1.0"), result("two", "2.0", cannot={"headers": "too old"})]
     with tempfile.TemporaryDirectory() as directory:
@@ -148,7 +149,9 @@ def main():
     check_broken_drivers()
     check_readme()
     check_broker_log()
-    print(f"the runner itself: {len(SCENARIOS)} scenarios pass an honest client, {len(FAULTS)} faulty ones are all found")
+    group_faults = groups_selftest.check()
+    print(f"the runner itself: {len(SCENARIOS)} scenarios pass an honest client, {len(FAULTS)} faulty ones are all found, "
+          f"and so are {group_faults} faults in histories of groups")
 
 
 if __name__ == "__main__":

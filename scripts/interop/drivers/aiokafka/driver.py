@@ -53,7 +53,7 @@ class Driver:
                 "cannot": {"null_record": "it wants a key or a value"},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
-                        "list_topics", "extras"]}
+                        "list_topics", "extras", "group:range", "group:sticky", "group:static"]}
 
     async def _producer(self, acks, codec, idempotent, linger_ms):
         settings = (acks, codec, idempotent, linger_ms)

@@ -39,7 +39,7 @@ class Driver:
                 "language": "Python", "acks": ["0", "1", "all"], "codecs": ["none", "gzip", "snappy", "lz4", "zstd"], "cannot": {},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
-                        "list_topics", "extras"]}
+                        "list_topics", "extras", "group:range", "group:cooperative-sticky", "group:static", "group:consumer"]}
 
     def _producer(self, acks, codec, idempotent, linger_ms):
         settings = (acks, codec, idempotent, linger_ms)

@@ -1,4 +1,5 @@
-// The driver of franz-go: what scripts/interop asks for, carried out by kgo (produce, consume) and kadm (everything else).
+// The driver of franz-go: what scripts/interop asks for, carried out by kgo (produce, consume) and kadm (everything else); and with
+// `member` for its first argument, a group member.
 //
 // FRANZ_GO_VERSION=2.1.0 makes it speak no newer request than Kafka 2.1 knew, as the OpenTelemetry Collector does by default.
 package main
@@ -33,6 +34,10 @@ type driver struct {
 }
 
 func main() {
+	if os.Args[1] == "member" {
+		joinGroup(os.Args[2], os.Args[3])
+		return
+	}
 	d := &driver{address: os.Args[1], version: os.Getenv("FRANZ_GO_VERSION"), producers: map[string]*kgo.Client{}}
 	d.admin = kadm.NewClient(d.client())
 	godriver.Serve(map[string]godriver.Operation{
@@ -77,15 +82,20 @@ func deadline() context.Context {
 
 func (d *driver) hello(*godriver.Request) (godriver.Answer, error) {
 	name := "franz-go"
+	can := []string{"idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail", "create_topic",
+		"delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics", "extras", "group:range",
+		"group:cooperative-sticky"}
 	if d.old() {
 		name += " at " + d.version
+	} else {
+		can = append(can, "group:static", "group:consumer")
 	}
 	return godriver.Answer{
 		"client": name, "version": moduleVersion("github.com/twmb/franz-go"), "language": "Go",
 		"codecs": []string{"none", "gzip", "snappy", "lz4", "zstd"}, "acks": []string{"0", "1", "all"},
-		"can": []string{"idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail", "create_topic",
-			"delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics", "extras"},
-		"cannot": map[string]string{},
+		"can": can, "cannot": map[string]string{
+			"stall": "a member of a cooperative group that has forgotten it joins anew with the partitions and positions that it had, and commits them",
+		},
 	}, nil
 }
 

@@ -60,7 +60,8 @@ async function hello() {
       'add_partitions',
       'delete_records',
       'list_topics',
-      'extras'
+      'extras',
+      'group:roundrobin'
     ],
     cannot: { null_header: 'its encoder takes the length of a header value without asking for null' }
   }

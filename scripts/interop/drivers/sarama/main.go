@@ -1,5 +1,5 @@
 // The driver of sarama: what scripts/interop asks for, carried out by its SyncProducer, its Consumer without a group, and its
-// ClusterAdmin.
+// ClusterAdmin; and with `member` for its first argument, a group member.
 //
 // SARAMA_VERSION=1.0.0 makes it what Telegraf and Filebeat embed: requests of that Kafka version, and no ApiVersions before them.
 package main
@@ -34,6 +34,10 @@ type driver struct {
 }
 
 func main() {
+	if os.Args[1] == "member" {
+		joinGroup(os.Args[2], os.Args[3])
+		return
+	}
 	d := &driver{address: os.Args[1], version: sarama.MaxVersion, producers: map[string]sarama.SyncProducer{}}
 	if text := os.Getenv("SARAMA_VERSION"); text != "" {
 		d.version = must(sarama.ParseKafkaVersion(text))
@@ -103,14 +107,14 @@ func (d *driver) hello(*godriver.Request) (godriver.Answer, error) {
 	name, cannot := "sarama", map[string]string{}
 	codecs := []string{"none", "gzip", "snappy", "lz4", "zstd"}
 	can := []string{"idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail", "create_topic",
-		"extras", "delete_topic", "alter_topic", "list_topics", "add_partitions", "delete_records"}
+		"extras", "delete_topic", "alter_topic", "list_topics", "add_partitions", "delete_records", "group:range"}
 	if d.old() {
 		name += " at " + d.version.String()
 		codecs = codecs[:4]
 		cannot["zstd"] = "needs a configured version of 2.1.0"
 		cannot["describe_topic"] = "sends DescribeConfigs version 0, which Kafka 4 does not have either"
 	} else {
-		can = append(can, "describe_topic")
+		can = append(can, "describe_topic", "group:sticky", "group:cooperative-sticky", "group:static")
 	}
 	return godriver.Answer{
 		"client": name, "version": moduleVersion("github.com/IBM/sarama"), "language": "Go",

@@ -88,7 +88,8 @@ public final class Driver {
             "codecs", List.of("none", "gzip", "snappy", "lz4", "zstd"),
             "acks", List.of("0", "1", "all"),
             "can", List.of("idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
-                "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics", "extras"),
+                "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records", "list_topics", "extras",
+                "group:range", "group:sticky", "group:cooperative-sticky", "group:static", "group:consumer"),
             "cannot", Map.of());
     }
 
