@@ -65,7 +65,7 @@ final class Refusals {
         Extras.refused(InvalidReplicationFactorException.class, "", () -> create("two", 1, 2, Map.of()));
         Extras.refused(InvalidConfigurationException.class, "retention.mss", () -> create("odd", 1, 1, Map.of("retention.mss", "1")));
         Extras.refused(InvalidConfigurationException.class, "segment.bytes", () -> create("odd", 1, 1, Map.of("segment.bytes", "many")));
-        Extras.refused(InvalidConfigurationException.class, "cleanup.policy", () -> create("odd", 1, 1, Map.of("cleanup.policy", "compact")));
+        Extras.refused(InvalidConfigurationException.class, "cleanup.policy", () -> create("odd", 1, 1, Map.of("cleanup.policy", "shrink")));
     }
 
     private void create(String name, int partitions, int replicas, Map<String, String> configs) throws Exception {
