@@ -23,6 +23,9 @@ mod upgrade_tests;
 
 use members::Members;
 
+/// About what a group takes in memory beside its name, its members and its offsets.
+const GROUP_BYTES: usize = 600;
+
 /// The groups of one partition of `__consumer_offsets`.
 pub struct Shard {
     settings: Arc<Settings>,
@@ -128,7 +131,7 @@ impl Groups {
         if group.was_never_there() {
             return self.remove(id);
         }
-        let bytes = group.members.bytes() + group.offsets.bytes();
+        let bytes = own_bytes(id) + group.members.bytes() + group.offsets.bytes();
         self.bytes = self.bytes - group.counted_bytes + bytes;
         group.counted_bytes = bytes;
         // One in the past would be due again at once, for ever.
@@ -142,10 +145,15 @@ impl Groups {
         }
     }
 
-    /// Takes account of a step that has only made deadlines later and offsets more.
+    /// Takes account of a step that has only made deadlines later and offsets more; perhaps in a group that was made for it.
     fn settle_offsets(&mut self, id: &Arc<str>, before_bytes: usize) {
         let Some(group) = self.by_id.get_mut(id) else { return };
-        let after_bytes = group.offsets.bytes();
+        if group.was_never_there() {
+            // Everything in the commit was refused.
+            return self.remove(id);
+        }
+        let is_new = group.counted_bytes == 0;
+        let after_bytes = group.offsets.bytes() + if is_new { own_bytes(id) } else { 0 };
         group.counted_bytes = group.counted_bytes + after_bytes - before_bytes;
         self.bytes = self.bytes + after_bytes - before_bytes;
     }
@@ -157,6 +165,11 @@ impl Groups {
             self.deadlines.remove(&(at_ms, Arc::clone(id)));
         }
     }
+}
+
+/// The same with its name.
+fn own_bytes(id: &str) -> usize {
+    GROUP_BYTES + id.len()
 }
 
 impl Group {
