@@ -13,10 +13,9 @@ use ringmill_net::wire::messages::consumer_group_heartbeat::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::group_calls::client_of;
+use super::group_calls::{ask, client_of};
 use super::{decode, respond, too_many, too_many_partitions};
 use crate::core::Core;
-use crate::group;
 
 /// Answers at once.
 pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
@@ -50,7 +49,7 @@ async fn beat(
     if asked.group_id.is_empty() {
         return refuse(ErrorCode::InvalidRequest, "the group's name is empty");
     }
-    match group::ask(core, asked.group_id, request::Request::ConsumerHeartbeat(owned(asked, request))).await {
+    match ask(core, asked.group_id, request::Request::ConsumerHeartbeat(owned(asked, request))).await {
         Ok(Answer::ConsumerHeartbeat(heard)) => heard,
         Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
         Err(code) => refuse(code, "the group's coordinator is not ready; come again"),

@@ -17,6 +17,12 @@ use super::Refusal;
 use crate::core::Core;
 use crate::group;
 
+/// The longest name of a group, a static member or what members agree on: it is remembered. Clients' own have some fifty bytes.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// As much of a client's own name as is remembered with its members.
+const CLIENT_ID_BYTES_MAX: usize = 255;
+
 /// Groups of one request that are asked for at the same time.
 const AT_A_TIME: usize = 32;
 
@@ -34,7 +40,24 @@ pub(super) const GROUP_OPERATIONS: i32 = super::bits(&[3, 6, 8, 10, 11]);
 pub(super) fn client_of(request: &Request) -> Client {
     let id = request.header.client_id.clone().unwrap_or_default();
     let host = request.connection.peer.ip().to_canonical();
+    let id = if id.len() > CLIENT_ID_BYTES_MAX { id[..id.floor_char_boundary(CLIENT_ID_BYTES_MAX)].into() } else { id };
     Client { id, host: format!("/{host}").into() }
+}
+
+/// Whether all of these names are short enough to be remembered.
+pub(super) fn are_short<'a>(names: impl IntoIterator<Item = &'a str>) -> bool {
+    names.into_iter().all(|name| name.len() <= NAME_BYTES_MAX)
+}
+
+/// Asks the core that keeps the group.
+///
+/// # Errors
+/// INVALID_GROUP_ID for a name that is too long; else as [`group::ask`].
+pub(super) async fn ask(core: &Rc<Core>, group: &str, request: request::Request) -> Result<Answer, ErrorCode> {
+    if !are_short([group]) {
+        return Err(ErrorCode::InvalidGroupId);
+    }
+    group::ask(core, group, request).await
 }
 
 /// Gives the memory of a request back that is parked or was copied.
@@ -82,11 +105,11 @@ pub(super) async fn ask_each(
 }
 
 async fn ask_together(core: &Rc<Core>, asked: Vec<(Arc<str>, request::Request)>) -> Vec<Result<Answer, ErrorCode>> {
-    let ask = |(group, request): (Arc<str>, request::Request)| {
+    let spawn = |(group, request): (Arc<str>, request::Request)| {
         let core = Rc::clone(core);
-        tokio::task::spawn_local(async move { group::ask(&core, &group, request).await })
+        tokio::task::spawn_local(async move { ask(&core, &group, request).await })
     };
-    let tasks: Vec<_> = asked.into_iter().map(ask).collect();
+    let tasks: Vec<_> = asked.into_iter().map(spawn).collect();
     let mut answers = Vec::with_capacity(tasks.len());
     for task in tasks {
         answers.push(match task.await {

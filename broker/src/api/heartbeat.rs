@@ -9,9 +9,9 @@ use ringmill_net::wire::messages::heartbeat::{HeartbeatRequest, HeartbeatRespons
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
+use super::group_calls::ask;
 use super::{decode, respond};
 use crate::core::Core;
-use crate::group;
 
 /// Answers at once.
 pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome, DecodeError> {
@@ -22,7 +22,7 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
         instance_id: asked.group_instance_id.map(Arc::from),
         generation: asked.generation_id,
     };
-    let heard = match group::ask(core, asked.group_id, request::Request::Heartbeat(beat)).await {
+    let heard = match ask(core, asked.group_id, request::Request::Heartbeat(beat)).await {
         Ok(Answer::Heartbeat(heard)) => heard,
         Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
         Err(code) => Err(code),

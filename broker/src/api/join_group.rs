@@ -8,17 +8,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmill_groups::answer::{Answer, JoinRefused, Joined, JoinedMember};
 use ringmill_groups::request::{self, JoinGroup, Protocol};
-use ringmill_net::wire::DecodeError;
 use ringmill_net::wire::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember,
 };
+use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::group_calls::{client_of, release};
+use super::group_calls::{are_short, ask, client_of, release};
 use super::{decode, respond, too_many};
 use crate::core::Core;
 use crate::core::turns::LONG_REQUEST_BYTES;
-use crate::group;
 
 /// From this version on a rebalance has a timeout of its own; before, that of the session serves for both.
 const REBALANCE_TIMEOUT_FROM: i16 = 1;
@@ -40,11 +39,15 @@ pub(super) async fn answer(core: &Rc<Core>, mut request: Request) -> Result<Outc
         return Ok(refused);
     }
     tracing::debug!(group = asked.group_id, member = asked.member_id, reason = asked.reason, "joins");
+    if !are_short([asked.protocol_type].into_iter().chain(asked.group_instance_id)) {
+        let refused = JoinRefused { code: ErrorCode::InvalidRequest, member_id: asked.member_id.into() };
+        return Ok(respond(&request, &not_entered(&refused, request.header.api_version)));
+    }
     let join = owned(&asked, &request);
     drop((asked, turn));
     release(&mut request);
     let (group, member_id) = (Arc::clone(&join.group), Arc::clone(&join.member_id));
-    let joined = match group::ask(core, &group, request::Request::Join(join)).await {
+    let joined = match ask(core, &group, request::Request::Join(join)).await {
         Ok(Answer::Join(joined)) => joined,
         Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
         Err(code) => Err(JoinRefused { code, member_id }),

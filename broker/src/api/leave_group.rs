@@ -11,9 +11,9 @@ use ringmill_net::wire::messages::leave_group::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
+use super::group_calls::ask;
 use super::{decode, respond, too_many};
 use crate::core::Core;
-use crate::group;
 
 /// From this version on several members go at once, and each has an answer of its own.
 const MEMBERS_FROM: i16 = 3;
@@ -37,7 +37,7 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
         instance_id: member.group_instance_id.map(Arc::from),
     };
     let leave = LeaveGroup { group: asked.group_id.into(), members: asked.members.iter().map(leaving).collect() };
-    let left = match group::ask(core, asked.group_id, request::Request::Leave(leave)).await {
+    let left = match ask(core, asked.group_id, request::Request::Leave(leave)).await {
         Ok(Answer::Leave(left)) => left,
         Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
         Err(code) => Err(code),

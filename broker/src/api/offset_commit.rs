@@ -15,9 +15,9 @@ use ringmill_net::wire::messages::offset_commit::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
+use super::group_calls::ask;
 use super::{decode, respond, too_many_partitions};
 use crate::core::Core;
-use crate::group;
 use crate::metadata::{MetadataImage, Topic};
 
 /// From this version on topics come by id.
@@ -54,7 +54,7 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
                 generation: asked.generation_id_or_member_epoch,
                 offsets,
             };
-            match group::ask(core, asked.group_id, request::Request::Commit(commit)).await {
+            match ask(core, asked.group_id, request::Request::Commit(commit)).await {
                 Ok(Answer::Commit(committed)) => committed,
                 Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
                 Err(code) => vec![Err(code); count],

@@ -12,10 +12,9 @@ use ringmill_net::wire::messages::offset_delete::{
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::group_calls::check_group_id;
+use super::group_calls::{ask, check_group_id};
 use super::{decode, respond, too_many_partitions};
 use crate::core::Core;
-use crate::group;
 
 /// What became of the partitions of each topic.
 type Deleted = Vec<Vec<Result<(), ErrorCode>>>;
@@ -43,7 +42,7 @@ async fn delete(core: &Rc<Core>, asked: &OffsetDeleteRequest<'_>) -> Result<Dele
         |topic: &OffsetDeleteRequestTopic<'_>| topic.partitions.iter().map(|each| each.partition_index).collect();
     let topics = asked.topics.iter().map(|topic| (Arc::from(topic.name), partitions(topic))).collect();
     let delete = OffsetDelete { group: asked.group_id.into(), topics };
-    match group::ask(core, asked.group_id, request::Request::DeleteOffsets(delete)).await? {
+    match ask(core, asked.group_id, request::Request::DeleteOffsets(delete)).await? {
         Answer::DeleteOffsets(deleted) => deleted,
         other => unreachable!("groups answer in kind, not {other:?}"),
     }

@@ -12,11 +12,10 @@ use ringmill_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRespon
 use ringmill_net::wire::{DecodeError, ErrorCode};
 use ringmill_net::{Outcome, Request};
 
-use super::group_calls::release;
+use super::group_calls::{ask, release};
 use super::{PARTITIONS_MAX, decode, more_than, respond};
 use crate::core::Core;
 use crate::core::turns::LONG_REQUEST_BYTES;
-use crate::group;
 
 /// From this version on a member must say what it takes part in, so that one that missed a generation is found out.
 const PROTOCOL_FROM: i16 = 5;
@@ -35,7 +34,7 @@ pub(super) async fn answer(core: &Rc<Core>, mut request: Request) -> Result<Outc
     drop((asked, turn));
     release(&mut request);
     let group = Arc::clone(&sync.group);
-    let synced = match group::ask(core, &group, request::Request::Sync(sync)).await {
+    let synced = match ask(core, &group, request::Request::Sync(sync)).await {
         Ok(Answer::Sync(synced)) => synced,
         Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
         Err(code) => Err(code),

@@ -116,6 +116,15 @@ fn refusals_can_be_read_in_every_version() {
     let frame = client.call(&request, 9);
     let answer: JoinGroupResponse<'_> = frame.decode(9);
     assert_eq!(code(answer.error_code), ErrorCode::InconsistentGroupProtocol, "without any protocol");
+    let long = "n".repeat(1025);
+    for (request, expected) in [
+        (JoinGroupRequest { group_id: &long, ..request.clone() }, ErrorCode::InvalidGroupId),
+        (JoinGroupRequest { group_instance_id: Some(&long), ..request.clone() }, ErrorCode::InvalidRequest),
+        (JoinGroupRequest { protocol_type: &long, ..request.clone() }, ErrorCode::InvalidRequest),
+    ] {
+        let frame = client.call(&request, 9);
+        assert_eq!(code(frame.decode::<JoinGroupResponse<'_>>(9).error_code), expected, "names are remembered");
+    }
     broker.stop();
 }
 

@@ -157,6 +157,9 @@ fn groups_that_are_not_there_have_committed_nothing() {
         assert!(got.iter().all(|(_, _, told)| *told == nothing()) && got.len() == 2, "version {version}: {got:?}");
     }
     assert_eq!(fetch(&mut client, "nobody", None, 9), (ErrorCode::None, Vec::new()));
+    let long = "n".repeat(1025);
+    assert_eq!(commit(&mut client, &long, one_offset("logs", 0, 5, None), 9), [ErrorCode::InvalidGroupId]);
+    assert_eq!(fetch(&mut client, &long, None, 9), (ErrorCode::InvalidGroupId, Vec::new()));
     // Kept for very old clients, as in Kafka: a group without a name.
     assert_eq!(commit(&mut client, "", one_offset("logs", 0, 5, None), 9), [ErrorCode::None]);
     assert_eq!(fetch(&mut client, "", None, 9), (ErrorCode::None, vec![told(0, 5, 3, "")]));

@@ -40,7 +40,7 @@ pub(crate) const CAUSES: &[Cause] = &[
     row(ErrorCode::InvalidRequiredAcks, "acks is none of −1, 0 and 1", "fails the call"),
     row(ErrorCode::IllegalGeneration, "the member speaks of another generation of its group than the present one", "joins again; what it committed is lost, and read again by the new owner"),
     row(ErrorCode::InconsistentGroupProtocol, "the member offers no protocol that all the others know, or is of another kind than they", "fails the call"),
-    row(ErrorCode::InvalidGroupId, "the group's name is empty", "fails the call"),
+    row(ErrorCode::InvalidGroupId, "the group's name is empty, or longer than 1,024 bytes", "fails the call"),
     row(ErrorCode::UnknownMemberId, "the group has no such member: it was silent for longer than its session timeout, has left, or has been replaced", "joins again as a new member"),
     row(ErrorCode::InvalidSessionTimeout, "the session timeout is outside `group.min.session.timeout.ms` and `group.max.session.timeout.ms`", "fails the call"),
     row(ErrorCode::RebalanceInProgress, "the group shares its partitions anew", "joins again"),
