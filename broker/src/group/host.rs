@@ -39,6 +39,9 @@ const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// The least time between two looks at what the shard wants to do by time.
 const DEADLINES_APART: Duration = Duration::from_millis(5);
 
+/// Between two looks while its partition takes no records.
+const STALLED_PAUSE: Duration = Duration::from_millis(100);
+
 /// Topics often come in swarms: one look for all of them.
 const TOPICS_SETTLE: Duration = Duration::from_millis(100);
 
@@ -252,36 +255,35 @@ impl Host {
         }
     }
 
-    /// Has the shard do what its time has come for, and tells it what has changed around it.
+    /// Has the shard do what its time has come for, and tells it what has changed around it. However often it is woken meanwhile, what is
+    /// due is put off by no more than the pauses that have names.
     async fn keep_time(&self, core: &Core) -> Infallible {
         let mut draining = core.watch_draining();
         let mut metadata = core.shared().metadata.watch();
         metadata.mark_unchanged();
+        let mut earliest = Instant::now();
+        let mut topics_due: Option<Instant> = None;
         loop {
             let next_ms = self.with(|serving| serving.shard.next_deadline_ms()).flatten();
+            let next = next_ms.map(|at_ms| (self.epoch + Duration::from_millis(at_ms)).max(earliest));
             tokio::select! {
                 biased;
-                () = self.rescheduled.notified() => {}
+                () = sleep_until(next) => {
+                    // Never at once again: a deadline that cannot be met must not keep the core busy.
+                    earliest = Instant::now() + if self.on_time(core) { DEADLINES_APART } else { STALLED_PAUSE };
+                }
+                () = sleep_until(topics_due) => {
+                    topics_due = None;
+                    self.on_metadata(core, &core.metadata());
+                }
                 // A rebalance will not end here any more.
                 _ = draining.changed() => self.refuse_parked(),
                 _ = metadata.changed() => {
-                    tokio::time::sleep(TOPICS_SETTLE).await;
-                    let image = metadata.borrow_and_update().clone();
-                    self.on_metadata(core, &image);
+                    metadata.mark_unchanged();
+                    topics_due.get_or_insert(Instant::now() + TOPICS_SETTLE);
                 }
-                () = self.sleep_until(next_ms) => self.on_time(core),
+                () = self.rescheduled.notified() => {}
             }
-        }
-    }
-
-    async fn sleep_until(&self, at_ms: Option<u64>) {
-        match at_ms {
-            // Never at once: a deadline that cannot be met must not keep the core busy.
-            Some(at_ms) => {
-                let earliest = Instant::now() + DEADLINES_APART;
-                tokio::time::sleep_until((self.epoch + Duration::from_millis(at_ms)).max(earliest)).await;
-            }
-            None => std::future::pending().await,
         }
     }
 
@@ -298,7 +300,8 @@ impl Host {
         topic ^ life ^ end.rotate_left(32) ^ u64::from(self.partition.index.unsigned_abs())
     }
 
-    fn on_time(&self, core: &Core) {
+    /// False if the partition takes no records, so that time stands still.
+    fn on_time(&self, core: &Core) -> bool {
         let takes_records = core.takes_records(self.partition);
         let image = core.metadata();
         self.with(|serving| {
@@ -315,6 +318,7 @@ impl Host {
             let effects = serving.shard.on_time(now, &topics);
             self.leave(core, serving, effects);
         });
+        takes_records
     }
 
     fn on_metadata(&self, core: &Core, image: &MetadataImage) {
@@ -366,6 +370,13 @@ impl Host {
             State::Serving(serving) => Some(act(serving)),
             State::Loading { .. } | State::Closed => None,
         }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The classic protocol by hand-written requests: who is let in when, who is told what, and in which versions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,29 @@ use ringmill_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupReques
 use crate::member::{JOIN_VERSION, Member, code};
 use crate::raw::Raw;
 use crate::{OK, broker, broker_with};
+
+/// Each request put the coordinator's next look at the time off by some milliseconds, so that under load no rebalance ended and no
+/// session either.
+#[test]
+fn a_rebalance_ends_however_much_is_asked_meanwhile() {
+    let one_shard = ("broker.offsets.topic.num.partitions", "1");
+    let (broker, _dir) = broker_with(&[one_shard, ("broker.group.initial.rebalance.delay.ms", "100")]);
+    let mut member = Member::new(broker.address(), "g");
+    member.send_join_known();
+    let has_joined = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stranger = Member::new(broker.address(), "other");
+            let patience = Instant::now() + Duration::from_secs(5);
+            while !has_joined.load(Ordering::Relaxed) && Instant::now() < patience {
+                assert_eq!(stranger.heartbeat(), ErrorCode::UnknownMemberId);
+            }
+            assert!(has_joined.load(Ordering::Relaxed), "the rebalance does not end");
+        });
+        assert_eq!(member.receive_joined(JOIN_VERSION).error, ErrorCode::None);
+        has_joined.store(true, Ordering::Relaxed);
+    });
+}
 
 /// Two members under an eager assignor: the second makes the first come back, the leader alone sees both, and each gets its share.
 #[test]
