@@ -66,6 +66,8 @@ enum State {
 struct Serving {
     shard: Shard,
     writer: RecordWriter,
+    /// How many topics had been deleted when the shard was last told.
+    topics_deleted: u64,
     /// Requests that the shard has not answered yet.
     parked: BTreeMap<Ticket, Reply>,
     next_ticket: u64,
@@ -208,10 +210,12 @@ impl Host {
 
     /// Opens for requests; first for those that came while it was loading.
     fn serve(&self, core: &Core, mut shard: Shard) {
-        let effects = shard.start(self.now(core), &TopicsOf(&core.metadata()));
+        let image = core.metadata();
+        let effects = shard.start(self.now(core), &TopicsOf(&image));
         let serving = Serving {
             shard,
             writer: RecordWriter::new(),
+            topics_deleted: image.deleted(),
             parked: BTreeMap::new(),
             next_ticket: 0,
             held: VecDeque::new(),
@@ -324,7 +328,13 @@ impl Host {
     fn on_metadata(&self, core: &Core, image: &MetadataImage) {
         self.with(|serving| {
             serving.shard.set_settings(Arc::clone(image.running().groups()));
-            let effects = serving.shard.on_topics_changed(self.now(core), &TopicsOf(image));
+            let (now, topics) = (self.now(core), TopicsOf(image));
+            if serving.topics_deleted != image.deleted() {
+                serving.topics_deleted = image.deleted();
+                let effects = serving.shard.on_topics_deleted(now, &topics);
+                self.leave(core, serving, effects);
+            }
+            let effects = serving.shard.on_topics_changed(now, &topics);
             self.leave(core, serving, effects);
         });
     }

@@ -20,6 +20,8 @@ pub struct MetadataImage {
     pub(super) names: BTreeMap<TopicId, Arc<str>>,
     /// As they were found at the start.
     pub(super) deletions: Arc<BTreeSet<TopicId>>,
+    /// Topics deleted since the start.
+    deleted: u64,
 }
 
 impl MetadataImage {
@@ -53,6 +55,12 @@ impl MetadataImage {
         &self.deletions
     }
 
+    /// How many topics were deleted since the start: who remembers it knows whether any has gone meanwhile.
+    #[must_use]
+    pub fn deleted(&self) -> u64 {
+        self.deleted
+    }
+
     /// All topics, by name.
     pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
         self.topics.values()
@@ -66,6 +74,7 @@ impl MetadataImage {
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             deletions: Arc::default(),
+            deleted: 0,
         }
     }
 
@@ -86,6 +95,7 @@ impl MetadataImage {
         let mut next = self.clone();
         next.names.remove(&topic.id);
         next.topics.remove(&topic.name);
+        next.deleted += 1;
         next
     }
 }

@@ -20,8 +20,16 @@ impl Groups {
         }
     }
 
-    /// Forgets the offsets of topics that are no more.
     pub(super) fn on_topics_changed(&mut self, cx: &mut Context<'_>) {
+        let ids: Vec<Arc<str>> = self.by_id.keys().cloned().collect();
+        for id in ids {
+            self.by_id.get_mut(&id).expect("its key was just read").members.on_topics_changed(cx);
+            self.settle(&id, cx.now.monotonic_ms);
+        }
+    }
+
+    /// Forgets the offsets of topics that are no more.
+    pub(super) fn forget_deleted_topics(&mut self, cx: &mut Context<'_>) {
         let ids: Vec<Arc<str>> = self.by_id.keys().cloned().collect();
         for id in ids {
             let group = self.by_id.get_mut(&id).expect("its key was just read");
@@ -32,7 +40,6 @@ impl Groups {
                 Some((topic_id, _)) => offset.topic_id != [0; 16] && offset.topic_id != topic_id,
             };
             group.offsets.delete_where(cx, &id, is_gone);
-            group.members.on_topics_changed(cx);
             self.settle(&id, cx.now.monotonic_ms);
         }
     }

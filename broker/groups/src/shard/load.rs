@@ -15,7 +15,8 @@ impl Shard {
         self.groups.replay(record);
     }
 
-    /// All records were read (or time stood still for members, who were refused): sessions begin, requests may come.
+    /// All records were read (or time stood still for members, who were refused): sessions begin, requests may come. Topics may have been
+    /// deleted meanwhile.
     pub fn start(&mut self, now: Now, topics: &dyn Topics) -> Effects {
         let check = self.settings.expiry_interval_ms;
         self.step(now, topics, |groups, cx| {
@@ -30,6 +31,7 @@ impl Shard {
                 groups.turn_classic_if_due(cx, &id);
                 groups.settle(&id, cx.now.monotonic_ms);
             }
+            groups.forget_deleted_topics(cx);
             groups.next_expiry_ms = Some(cx.now.monotonic_ms.saturating_add(check));
         })
     }

@@ -75,9 +75,14 @@ impl Shard {
         self.step(now, topics, |groups, cx| groups.on_time(cx))
     }
 
-    /// Topics have come, gone or grown: offsets of those that are gone are forgotten.
+    /// Topics have come, gone or grown: groups that read them share anew.
     pub fn on_topics_changed(&mut self, now: Now, topics: &dyn Topics) -> Effects {
         self.step(now, topics, Groups::on_topics_changed)
+    }
+
+    /// Topics have been deleted: their offsets are forgotten. Looks at every offset there is.
+    pub fn on_topics_deleted(&mut self, now: Now, topics: &dyn Topics) -> Effects {
+        self.step(now, topics, Groups::forget_deleted_topics)
     }
 
     /// When to call [`on_time`](Self::on_time) next, by the monotonic clock.
