@@ -25,6 +25,8 @@ pub struct Settings {
     pub expiry_interval_ms: u64,
     /// What all groups and offsets of one shard may take in memory; more members and offsets are refused then.
     pub shard_bytes_max: usize,
+    /// What the members of one group may take. A classic group is one record, which must fit into a segment of the log.
+    pub group_bytes_max: usize,
     /// `offset.metadata.max.bytes`: of the words that may stand beside a committed offset.
     pub offset_metadata_bytes_max: usize,
 }
@@ -69,7 +71,8 @@ impl Default for Settings {
             migration: Migration::Bidirectional,
             offsets_retention_ms: 7 * 24 * 3_600_000,
             expiry_interval_ms: 600_000,
-            shard_bytes_max: 256 * 1024 * 1024,
+            shard_bytes_max: 64 << 20,
+            group_bytes_max: 50 << 20,
             offset_metadata_bytes_max: 4_096,
         }
     }

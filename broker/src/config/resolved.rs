@@ -62,6 +62,8 @@ pub struct GroupsConfig {
     pub offsets_partitions: i32,
     /// `offsets.topic.segment.bytes`, likewise.
     pub offsets_segment_bytes: u64,
+    /// `groups.memory.bytes`, for the whole process.
+    pub memory_bytes: usize,
 }
 
 /// A broker's configuration in effect. Immutable.
@@ -287,6 +289,7 @@ impl<'a> Read<'a> {
             consumer_protocol: self.parsed(Section::Broker, protocols, groups::knows_consumer_protocol)?,
             offsets_partitions: self.int(Section::Broker, "offsets.topic.num.partitions"),
             offsets_segment_bytes: self.bytes(Section::Broker, "offsets.topic.segment.bytes") as u64,
+            memory_bytes: self.bytes(Section::Ringmill, "groups.memory.bytes"),
         })
     }
 

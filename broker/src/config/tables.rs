@@ -315,6 +315,12 @@ pub static RINGMILL: &[Setting] = &[
         "Memory for requests being read or not yet answered, for the whole process.",
     ),
     ringmill(
+        "groups.memory.bytes",
+        from(16 << 20),
+        "1073741824",
+        "Memory for members and committed offsets of all consumer groups; each partition of __consumer_offsets has an equal part.",
+    ),
+    ringmill(
         "partitions.max",
         int(1, INT_MAX),
         "100000",

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ringmill_engine::log::{AppendError, Appended, LogReader};
 use ringmill_groups::answer::Answer;
 use ringmill_groups::request::Request;
-use ringmill_groups::{Effects, Now, Random, Shard, Ticket};
+use ringmill_groups::{Effects, Now, Random, Settings, Shard, Ticket};
 use ringmill_net::wire::ErrorCode;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -41,6 +41,9 @@ const DEADLINES_APART: Duration = Duration::from_millis(5);
 
 /// Between two looks while its partition takes no records.
 const STALLED_PAUSE: Duration = Duration::from_millis(100);
+
+/// The smallest that the topic of offsets can have been made with.
+const SEGMENT_BYTES_MIN: usize = 1 << 20;
 
 /// Topics often come in swarms: one look for all of them.
 const TOPICS_SETTLE: Duration = Duration::from_millis(100);
@@ -180,8 +183,7 @@ impl Host {
     /// Makes the shard, and sends those away that it keeps waiting for too long.
     async fn load(&self, core: &Core) -> Result<Shard, String> {
         let reader = core.own_reader(self.partition).ok_or("the partition is not served")?;
-        let settings = Arc::clone(core.metadata().running().groups());
-        let shard = Shard::new(settings, Random::new(self.seed(core, &reader)));
+        let shard = Shard::new(self.settings(core), Random::new(self.seed(core, &reader)));
         let begun = Instant::now();
         let mut loading = std::pin::pin!(load(core.disk(), &reader, shard));
         let loaded = tokio::select! {
@@ -214,7 +216,7 @@ impl Host {
         let effects = shard.start(self.now(core), &TopicsOf(&image));
         let serving = Serving {
             shard,
-            writer: RecordWriter::new(),
+            writer: RecordWriter::new(self.segment_bytes(core)),
             topics_deleted: image.deleted(),
             parked: BTreeMap::new(),
             next_ticket: 0,
@@ -327,7 +329,7 @@ impl Host {
 
     fn on_metadata(&self, core: &Core, image: &MetadataImage) {
         self.with(|serving| {
-            serving.shard.set_settings(Arc::clone(image.running().groups()));
+            serving.shard.set_settings(self.settings(core));
             let (now, topics) = (self.now(core), TopicsOf(image));
             if serving.topics_deleted != image.deleted() {
                 serving.topics_deleted = image.deleted();
@@ -337,6 +339,23 @@ impl Host {
             let effects = serving.shard.on_topics_changed(now, &topics);
             self.leave(core, serving, effects);
         });
+    }
+
+    /// What groups go by, with this shard's part of the memory, and no group larger than the log can store.
+    fn settings(&self, core: &Core) -> Arc<Settings> {
+        let image = core.metadata();
+        let shards =
+            image.topic_by_id(&self.partition.topic).map_or(1, |topic| topic.partition_count.unsigned_abs().max(1));
+        let shard_bytes_max = core.shared().config.groups.memory_bytes / shards as usize;
+        let group_bytes_max = self.segment_bytes(core) / 2;
+        Arc::new(Settings { shard_bytes_max, group_bytes_max, ..Settings::clone(image.running().groups()) })
+    }
+
+    /// The largest batch that the partition takes.
+    fn segment_bytes(&self, core: &Core) -> usize {
+        let image = core.metadata();
+        let configured = image.topic_by_id(&self.partition.topic).map(|topic| topic.config.segment_bytes);
+        configured.map_or(SEGMENT_BYTES_MIN, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// An append has failed. Those after it may have become durable all the same: what the log says is not known before the last of

@@ -37,6 +37,25 @@ fn a_rebalance_ends_however_much_is_asked_meanwhile() {
     });
 }
 
+/// A group is stored as one record. What no segment holds would end its coordinator again and again, and with it all groups beside it.
+#[test]
+fn a_group_that_no_segment_could_hold_is_refused() {
+    let (one_shard, small) =
+        (("broker.offsets.topic.num.partitions", "1"), ("broker.offsets.topic.segment.bytes", "1048576"));
+    let (broker, _dir) = broker_with(&[one_shard, small]);
+    let mut large = Member::new(broker.address(), "large");
+    large.told = vec![b'x'; 200_000].leak();
+    assert_eq!(large.join().error, ErrorCode::None);
+    let id = large.id.clone();
+    assert_eq!(large.sync(&[(&id, &[b'x'; 400_000])]).0, ErrorCode::UnknownServerError);
+    assert_eq!(large.sync(&[(&id, b"0")]), (ErrorCode::None, b"0".to_vec()));
+    let mut larger = Member::new(broker.address(), "larger");
+    larger.told = vec![b'x'; 300_000].leak();
+    assert_eq!(larger.join_with(JOIN_VERSION).error, ErrorCode::GroupMaxSizeReached);
+    assert_eq!((large.heartbeat(), large.commit("logs", 7)), (ErrorCode::None, ErrorCode::None));
+    broker.stop();
+}
+
 /// Two members under an eager assignor: the second makes the first come back, the leader alone sees both, and each gets its share.
 #[test]
 fn two_members_share_what_there_is() {

@@ -23,7 +23,7 @@ const fn row(code: ErrorCode, cause: &'static str, client: &'static str) -> Caus
 // A row is a line, for whoever reads the list.
 #[rustfmt::skip]
 pub(crate) const CAUSES: &[Cause] = &[
-    row(ErrorCode::UnknownServerError, "a bug: the handler left a partition unanswered", "fails the call"),
+    row(ErrorCode::UnknownServerError, "a bug: the handler left a partition unanswered; or a leader's assignment makes its group larger than half a segment of `__consumer_offsets`", "fails the call"),
     row(ErrorCode::None, "no error", "goes on"),
     row(ErrorCode::OffsetOutOfRange, "the offset lies before the log's start or past its end (for DeleteRecords only the latter)", "a consumer goes where `auto.offset.reset` says"),
     row(ErrorCode::CorruptMessage, "a produced batch's CRC-32C is wrong; or a stored one is damaged", "sends or fetches again; a damaged batch stays damaged"),
@@ -66,7 +66,7 @@ pub(crate) const CAUSES: &[Cause] = &[
     row(ErrorCode::UnknownLeaderEpoch, "the client knows a newer leader epoch than the partition's", "asks for metadata and tries again"),
     row(ErrorCode::UnsupportedCompressionType, "zstd in a Produce request below version 7", "fails the batch"),
     row(ErrorCode::MemberIdRequired, "a new member is given an id, and is to join with it", "joins with it"),
-    row(ErrorCode::GroupMaxSizeReached, "the group has `group.max.size` or `group.consumer.max.size` members; or the groups of its partition of `__consumer_offsets` fill the memory allowed for them", "fails the call"),
+    row(ErrorCode::GroupMaxSizeReached, "the group has `group.max.size` or `group.consumer.max.size` members; or the groups of its partition of `__consumer_offsets` fill the memory allowed for them; or the group would be larger than half a segment of it", "fails the call"),
     row(ErrorCode::FencedInstanceId, "another process has taken the place of this static member", "fails for good"),
     row(ErrorCode::GroupSubscribedToTopic, "members read the topic, so its offsets are not deleted", "fails the call"),
     row(ErrorCode::InvalidRecord, "not exactly one batch of format 2, or one that contradicts itself; a control batch; a producer id without a sequence", "fails the batch"),

@@ -41,14 +41,16 @@ impl ClassicGroup {
 
     /// About what it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let protocols = |member: &super::Member| -> usize {
-            member.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum()
-        };
         let member = |(id, member): (&std::sync::Arc<str>, &super::Member)| {
-            MEMBER_BYTES + 2 * id.len() + protocols(member) + member.assignment.len()
+            MEMBER_BYTES + 2 * id.len() + told_bytes(member) + member.assignment.len()
         };
         let members: usize = self.members.iter().map(member).sum();
         members + self.pending.keys().map(|id| PENDING_BYTES + id.len()).sum::<usize>()
+    }
+
+    /// How much a member has told in its JoinGroup; nothing if it is not in.
+    pub(crate) fn told_bytes(&self, member_id: &str) -> Option<usize> {
+        self.members.get(member_id).map(told_bytes)
     }
 }
 
@@ -57,3 +59,7 @@ const MEMBER_BYTES: usize = 400;
 
 /// About what an id that was given out takes in memory.
 const PENDING_BYTES: usize = 100;
+
+fn told_bytes(member: &super::Member) -> usize {
+    member.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum()
+}

@@ -9,11 +9,18 @@ use crate::request::SyncGroup;
 
 impl ClassicGroup {
     /// Answers at once, or parks the request until the leader has brought the assignment.
-    pub(crate) fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup) {
+    ///
+    /// Without room for the assignment it is refused, as Kafka refuses one that makes its record too large; the leader's client gives up then.
+    pub(crate) fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup, has_room: bool) {
         if let Err(code) = self.check_sync(request) {
             return cx.answer(ticket, Answer::Sync(Err(code)));
         }
         let id = &request.member_id;
+        let assigns = self.leader.as_ref() == Some(id) && self.state == State::CompletingRebalance;
+        if assigns && !has_room {
+            tracing::warn!(group = %self.id, generation = self.generation, "its leader's assignment is larger than a group may be");
+            return cx.answer(ticket, Answer::Sync(Err(ErrorCode::UnknownServerError)));
+        }
         self.unsynced.remove(id);
         self.touch(cx, id);
         if self.state == State::Stable {
@@ -24,7 +31,7 @@ impl ClassicGroup {
         if let Some(older) = member.syncing.replace(ticket) {
             cx.answer(older, Answer::Sync(Err(ErrorCode::RebalanceInProgress)));
         }
-        if self.leader.as_ref() == Some(id) {
+        if assigns {
             self.assign(cx, request);
         }
     }

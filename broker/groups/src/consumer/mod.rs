@@ -121,6 +121,12 @@ impl ConsumerGroup {
         self.tables.bytes
     }
 
+    /// How much a member has told in its JoinGroup; nothing if it is not in, or speaks the new protocol.
+    pub(crate) fn told_bytes(&self, member_id: &str) -> Option<usize> {
+        let classic = self.tables.members.get(member_id)?.classic.as_ref()?;
+        Some(classic.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum())
+    }
+
     /// Since when it has had no members, milliseconds since 1970; none while it has. A load begins that time anew, for no record tells it.
     pub(crate) fn idle_since_ms(&self) -> Option<i64> {
         self.idle_since_ms.filter(|_| self.is_empty())

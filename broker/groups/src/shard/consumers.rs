@@ -27,8 +27,9 @@ impl Groups {
         check(request)?;
         let joins = request.member_epoch == JOINS;
         let names_bytes: usize = request.subscribed_topic_names.iter().flatten().map(|name| name.len()).sum();
-        if (joins || names_bytes > NAMES_BYTES_ALWAYS) && self.is_full(cx, names_bytes) {
-            let why = "the groups of this coordinator take all the memory that they may".to_owned();
+        if (joins || names_bytes > NAMES_BYTES_ALWAYS) && !self.has_room(cx, &request.group, names_bytes) {
+            let why =
+                "the group, or all groups of this coordinator together, take all the memory that they may".to_owned();
             return Err(Refused { code: ErrorCode::GroupMaxSizeReached, why });
         }
         let id = &request.group;

@@ -65,6 +65,14 @@ impl Members {
         }
     }
 
+    /// How much a member has told in its JoinGroup; nothing if it is not in, or speaks the newer protocol.
+    pub(super) fn told_bytes(&self, member_id: &str) -> Option<usize> {
+        match self {
+            Members::Classic(group) => group.told_bytes(member_id),
+            Members::Consumer(group) => group.told_bytes(member_id),
+        }
+    }
+
     /// Whether members may read a topic.
     pub(super) fn subscribed_to(&self, topic: &str) -> bool {
         match self {

@@ -16,6 +16,7 @@ mod expiry;
 mod load;
 mod members;
 mod requests;
+mod room;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Groups {
             Some(ErrorCode::InvalidGroupId)
         } else if !self.by_id.contains_key(&request.group) && !request.member_id.is_empty() {
             Some(ErrorCode::UnknownMemberId)
-        } else if self.is_full(cx, self.size_of(request)) {
+        } else if !self.has_room_to_join(cx, request) {
             Some(ErrorCode::GroupMaxSizeReached)
         } else {
             None
@@ -104,8 +104,9 @@ impl Groups {
     }
 
     fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup) {
+        let has_room = self.has_room_to_sync(cx, request);
         match self.members(&request.group) {
-            Ok(Members::Classic(group)) => group.sync(cx, ticket, request),
+            Ok(Members::Classic(group)) => group.sync(cx, ticket, request, has_room),
             Ok(Members::Consumer(group)) => group.sync(cx, ticket, request),
             Err(code) => cx.answer(ticket, Answer::Sync(Err(code))),
         }
@@ -130,15 +131,6 @@ impl Groups {
         };
         self.turn_classic_if_due(cx, &request.group);
         Ok(results)
-    }
-
-    fn size_of(&self, request: &JoinGroup) -> usize {
-        request.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum()
-    }
-
-    /// Whether there is no room for so much more.
-    pub(super) fn is_full(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
-        self.bytes.saturating_add(more_bytes) > cx.settings.shard_bytes_max
     }
 
     /// The members of a group that is there.

@@ -14,6 +14,8 @@ use crate::request::{
 };
 use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
+mod room;
+
 struct NoTopics;
 
 impl Topics for NoTopics {
@@ -486,46 +488,6 @@ fn words_that_are_too_long_are_refused() {
     let words = PartitionCommit { metadata: Some(long.as_str().into()), ..commit("t", 0) };
     assert_eq!(bench.commit_of("", -1, words), Err(ErrorCode::OffsetMetadataTooLarge));
     assert_eq!(bench.committed("t"), None);
-}
-
-#[test]
-fn what_groups_take_in_memory_is_bounded() {
-    let mut bench = Bench::new();
-    let settings = Settings { shard_bytes_max: 2_000, ..Settings::default() };
-    bench.shard.set_settings(Arc::new(settings));
-    let refused = (0..100).find_map(|partition| bench.commit_of("", -1, commit("t", partition)).err());
-    assert_eq!(refused, Some(ErrorCode::InvalidCommitOffsetSize));
-    let ticket = bench.join("");
-    assert_eq!(bench.join_error(ticket), ErrorCode::GroupMaxSizeReached);
-}
-
-/// Groups that only keep offsets cost nobody a member, and their names may be long.
-#[test]
-fn groups_without_members_are_bounded_too_and_one_whose_commits_are_all_refused_is_none() {
-    let mut bench = Bench::new();
-    let settings = Settings { shard_bytes_max: 100_000, ..Settings::default() };
-    bench.shard.set_settings(Arc::new(settings));
-    let mut commit_as = |number: usize, metadata: &str| {
-        let words = PartitionCommit { metadata: Some(metadata.into()), ..commit("t", 0) };
-        let request = OffsetCommit {
-            group: format!("{number:01000}").into(),
-            member_id: "".into(),
-            instance_id: None,
-            generation: -1,
-            offsets: vec![words],
-        };
-        match bench.answered(Request::Commit(request)) {
-            Answer::Commit(results) => (results[0], bench.shard.group_count()),
-            other => panic!("{other:?}"),
-        }
-    };
-    let long = "w".repeat(4_097);
-    for number in 0..1_000 {
-        assert_eq!(commit_as(number, &long), (Err(ErrorCode::OffsetMetadataTooLarge), 0));
-    }
-    let taken = (0..1_000).take_while(|number| commit_as(*number, "").0.is_ok()).count();
-    assert!((40..100).contains(&taken), "{taken} groups of a thousand bytes each");
-    assert_eq!(commit_as(2_000, ""), (Err(ErrorCode::InvalidCommitOffsetSize), taken));
 }
 
 fn beating(member_epoch: i32) -> ConsumerHeartbeat {

@@ -1,0 +1,32 @@
+//! How much groups may take: all of a shard together of memory, and each of the log's largest batch, in which a classic group is stored whole.
+
+use super::Groups;
+use crate::context::Context;
+use crate::request::{JoinGroup, SyncGroup};
+
+impl Groups {
+    /// Whether a member may tell this. Who is in and tells no more than before goes on even when there is no room.
+    pub(super) fn has_room_to_join(&self, cx: &Context<'_>, request: &JoinGroup) -> bool {
+        let told: usize = request.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum();
+        let before = self.by_id.get(&request.group).and_then(|group| group.members.told_bytes(&request.member_id));
+        before.is_some_and(|before| told <= before)
+            || self.has_room(cx, &request.group, told.saturating_sub(before.unwrap_or(0)))
+    }
+
+    /// Whether a leader may give this to the members.
+    pub(super) fn has_room_to_sync(&self, cx: &Context<'_>, request: &SyncGroup) -> bool {
+        let given: usize = request.assignments.values().map(bytes::Bytes::len).sum();
+        given == 0 || self.has_room(cx, &request.group, given)
+    }
+
+    /// Whether a group may take so much more.
+    pub(super) fn has_room(&self, cx: &Context<'_>, group: &str, more_bytes: usize) -> bool {
+        let members_bytes = self.by_id.get(group).map_or(0, |group| group.members.bytes());
+        !self.is_full(cx, more_bytes) && members_bytes.saturating_add(more_bytes) <= cx.settings.group_bytes_max
+    }
+
+    /// Whether there is no room for so much more in all groups together.
+    pub(super) fn is_full(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
+        self.bytes.saturating_add(more_bytes) > cx.settings.shard_bytes_max
+    }
+}

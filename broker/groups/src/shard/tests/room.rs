@@ -1,0 +1,105 @@
+//! What groups may take.
+
+use super::*;
+
+#[test]
+fn what_groups_take_in_memory_is_bounded() {
+    let mut bench = Bench::new();
+    let settings = Settings { shard_bytes_max: 2_000, ..Settings::default() };
+    bench.shard.set_settings(Arc::new(settings));
+    let refused = (0..100).find_map(|partition| bench.commit_of("", -1, commit("t", partition)).err());
+    assert_eq!(refused, Some(ErrorCode::InvalidCommitOffsetSize));
+    let ticket = bench.join("");
+    assert_eq!(bench.join_error(ticket), ErrorCode::GroupMaxSizeReached);
+}
+
+/// Groups that only keep offsets cost nobody a member, and their names may be long.
+#[test]
+fn groups_without_members_are_bounded_too_and_one_whose_commits_are_all_refused_is_none() {
+    let mut bench = Bench::new();
+    let settings = Settings { shard_bytes_max: 100_000, ..Settings::default() };
+    bench.shard.set_settings(Arc::new(settings));
+    let mut commit_as = |number: usize, metadata: &str| {
+        let words = PartitionCommit { metadata: Some(metadata.into()), ..commit("t", 0) };
+        let request = OffsetCommit {
+            group: format!("{number:01000}").into(),
+            member_id: "".into(),
+            instance_id: None,
+            generation: -1,
+            offsets: vec![words],
+        };
+        match bench.answered(Request::Commit(request)) {
+            Answer::Commit(results) => (results[0], bench.shard.group_count()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let long = "w".repeat(4_097);
+    for number in 0..1_000 {
+        assert_eq!(commit_as(number, &long), (Err(ErrorCode::OffsetMetadataTooLarge), 0));
+    }
+    let taken = (0..1_000).take_while(|number| commit_as(*number, "").0.is_ok()).count();
+    assert!((40..100).contains(&taken), "{taken} groups of a thousand bytes each");
+    assert_eq!(commit_as(2_000, ""), (Err(ErrorCode::InvalidCommitOffsetSize), taken));
+}
+
+fn bench_with(shard_bytes_max: usize, group_bytes_max: usize) -> Bench {
+    let mut bench = Bench::new();
+    bench.shard.set_settings(Arc::new(Settings { shard_bytes_max, group_bytes_max, ..Settings::default() }));
+    bench
+}
+
+fn joining_with(member_id: &str, told_bytes: usize) -> Request {
+    let mut join = joining(member_id, None);
+    join.protocols.truncate(1);
+    join.protocols[0].metadata = Bytes::from(vec![0; told_bytes]);
+    Request::Join(join)
+}
+
+/// A group is stored as one record: one that no segment holds would end its coordinator, and with it all groups beside it.
+#[test]
+fn a_group_is_no_larger_than_its_record_may_be() {
+    let mut bench = bench_with(1 << 20, 20_000);
+    let (id, ticket) = bench.join_new();
+    bench.pass(3_000);
+    let joined = bench.joined(ticket);
+    assert_eq!((bench.share_of(&joined, 15_000), bench.state()), (Ok(15_000), "Stable"));
+
+    let stranger = bench.ask(joining_with("", 6_000));
+    assert_eq!(bench.join_error(stranger), ErrorCode::GroupMaxSizeReached);
+    let grown = bench.ask(joining_with(&id, 6_000));
+    assert_eq!(bench.join_error(grown), ErrorCode::GroupMaxSizeReached);
+    let same = bench.join(&id);
+    assert_eq!((bench.joined(same).generation, bench.state()), (2, "CompletingRebalance"), "who is in goes on");
+
+    let joined = Joined { generation: 2, ..joined };
+    assert_eq!(bench.share_of(&joined, 25_000), Err(ErrorCode::UnknownServerError));
+    assert_eq!(bench.share_of(&joined, 4_000), Ok(4_000));
+    let largest = bench.records.iter().filter_map(Record::value).map(|value| value.len()).max();
+    assert!(largest.unwrap() < 20_000, "{largest:?}");
+}
+
+/// Assignments of many groups together are bounded as well.
+#[test]
+fn a_full_coordinator_takes_no_larger_assignment_and_keeps_who_is_in() {
+    let mut bench = bench_with(10_000, 1 << 20);
+    let (id, ticket) = bench.join_new();
+    bench.pass(3_000);
+    let joined = bench.joined(ticket);
+    assert_eq!(bench.share_of(&joined, 9_500), Err(ErrorCode::UnknownServerError));
+    assert_eq!(bench.share_of(&joined, 8_000), Ok(8_000));
+    let filled = (0..100).find_map(|partition| bench.commit_of(&id, 1, commit("t", partition)).err());
+    assert_eq!(filled, Some(ErrorCode::InvalidCommitOffsetSize));
+    let stranger = bench.join("");
+    assert_eq!(bench.join_error(stranger), ErrorCode::GroupMaxSizeReached);
+    let same = bench.join(&id);
+    assert_eq!(bench.joined(same).generation, 2);
+}
+
+impl Bench {
+    /// The leader gives itself so many bytes, and is told how many it has.
+    fn share_of(&mut self, leader: &Joined, bytes: usize) -> Result<usize, ErrorCode> {
+        let share: &'static str = "x".repeat(bytes).leak();
+        let ticket = self.sync(leader, &[(&leader.member_id, share)]);
+        self.share(ticket).map(|share| share.len())
+    }
+}
