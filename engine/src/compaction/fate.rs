@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use ringmill_batch::{BatchHeader, Offset, Record};
 
 use super::offset_map::OffsetMap;
+use super::settled::Settled;
 
 /// What one pass goes by.
 #[derive(Debug)]
 pub(crate) struct Judge {
     /// The last offset of each key between the clean part of the log and `end`.
     pub(crate) map: OffsetMap,
+    /// What is known of batches there without asking it.
+    pub(crate) settled: Settled,
     /// What stands from here on was not mapped, and stays as it is.
     pub(crate) end: Offset,
     /// A batch with more records is not read: its keys might not fit into the map, ever. Should a later program have more, what such a

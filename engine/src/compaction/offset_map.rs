@@ -65,30 +65,34 @@ impl OffsetMap {
         KeyHash(halves.map(|half| u32::try_from(half & u64::from(u32::MAX)).expect("masked")))
     }
 
-    /// Notes that a key stands at `offset`, which lies behind every one noted before.
+    /// Notes that a key stands at `offset`, which lies behind every one noted before; answers where it stood last.
     ///
     /// # Errors
     /// [`Full`], also where the offset is too far from the first one; what was noted before stays.
-    pub(crate) fn put(&mut self, hash: &KeyHash, offset: Offset) -> Result<(), Full> {
+    pub(crate) fn put(&mut self, hash: &KeyHash, offset: Offset) -> Result<Option<Offset>, Full> {
         let relative = u32::try_from(offset.since(self.first) + 1).map_err(|_| Full)?;
         let at = self.find(hash);
-        if self.words[at + 4] == 0 {
+        let before = self.words[at + 4];
+        if before == 0 {
             if self.used >= self.places / 4 * USED_QUARTERS_MAX {
                 return Err(Full);
             }
             self.used += 1;
             self.words[at..at + 4].copy_from_slice(&hash.0);
         }
-        assert!(self.words[at + 4] <= relative, "offset {offset} goes back");
+        assert!(before <= relative, "offset {offset} goes back");
         self.words[at + 4] = relative;
-        Ok(())
+        Ok(self.absolute(before))
     }
 
     /// The last offset noted for a key.
     pub(crate) fn last(&self, hash: &KeyHash) -> Option<Offset> {
-        let at = self.find(hash);
-        let relative = self.words[at + 4].checked_sub(1)?;
-        self.first.checked_add(relative.into())
+        self.absolute(self.words[self.find(hash) + 4])
+    }
+
+    /// What a place's last word says; a 0 that it is free.
+    fn absolute(&self, relative: u32) -> Option<Offset> {
+        self.first.checked_add(relative.checked_sub(1)?.into())
     }
 
     /// Keys noted so far.
@@ -145,7 +149,7 @@ mod tests {
             for (number, key) in keys.iter().enumerate() {
                 let at = offset(1000 + number as u64);
                 match map.put(&map.hash(&key.to_be_bytes()), at) {
-                    Ok(()) => drop(model.insert(*key, at)),
+                    Ok(before) => prop_assert_eq!(before, model.insert(*key, at)),
                     Err(Full) => prop_assert!(!model.contains_key(key) && model.len() == map.places / 4 * 3),
                 }
             }
@@ -166,7 +170,7 @@ mod tests {
     #[test]
     fn offsets_that_do_not_fit_are_refused() {
         let mut map = OffsetMap::new([0; 2], 1 << 20, offset(5), 10);
-        assert_eq!(map.put(&map.hash(b""), offset(5)), Ok(()));
+        assert_eq!(map.put(&map.hash(b""), offset(5)), Ok(None));
         assert_eq!(map.put(&map.hash(b"far"), offset(5 + u64::from(u32::MAX))), Err(Full));
         assert_eq!((map.last(&map.hash(b"")), map.last(&map.hash(b"far"))), (Some(offset(5)), None));
     }

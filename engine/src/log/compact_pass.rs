@@ -27,6 +27,7 @@ use crate::compaction::checkpoint;
 use crate::compaction::fate::{BatchFate, Judge};
 use crate::compaction::group::{Part, group};
 use crate::compaction::offset_map::{Full, KeyHash, OffsetMap};
+use crate::compaction::settled::{Settled, Stays};
 use crate::segment::Segment;
 use crate::segment::damage::{self, BatchEnd};
 
@@ -35,6 +36,9 @@ const SLICE_BYTES: u64 = if cfg!(test) { 1000 } else { 64 << 10 };
 
 /// Memory for one rewritten batch that is kept for the next.
 const SCRATCH_BYTES_MAX: usize = 2 << 20;
+
+/// Memory for what is known of batches without reading them again: of sixteen million offsets.
+const SETTLED_BYTES_MAX: usize = 4 << 20;
 
 /// Keys of one batch for which memory is kept for the next.
 const FOUND_MAX: usize = 16 << 10;
@@ -77,10 +81,12 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         now_ms: i64,
         pace: P,
     ) -> Pass<'a, P> {
-        let map = OffsetMap::new(limits.hash_key, limits.map_bytes, work.cleaned_to, end.since(work.cleaned_to));
+        let offsets = end.since(work.cleaned_to);
+        let map = OffsetMap::new(limits.hash_key, limits.map_bytes, work.cleaned_to, offsets);
         let writer = log.writer.borrow();
         let judge = Judge {
             map,
+            settled: Settled::new(SETTLED_BYTES_MAX, work.cleaned_to, offsets),
             end,
             records_max: OffsetMap::keys_max(limits.map_bytes),
             now_ms,
@@ -188,14 +194,22 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         let Ok(records) = read_records(batch, self.limit) else { return Ok(()) };
         self.slice_bytes += records.bytes() as u64;
         self.found.clear();
+        let mut is_plain = true;
         for record in &records {
             // All or none: what a batch holds that cannot be read to its end supersedes nothing.
             let Ok(record) = record else { return Ok(()) };
+            is_plain &= record.key.is_some() && record.value.is_some();
             if let Some(key) = record.key {
                 self.found.push((self.judge.map.hash(key), record.offset));
             }
         }
-        let noted = self.found.iter().try_for_each(|(hash, offset)| self.judge.map.put(hash, *offset));
+        let Judge { map, settled, .. } = &mut self.judge;
+        let noted = self.found.iter().try_for_each(|(hash, offset)| {
+            map.put(hash, *offset).map(|superseded| superseded.into_iter().for_each(|offset| settled.supersede(offset)))
+        });
+        if is_plain && noted.is_ok() {
+            settled.know(header);
+        }
         self.give_back();
         noted
     }
@@ -310,7 +324,12 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             BatchFate::KeepUnread | BatchFate::Judge => {}
         }
         let rewritten = match fate {
-            BatchFate::Judge => self.rewrite_batch(header, batch).ok(),
+            BatchFate::Judge => match self.judge.settled.stays(header) {
+                Some(Stays::All) => Some(Rewritten::Unchanged),
+                Some(Stays::None) => Some(Rewritten::Emptied),
+                Some(Stays::Some) => self.rewrite_settled(batch).ok(),
+                None => self.rewrite_batch(header, batch).ok(),
+            },
             _ => None,
         };
         match rewritten {
@@ -336,6 +355,16 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 output.keep(header, batch).await
             }
         }
+    }
+
+    /// What stays of a batch of which it is known: no key is looked at.
+    fn rewrite_settled(&mut self, batch: &[u8]) -> Result<Rewritten, RecordError> {
+        let records = read_records(batch, self.limit)?;
+        self.slice_bytes += records.bytes() as u64;
+        self.scratch.clear();
+        let settled = &self.judge.settled;
+        let keep = |record: &Record<'_>| !settled.is_superseded(record.offset);
+        self.rewriter.rewrite(&records, self.horizon_ms, keep, &mut self.scratch)
     }
 
     fn rewrite_batch(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
