@@ -6,6 +6,7 @@ and codecs it needs; `column` says where the matrix counts it. Drivers state wha
 
 from collections import namedtuple
 
+from runner.compaction import SEGMENT_BYTES, client_reads_from_gaps, client_writes_replaced, host_compacts
 from runner.context import CODECS
 from runner.groups.steps import endures, keeps_static, shares, upgrades
 from runner.records import large, lines, mix, shapes
@@ -52,6 +53,10 @@ SCENARIOS = [
     row("reads", "written by ringmill", topic(), host_writes(200), host_reads, client_reads),
     row("reads", "written by another client", topic(2), other_writes(mix, 400), host_reads, client_reads, needs="other"),
 
+    row("compacted", "replaced records",
+        topic(cleanup_policy="compact", segment_bytes=str(SEGMENT_BYTES), min_cleanable_dirty_ratio="0.01"),
+        client_writes_replaced(20, 20, 20, 5), host_compacts, client_reads, client_reads_from_gaps, client_writes_replaced(2), client_reads),
+
     row("tails", "tail", topic(), write(lines, 20), client_tails(3), needs="tail"),
 
     row("creates", "unknown topic", write(lines, 100), host_reads, client_reads),
@@ -67,6 +72,7 @@ SCENARIOS = [
         client_reads, needs="delete_topic"),
 
     row("refusals", "too large", topic(max_message_bytes="500000"), client_is_refused(large), write(lines, 10), host_reads),
+    row("refusals", "no key", topic(cleanup_policy="compact"), client_is_refused(lines, 1), needs="null_key"),
     row("refusals", "bad name",
         client_is_told("INVALID_TOPIC", "TOPIC_EXCEPTION", op="create_topic", topic="no/such name", partitions=1, configs={}),
         needs="create_topic"),

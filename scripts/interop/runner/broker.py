@@ -114,6 +114,10 @@ class Broker:
         text = self._run("log", "dump", "-o", "json", str(self.data_dir / f"{topic}-{partition}"))
         return [json.loads(line) for line in text.splitlines()]
 
+    def active_segment(self, topic, partition):
+        """The first offset of the segment that is written to."""
+        return max(int(path.stem) for path in (self.data_dir / f"{topic}-{partition}").glob("*.log"))
+
     def _run(self, *arguments, stdin=b""):
         try:
             done = subprocess.run([self._binary, *arguments], input=stdin, capture_output=True, timeout=COMMAND_TIMEOUT_S)

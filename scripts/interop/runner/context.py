@@ -54,7 +54,7 @@ class Scene:
         """Notes records that were acknowledged, in the order sent; offsets that a client tells must be right."""
         for record, offset in zip(sent, offsets, strict=True):
             stored = self.expected.setdefault(record["partition"], [])
-            expected_offset = self.first.get(record["partition"], 0) + len(stored)
+            expected_offset = stored[-1]["offset"] + 1 if stored else self.first.get(record["partition"], 0)
             if offset is not None and offset != expected_offset:
                 raise Failure(f"{by} says a wrong offset for record {expected_offset}", expected_offset, offset)
             stored.append({**record, "offset": expected_offset, "began_ms": began_ms})
@@ -83,7 +83,7 @@ class Scene:
     def compare(self, partition, got, by, first=None):
         """Every byte of what was read, and its order, against what must stand from offset `first` to the end."""
         stored = self.expected.get(partition, [])
-        wanted = stored if first is None else stored[first - self.first.get(partition, 0):]
+        wanted = [record for record in stored if first is None or record["offset"] >= first]
         if len(got) != len(wanted):
             raise Failure(f"{by} of partition {partition}: number of records", len(wanted), len(got))
         fields = ["partition", "offset", "key", "value"]

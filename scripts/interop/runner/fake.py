@@ -57,6 +57,8 @@ class FakeBroker:
         configs = self.topics_by_name[topic]["configs"]
         if any(len(record["value"] or "") > int(configs.get("max.message.bytes", 1 << 30)) for record in made):
             raise Failure("produce failed in the client: MESSAGE_TOO_LARGE")
+        if configs.get("cleanup.policy") == "compact" and any(record["key"] is None for record in made):
+            raise Failure("produce failed in the client: INVALID_RECORD")
         by_broker = configs.get("message.timestamp.type") == "LogAppendTime"
         for nth, record in enumerate(made):
             stamp = wall_ms() if by_broker or record["timestamp_ms"] is None else record["timestamp_ms"]
@@ -75,10 +77,24 @@ class FakeBroker:
 
     def consume(self, topic, partition):
         low = self.topics_by_name[topic]["low"].get(partition, 0)
-        return copy.deepcopy(self.partition(topic, partition)["records"][low:])
+        stored = self.partition(topic, partition)["records"][low:]
+        if self.topics_by_name[topic]["configs"].get("cleanup.policy") == "compact":
+            active = self.active_segment(topic, partition)
+            last = {record["key"]: record["offset"] for record in stored if record["offset"] < active}
+            stored = [record for record in stored if record["offset"] >= active or last[record["key"]] == record["offset"]]
+        return copy.deepcopy(stored)
 
     def batches(self, topic, partition):
-        return self.partition(topic, partition)["batches"]
+        found = self.partition(topic, partition)["batches"]
+        if self.topics_by_name[topic]["configs"].get("cleanup.policy") == "compact":
+            left = {record["offset"] for record in self.consume(topic, partition)}
+            ranges = [range(batch["base_offset"], batch["base_offset"] + batch["record_count"]) for batch in found]
+            found = [{**batch, "record_count": sum(offset in left for offset in offsets)} for batch, offsets in zip(found, ranges)]
+        return found
+
+    def active_segment(self, topic, partition):
+        large = [record["offset"] for record in self.partition(topic, partition)["records"] if len(record["value"] or "") >= records.LARGE_BYTES]
+        return max(large, default=0)
 
 
 class FakeDriver:
@@ -169,6 +185,8 @@ class FakeDriver:
             stored = [record for record in stored if record["timestamp_ms"] >= start["timestamp_ms"] + late]
         elif start != "earliest":
             late = 1 if self.fault == "consume begins late" else 0
+            if self.fault == "consume finds no gap" and all(record["offset"] != start for record in stored):
+                stored = []
             stored = [record for record in stored if record["offset"] >= start + late]
         return {"records": self.tamper(stored[:None if self.fault == "consume ignores the count" else count])}
 
@@ -178,6 +196,8 @@ class FakeDriver:
             return stored[:-1]
         if self.fault == "consume skips a record" and len(stored) > 3:
             return stored[:1] + stored[2:] + stored[-1:]
+        if self.fault == "consume stops at a gap":
+            return [record for nth, record in enumerate(stored) if record["offset"] == stored[0]["offset"] + nth]
         if self.fault == "consume swaps two records" and len(stored) > 1:
             stored[0], stored[1] = stored[1], stored[0]
         if self.fault == "consume alters a value" and stored and stored[-1]["value"]:

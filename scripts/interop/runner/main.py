@@ -35,6 +35,8 @@ TRIAL_TIMEOUT_S = 900
 CLIENTS_AT_A_TIME = 3
 # Each has a JVM for itself.
 PEERS_AT_A_TIME = 2
+# So that no row waits long for compaction to begin.
+CLEANER_BACKOFF_MS = 100
 # Who writes what the others read; one that is its own other would prove nothing.
 OTHER_CLIENTS = ("kcat", "confluent_kafka", "kafka_python")
 # What a row may need of the broker, and the request by which it is known.
@@ -77,7 +79,8 @@ def broker_of(options):
     """What starts the broker under trial, given the path of its log."""
     if options.peer:
         return KafkaPeer
-    flags = [word for name, value in COORDINATOR.items() for word in ("--set", f"broker.{name}={value}")]
+    settings = {**COORDINATOR, "log.cleaner.backoff.ms": CLEANER_BACKOFF_MS}
+    flags = [word for name, value in settings.items() for word in ("--set", f"broker.{name}={value}")]
     return lambda log_path: Broker(options.binary_dir, log_path, flags=flags)
 
 

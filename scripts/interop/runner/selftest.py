@@ -39,6 +39,8 @@ FAULTS = {
     "consume tells the year 1970": "stamped by the broker",
     "consume takes latest for earliest": "latest",
     "consume begins late": "timestamp",
+    "consume stops at a gap": "replaced records",
+    "consume finds no gap": "replaced records",
     "consume ignores the count": "earliest and offsets",
     "tail comes late": "tail",
     "watermarks are low": "watermarks",
