@@ -3,11 +3,14 @@
 //! Output is capped in bytes and in proportion to the input, and memory grows with what was really produced, never with what
 //! a header claims. The builder and the record walk call it; nothing on the broker's fast path does.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use bytes::{BufMut, BytesMut};
 
 use crate::Codec;
+
+/// For so many times the input there is room at once when LZ4 is decompressed.
+const LZ4_RATIO_USUAL: usize = 4;
 
 /// How much a decompression may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +54,67 @@ pub enum CodecError {
 /// # Errors
 /// When `input` is damaged, is followed by something else, or outgrows `limit`.
 pub fn decompress(codec: Codec, input: &[u8], limit: DecompressLimit) -> Result<Vec<u8>, CodecError> {
-    let output_bytes_max = limit.output_bytes_max(input.len());
-    let output = match codec {
-        Codec::None if input.len() > output_bytes_max => Err(Stop::TooLarge),
-        Codec::None => Ok(input.to_vec()),
-        Codec::Gzip => read_capped(flate2::bufread::MultiGzDecoder::new(input), output_bytes_max),
-        Codec::Snappy => snappy::decompress(input, output_bytes_max),
-        Codec::Lz4 => decompress_lz4(input, output_bytes_max),
-        Codec::Zstd => decompress_zstd(input, output_bytes_max),
-    };
-    output.map_err(|stop| match stop {
-        Stop::Damaged(why) => CodecError::Damaged { codec, why },
-        Stop::TooLarge => CodecError::TooLarge { codec, input_bytes: input.len(), output_bytes_max },
-    })
+    let mut output = Vec::new();
+    Decompressor::default().decompress_into(&mut output, codec, input, limit)?;
+    Ok(output)
+}
+
+/// Decompresses one input after the other, and keeps what can serve the next one.
+#[derive(Default)]
+pub(crate) struct Decompressor {
+    /// Setting one up costs more than a small batch.
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+impl Decompressor {
+    /// Puts what [`decompress`] gives in `output`'s place, in the memory that it has.
+    pub(crate) fn decompress_into(
+        &mut self,
+        output: &mut Vec<u8>,
+        codec: Codec,
+        input: &[u8],
+        limit: DecompressLimit,
+    ) -> Result<(), CodecError> {
+        output.clear();
+        let output_bytes_max = limit.output_bytes_max(input.len());
+        let done = match codec {
+            Codec::None if input.len() > output_bytes_max => Err(Stop::TooLarge),
+            Codec::None => {
+                output.extend_from_slice(input);
+                Ok(())
+            }
+            Codec::Gzip => read_gzip(input, output, output_bytes_max),
+            Codec::Snappy => snappy::decompress(input, output, output_bytes_max),
+            Codec::Lz4 => read_lz4(input, output, output_bytes_max),
+            Codec::Zstd => self.read_zstd(input, output, output_bytes_max),
+        };
+        done.map_err(|stop| match stop {
+            Stop::Damaged(why) => CodecError::Damaged { codec, why },
+            Stop::TooLarge => CodecError::TooLarge { codec, input_bytes: input.len(), output_bytes_max },
+        })
+    }
+
+    /// One call per attempt, with a growing buffer: unlike the streaming decoder this allocates no window by the frame's claim.
+    fn read_zstd(&mut self, input: &[u8], output: &mut Vec<u8>, output_bytes_max: usize) -> Result<(), Stop> {
+        let decoder = match &mut self.zstd {
+            Some(decoder) => decoder,
+            none => none.insert(zstd::bulk::Decompressor::new().map_err(Stop::damaged)?),
+        };
+        let mut capacity = input.len().saturating_mul(8).max(16 << 10);
+        loop {
+            capacity = capacity.min(output_bytes_max);
+            output.clear();
+            output.reserve_exact(capacity);
+            match decoder.decompress_to_buffer(input, output) {
+                // An allocation may be larger than what was asked for.
+                Ok(_) if output.len() > output_bytes_max => return Err(Stop::TooLarge),
+                Ok(_) => return Ok(()),
+                Err(error) if !is_output_full(&error) => return Err(Stop::damaged(error)),
+                Err(_) if output.capacity() >= output_bytes_max => return Err(Stop::TooLarge),
+                Err(_) => capacity = output.capacity().saturating_mul(4),
+            }
+        }
+    }
 }
 
 /// Why a decompression stopped; [`decompress`] adds the rest.
@@ -78,37 +129,33 @@ impl Stop {
     }
 }
 
-fn read_capped(decoder: impl Read, output_bytes_max: usize) -> Result<Vec<u8>, Stop> {
-    let mut output = Vec::new();
+fn read_gzip(input: &[u8], output: &mut Vec<u8>, output_bytes_max: usize) -> Result<(), Stop> {
+    let decoder = flate2::bufread::MultiGzDecoder::new(input);
     // One byte past the limit tells "too large" from "just fits".
     let cap = (output_bytes_max as u64).saturating_add(1);
-    decoder.take(cap).read_to_end(&mut output).map_err(Stop::damaged)?;
-    if output.len() > output_bytes_max { Err(Stop::TooLarge) } else { Ok(output) }
+    decoder.take(cap).read_to_end(output).map_err(Stop::damaged)?;
+    if output.len() > output_bytes_max { Err(Stop::TooLarge) } else { Ok(()) }
 }
 
-fn decompress_lz4(input: &[u8], output_bytes_max: usize) -> Result<Vec<u8>, Stop> {
+fn read_lz4(input: &[u8], output: &mut Vec<u8>, output_bytes_max: usize) -> Result<(), Stop> {
     let mut rest = input;
     // The decoder's own buffers are at most two blocks of the format's 4 MiB.
-    let output = read_capped(lz4_flex::frame::FrameDecoder::new(&mut rest), output_bytes_max)?;
-    if rest.is_empty() { Ok(output) } else { Err(Stop::damaged(format_args!("{} bytes follow the frame", rest.len()))) }
-}
-
-/// One call per attempt, with a growing buffer: unlike the streaming decoder this allocates no window by the frame's claim.
-fn decompress_zstd(input: &[u8], output_bytes_max: usize) -> Result<Vec<u8>, Stop> {
-    let mut decoder = zstd::bulk::Decompressor::new().map_err(Stop::damaged)?;
-    let mut capacity = input.len().saturating_mul(8).max(16 << 10);
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(&mut rest);
+    output.reserve(input.len().saturating_mul(LZ4_RATIO_USUAL).min(output_bytes_max));
     loop {
-        capacity = capacity.min(output_bytes_max);
-        let mut output = Vec::with_capacity(capacity);
-        match decoder.decompress_to_buffer(input, &mut output) {
-            // An allocation may be larger than what was asked for.
-            Ok(_) if output.len() > output_bytes_max => return Err(Stop::TooLarge),
-            Ok(_) => return Ok(output),
-            Err(error) if !is_output_full(&error) => return Err(Stop::damaged(error)),
-            Err(_) if capacity == output_bytes_max => return Err(Stop::TooLarge),
-            Err(_) => capacity = capacity.saturating_mul(4),
+        // Block by block out of the decoder's buffer, instead of through smaller ones that grow.
+        let block = decoder.fill_buf().map_err(Stop::damaged)?;
+        if block.is_empty() {
+            break;
         }
+        if block.len() > output_bytes_max - output.len() {
+            return Err(Stop::TooLarge);
+        }
+        output.extend_from_slice(block);
+        let length = block.len();
+        decoder.consume(length);
     }
+    if rest.is_empty() { Ok(()) } else { Err(Stop::damaged(format_args!("{} bytes follow the frame", rest.len()))) }
 }
 
 /// zstd's only sign of a full output is this text, which is part of its interface (`ZSTD_getErrorName`).
@@ -128,6 +175,7 @@ pub fn compress(codec: Codec, level: Option<i32>, input: &[u8]) -> Vec<u8> {
 pub(crate) struct Compressor {
     codec: Codec,
     level: Option<i32>,
+    lz4: Option<lz4_flex::frame::FrameEncoder<Vec<u8>>>,
     zstd: Option<ZstdState>,
 }
 
@@ -147,7 +195,7 @@ impl Compressor {
             let context = zstd::bulk::Compressor::new(level).expect("a level in range is accepted");
             ZstdState { context, scratch: Vec::new() }
         });
-        Compressor { codec, level, zstd }
+        Compressor { codec, level, lz4: (codec == Codec::Lz4).then(lz4_encoder), zstd }
     }
 
     pub(crate) fn codec(&self) -> Codec {
@@ -166,11 +214,15 @@ impl Compressor {
             }
             Codec::Snappy => snappy::compress_onto(input, output),
             Codec::Lz4 => {
-                // As Java writes it: independent blocks of 64 KiB, no checksum beside the batch's own.
-                let frame = lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB);
-                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, output.writer());
+                let encoder = self.lz4.as_mut().expect("made together with the codec");
+                if input.is_empty() {
+                    // One that was used before would open no frame for it.
+                    *encoder = lz4_encoder();
+                }
                 encoder.write_all(input).expect("memory takes every write");
-                encoder.finish().expect("memory takes every write");
+                encoder.try_finish().expect("memory takes every write");
+                output.extend_from_slice(encoder.get_ref());
+                encoder.get_mut().clear();
             }
             Codec::Zstd => {
                 let ZstdState { context, scratch } = self.zstd.as_mut().expect("made together with the codec");
@@ -181,6 +233,12 @@ impl Compressor {
             }
         }
     }
+}
+
+/// As Java writes it: independent blocks of 64 KiB, no checksum beside the batch's own.
+fn lz4_encoder() -> lz4_flex::frame::FrameEncoder<Vec<u8>> {
+    let frame = lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB);
+    lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new())
 }
 
 /// Snappy's two wrappings: raw, as most clients write it, and xerial's frames, as Java does.
@@ -197,12 +255,10 @@ mod snappy {
     /// Three bytes can copy 64, so an honest block grows by less than this.
     const RATIO_MAX: usize = 22;
 
-    pub(super) fn decompress(input: &[u8], output_bytes_max: usize) -> Result<Vec<u8>, Stop> {
+    pub(super) fn decompress(input: &[u8], output: &mut Vec<u8>, output_bytes_max: usize) -> Result<(), Stop> {
         let mut decoder = snap::raw::Decoder::new();
-        let mut output = Vec::new();
         if !input.starts_with(&XERIAL_MAGIC) {
-            append_block(&mut decoder, input, &mut output, output_bytes_max)?;
-            return Ok(output);
+            return append_block(&mut decoder, input, output, output_bytes_max);
         }
         let mut rest = input;
         while !rest.is_empty() {
@@ -215,10 +271,10 @@ mod snappy {
             let length =
                 usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Stop::damaged("a negative length"))?;
             let (block, behind) = blocks.split_at_checked(length).ok_or_else(|| Stop::damaged("a cut block"))?;
-            append_block(&mut decoder, block, &mut output, output_bytes_max)?;
+            append_block(&mut decoder, block, output, output_bytes_max)?;
             rest = behind;
         }
-        Ok(output)
+        Ok(())
     }
 
     fn append_block(
@@ -251,6 +307,41 @@ mod snappy {
             let length = encoder.compress(chunk, &mut block).expect("the buffer has the size that snappy asks for");
             output.put_i32(i32::try_from(length).expect("a block of 32 KiB compresses to less than 2 GiB"));
             output.extend_from_slice(&block[..length]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_before_does_as_what_is_new() {
+        let long: Vec<u8> = (0..200_000_u32).flat_map(|number| (number / 7).to_be_bytes()).collect();
+        let inputs: [&[u8]; 7] = [b"one line", &long, b"", b"x", &long[..70_000], b"", &long[5..]];
+        for codec in Codec::ALL {
+            let (mut compressor, mut decompressor) = (Compressor::new(codec, None), Decompressor::default());
+            let mut plain = Vec::new();
+            for input in inputs {
+                let mut compressed = BytesMut::new();
+                compressor.compress_onto(input, &mut compressed);
+                assert_eq!(compressed, compress(codec, None, input), "{codec}, {} bytes", input.len());
+                let limit = DecompressLimit::default();
+                decompressor.decompress_into(&mut plain, codec, &compressed, limit).unwrap();
+                assert_eq!(plain, input, "{codec}");
+                if !input.is_empty() && codec != Codec::None {
+                    let cut = &compressed[..compressed.len() / 2];
+                    let cut = decompressor.decompress_into(&mut plain, codec, cut, limit);
+                    assert!(cut.is_err() || plain != input, "{codec} makes a whole of a half");
+                }
+            }
+            let limit = DecompressLimit { output_bytes_max: 1000, ..DecompressLimit::default() };
+            let compressed = compress(codec, None, &long);
+            let refused = decompressor.decompress_into(&mut plain, codec, &compressed, limit);
+            assert!(matches!(refused, Err(CodecError::TooLarge { .. })), "{codec}: {refused:?}");
+            let fits = compress(codec, None, &long[..1000]);
+            decompressor.decompress_into(&mut plain, codec, &fits, limit).unwrap();
+            assert_eq!(plain, long[..1000], "{codec}");
         }
     }
 }

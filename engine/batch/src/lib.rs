@@ -23,6 +23,6 @@ pub use codec::{CodecError, DecompressLimit, compress, decompress};
 pub use crc::crc32c;
 pub use header::{BatchHeader, HeaderError, sequence_after};
 pub use offset::{LeaderEpoch, Offset};
-pub use records::{Headers, Record, RecordError, RecordSet, Records, check_records, read_records};
+pub use records::{Headers, Record, RecordError, RecordReader, RecordSet, Records, check_records, read_records};
 pub use rewrite::{BatchRewriter, Rewritten, emptied};
 pub use stamp::{stamp, stamp_append_time, stamp_max_timestamp};

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::codec::{CodecError, DecompressLimit, decompress};
+use crate::codec::{CodecError, DecompressLimit, Decompressor, decompress};
 use crate::header::{BatchHeader, HeaderError, RECORD_BYTES_MIN};
 use crate::varint::{take_i32, take_i64};
 use crate::{Codec, Offset, TimestampType};
@@ -95,22 +95,58 @@ pub struct RecordSet<'a> {
 /// # Errors
 /// When the header is unsound, the batch is cut off, or its records do not decompress within `limit`.
 pub fn read_records(batch: &[u8], limit: DecompressLimit) -> Result<RecordSet<'_>, RecordError> {
-    let header = BatchHeader::parse(batch)?;
-    let batch_bytes = header.total_bytes();
-    let Some(stored) = batch.get(BatchHeader::BYTES..batch_bytes) else {
-        return Err(RecordError::Incomplete { have_bytes: batch.len(), batch_bytes });
-    };
+    let (header, stored) = open(batch)?;
     let bytes = match header.codec() {
         Codec::None => Cow::Borrowed(stored),
         // A batch that compaction has emptied keeps its codec and has nothing to decompress.
         _ if stored.is_empty() => Cow::Borrowed(stored),
         codec => Cow::Owned(decompress(codec, stored, limit)?),
     };
-    let record_count = header.record_count;
-    if u64::from(record_count.unsigned_abs()) * RECORD_BYTES_MIN as u64 > bytes.len() as u64 {
-        return Err(RecordError::Count { record_count, records_bytes: bytes.len() });
+    RecordSet::new(header, bytes)
+}
+
+/// Opens one batch after the other, as [`read_records`] does, in memory that it keeps.
+#[derive(Default)]
+pub struct RecordReader {
+    decompressor: Decompressor,
+    plain: Vec<u8>,
+}
+
+impl RecordReader {
+    /// Opens the batch at the start of `batch`.
+    ///
+    /// # Errors
+    /// Those of [`read_records`].
+    pub fn read<'a>(&'a mut self, batch: &'a [u8], limit: DecompressLimit) -> Result<RecordSet<'a>, RecordError> {
+        let (header, stored) = open(batch)?;
+        if header.codec() == Codec::None || stored.is_empty() {
+            return RecordSet::new(header, Cow::Borrowed(stored));
+        }
+        self.decompressor.decompress_into(&mut self.plain, header.codec(), stored, limit)?;
+        RecordSet::new(header, Cow::Borrowed(&self.plain))
     }
-    Ok(RecordSet { header, bytes })
+
+    /// Bytes that it keeps for the next batch.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.plain.capacity()
+    }
+}
+
+impl std::fmt::Debug for RecordReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecordReader({} bytes held)", self.plain.capacity())
+    }
+}
+
+/// The header of the batch at the start of `batch`, and its records as they are stored.
+fn open(batch: &[u8]) -> Result<(BatchHeader, &[u8]), RecordError> {
+    let header = BatchHeader::parse(batch)?;
+    let batch_bytes = header.total_bytes();
+    match batch.get(BatchHeader::BYTES..batch_bytes) {
+        Some(stored) => Ok((header, stored)),
+        None => Err(RecordError::Incomplete { have_bytes: batch.len(), batch_bytes }),
+    }
 }
 
 /// Walks all records of a produced batch and holds them against its header, which [`check_produced`](crate::check_produced) has passed:
@@ -134,7 +170,15 @@ pub fn check_records(batch: &[u8], limit: DecompressLimit) -> Result<i64, Record
     Ok(smallest_ms)
 }
 
-impl RecordSet<'_> {
+impl<'a> RecordSet<'a> {
+    fn new(header: BatchHeader, bytes: Cow<'a, [u8]>) -> Result<RecordSet<'a>, RecordError> {
+        let record_count = header.record_count;
+        if u64::from(record_count.unsigned_abs()) * RECORD_BYTES_MIN as u64 > bytes.len() as u64 {
+            return Err(RecordError::Count { record_count, records_bytes: bytes.len() });
+        }
+        Ok(RecordSet { header, bytes })
+    }
+
     /// The batch's header.
     #[must_use]
     pub fn header(&self) -> &BatchHeader {

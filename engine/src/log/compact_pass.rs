@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use ringmill_batch::{
-    BatchHeader, BatchRewriter, DecompressLimit, Offset, Record, RecordError, Rewritten, check_stored, emptied,
-    read_records,
+    BatchHeader, BatchRewriter, DecompressLimit, Offset, Record, RecordError, RecordReader, Rewritten, check_stored,
+    emptied,
 };
 
 use super::Log;
@@ -37,6 +37,9 @@ const SLICE_BYTES: u64 = if cfg!(test) { 1000 } else { 64 << 10 };
 /// Memory for one rewritten batch that is kept for the next.
 const SCRATCH_BYTES_MAX: usize = 2 << 20;
 
+/// Memory for one batch's decompressed records that is kept for the next.
+const PLAIN_BYTES_MAX: usize = 2 << 20;
+
 /// Memory for what is known of batches without reading them again: of sixteen million offsets.
 const SETTLED_BYTES_MAX: usize = 4 << 20;
 
@@ -52,6 +55,7 @@ pub(super) struct Pass<'a, P> {
     pace: P,
     limit: DecompressLimit,
     judge: Judge,
+    reader: RecordReader,
     rewriter: BatchRewriter,
     scratch: BytesMut,
     /// The keys of one batch.
@@ -103,6 +107,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             pace,
             limit,
             judge,
+            reader: RecordReader::default(),
             rewriter: BatchRewriter::default(),
             scratch: BytesMut::new(),
             found: Vec::new(),
@@ -191,7 +196,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         if self.judge.batch(header) != BatchFate::Judge {
             return Ok(());
         }
-        let Ok(records) = read_records(batch, self.limit) else { return Ok(()) };
+        let Ok(records) = self.reader.read(batch, self.limit) else { return Ok(()) };
         self.slice_bytes += records.bytes() as u64;
         self.found.clear();
         let mut is_plain = true;
@@ -359,16 +364,18 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
 
     /// What stays of a batch of which it is known: no key is looked at.
     fn rewrite_settled(&mut self, batch: &[u8]) -> Result<Rewritten, RecordError> {
-        let records = read_records(batch, self.limit)?;
+        let records = self.reader.read(batch, self.limit)?;
         self.slice_bytes += records.bytes() as u64;
         self.scratch.clear();
         let settled = &self.judge.settled;
         let keep = |record: &Record<'_>| !settled.is_superseded(record.offset);
-        self.rewriter.rewrite(&records, self.horizon_ms, keep, &mut self.scratch)
+        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, &mut self.scratch);
+        self.give_back();
+        rewritten
     }
 
     fn rewrite_batch(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
-        let records = read_records(batch, self.limit)?;
+        let records = self.reader.read(batch, self.limit)?;
         self.slice_bytes += records.bytes() as u64;
         self.scratch.clear();
         self.found.clear();
@@ -391,6 +398,9 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
     fn give_back(&mut self) {
         if self.found.capacity() > FOUND_MAX {
             (self.found, self.lasts) = (Vec::new(), Vec::new());
+        }
+        if self.reader.held_bytes() > PLAIN_BYTES_MAX {
+            self.reader = RecordReader::default();
         }
     }
 
