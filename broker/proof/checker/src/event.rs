@@ -52,6 +52,16 @@ pub enum Event {
         /// With retention: how many records of a partition it leaves at least. `None`: it removes nothing by itself.
         retained_records_min: Option<u64>,
     },
+    /// A topic that was announced is compacted: of each key the last record stays. Which key a record has follows from who made it
+    /// ([`Made::key`](crate::Made::key)).
+    Compacted {
+        /// Which one.
+        topic: u32,
+        /// How many keys its records have.
+        keys: u32,
+        /// How long the last record of a key is shown in any case, in microseconds after it was sent, if it is a tombstone.
+        tombstones_kept_us: u64,
+    },
     /// Its creation was answered.
     TopicMade {
         /// Which one.
@@ -136,6 +146,9 @@ pub enum Event {
         end: i64,
         /// The records from `from` on.
         runs: Vec<Run>,
+        /// Where the reading goes on, if that is not right behind the last record: batches of compacted topics may have lost all of theirs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<i64>,
         /// Something that no producer of this history made.
         foreign: Option<Foreign>,
     },

@@ -69,7 +69,7 @@ impl History {
 
     /// Puts an event down and judges it. `us` are microseconds since the beginning. Gives its line.
     pub fn record(&mut self, us: u64, event: Event) -> Line {
-        let line = self.judge.take(&event);
+        let line = self.judge.take(us, &event);
         match &mut self.place {
             Storage::Memory(events) => {
                 if events.len() == EVENTS_KEPT_MAX {
@@ -156,7 +156,7 @@ pub fn judge_file(path: &Path) -> Result<Judge, HistoryError> {
             return Ok(judge);
         }
         match serde_json::from_str::<Entry>(&text) {
-            Ok(entry) => judge.take(&entry.event),
+            Ok(entry) => judge.take(entry.us, &entry.event),
             Err(_) if !text.ends_with('\n') => return Ok(judge),
             Err(error) => return Err(HistoryError::Line { path: name(), line: judge.line() + 1, error }),
         };
@@ -179,7 +179,17 @@ mod tests {
             Event::Booted,
             Event::Sent { producer: 0, first: 0, count: 2 },
             Event::Acked { producer: 0, first: 0, offset: Some(0) },
-            Event::Seen { consumer: 0, place, asked: 7, from: 0, log_start: 0, end: 2, runs, foreign: None },
+            Event::Seen {
+                consumer: 0,
+                place,
+                asked: 7,
+                from: 0,
+                log_start: 0,
+                end: 2,
+                runs,
+                next: None,
+                foreign: None,
+            },
             Event::Killed,
         ]
     }

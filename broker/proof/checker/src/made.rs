@@ -1,6 +1,6 @@
 //! Records whose content tells who made them: writing them, and reading them back out of fetched batches.
 
-use ringmill_batch::{BatchError, DecompressLimit, HeaderError, check_stored, read_records};
+use ringmill_batch::{BatchError, BatchHeader, DecompressLimit, HeaderError, check_stored, read_records};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Run;
@@ -32,6 +32,8 @@ pub struct Decoded {
     pub foreign: Option<Foreign>,
     /// The offset to fetch next.
     pub next: i64,
+    /// The offset behind the last batch that was read.
+    behind: Option<i64>,
 }
 
 impl Made {
@@ -79,7 +81,7 @@ pub fn decode(from: i64, batches: &[u8]) -> Decoded {
         match check_stored(rest) {
             Ok(header) => {
                 let (batch, behind) = rest.split_at(header.total_bytes());
-                decoded.add_batch(batch);
+                decoded.add_batch(&header, batch);
                 rest = behind;
             }
             Err(error) if is_cut(&error) => break,
@@ -95,7 +97,27 @@ fn is_cut(error: &BatchError) -> bool {
 }
 
 impl Decoded {
-    fn add_batch(&mut self, batch: &[u8]) {
+    /// The offset to fetch next, if it is not right behind the last record: as [`Event::Seen`](crate::Event::Seen) has it.
+    #[must_use]
+    pub fn next_of_its_own(&self, from: i64) -> Option<i64> {
+        let behind = self.runs.last().map_or(from, |run| run.offset.saturating_add_unsigned(run.count));
+        (self.next != behind).then_some(self.next)
+    }
+
+    /// Records may be missing within a batch, as compaction leaves it; between batches no offset is.
+    fn add_batch(&mut self, header: &BatchHeader, batch: &[u8]) {
+        let (base, behind) = (header.base_offset.get(), header.next_offset().get());
+        if let Some(expected) = self.behind.filter(|expected| *expected != base) {
+            return self.stop(base, format!("a batch that follows on offset {}", expected - 1));
+        }
+        self.add_records(batch);
+        if self.foreign.is_none() {
+            self.next = self.next.max(behind);
+            self.behind = Some(behind);
+        }
+    }
+
+    fn add_records(&mut self, batch: &[u8]) {
         let records = match read_records(batch, DecompressLimit::default()) {
             Ok(records) => records,
             Err(error) => return self.stop(self.next, format!("records that cannot be read: {error}")),
@@ -112,8 +134,8 @@ impl Decoded {
                 }
                 return self.stop(offset, format!("it comes after offset {}", self.next - 1));
             }
-            let value = record.value.unwrap_or_default();
-            let Some(made) = Made::parse(value) else {
+            let Some(made) = Made::of(&record) else {
+                let value = record.value.unwrap_or_default();
                 let start = String::from_utf8_lossy(&value[..value.len().min(40)]).into_owned();
                 return self.stop(offset, format!("{} bytes that nobody made: {start:?}", value.len()));
             };
@@ -160,7 +182,7 @@ mod tests {
     fn records_come_back_as_runs_from_the_wanted_offset_on() {
         let bytes = [batch(10, &made(0..3)), batch(13, &made(3..5)), batch(15, &made(9..10))].concat();
         let run = |offset, number, count| Run { offset, producer: 4, number, count };
-        let expected = Decoded { runs: vec![run(11, 1, 4), run(15, 9, 1)], foreign: None, next: 16 };
+        let expected = Decoded { runs: vec![run(11, 1, 4), run(15, 9, 1)], foreign: None, next: 16, behind: Some(16) };
         assert_eq!(decode(11, &bytes), expected);
         // A cut last batch is legal.
         let cut = decode(11, &bytes[..bytes.len() - 1]);

@@ -77,6 +77,13 @@ impl History {
         *self.counts.borrow_mut().entry(what).or_default() += count;
     }
 
+    /// Counts what compaction took away, as readers noticed.
+    pub fn count_compacted(&self) {
+        let taken = self.checker.borrow().judge().compacted();
+        self.count_more("records superseded", taken.superseded);
+        self.count_more("tombstones removed", taken.tombstones);
+    }
+
     /// How often each thing happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -161,22 +168,24 @@ impl History {
     /// have something behind it that is no batch; it is counted, and passed over.
     pub fn seen(&self, consumer: u32, place: Place, asked: Line, from: i64, fetched: &Fetched) -> i64 {
         let mut decoded = decode(from, &fetched.records);
-        if self.is_rotten(place) && self.cut_at_damage(&mut decoded, from) && decoded.next == from {
+        if self.is_rotten(place) && self.cut_at_damage(&mut decoded, place, from) && decoded.next == from {
             return from + 1;
         }
         self.count_more("consumed", decoded.runs.iter().map(|run| run.count).sum());
         let Fetched { log_start, high_watermark: end, .. } = *fetched;
+        let next = decoded.next_of_its_own(from);
         let (runs, foreign) = (decoded.runs, decoded.foreign);
-        self.record(Event::Seen { consumer, place, asked, from, log_start, end, runs, foreign });
+        self.record(Event::Seen { consumer, place, asked, from, log_start, end, runs, next, foreign });
         decoded.next
     }
 
     /// Leaves what a client takes of a fetch in which something has rotted: checksums do not cover a batch's offset, but it has to follow
     /// on the one before.
-    fn cut_at_damage(&self, decoded: &mut Decoded, from: i64) -> bool {
+    fn cut_at_damage(&self, decoded: &mut Decoded, place: Place, from: i64) -> bool {
         let mut next = from;
+        let has_gaps = self.checker.borrow().judge().is_compacted(place);
         let follows = |run: &&Run| {
-            let is_next = run.offset == next;
+            let is_next = if has_gaps { run.offset >= next } else { run.offset == next };
             next = run.offset.saturating_add_unsigned(run.count);
             is_next
         };

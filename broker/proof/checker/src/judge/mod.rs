@@ -1,15 +1,16 @@
 //! The judge: follows a history event by event, keeps what has been promised, and says what does not fit to it.
 //!
-//! It knows no time and reads no file. Per partition it keeps every record between log start and end whose place is known; what
+//! It knows no time but what it is told with each event, and reads no file. Per partition it keeps every record between log start and end whose place is known; what
 //! retention or a deletion has removed is forgotten, and so is what a power cut may have taken. Events come in here and are told to the part
 //! that they concern: topics here, partitions in `place`, producers in `producer`, readings in `reading`, who owns what in a group in `members`,
-//! its offsets in `commits`.
+//! its offsets in `commits`, what compaction takes away in `compacted`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, Line, Place, Run};
 
 mod commits;
+mod compacted;
 mod members;
 mod place;
 mod producer;
@@ -18,6 +19,7 @@ mod timeline;
 mod violation;
 mod wording;
 
+pub use compacted::Compacted;
 pub use violation::{Rule, Violation};
 
 use members::GroupState;
@@ -35,12 +37,20 @@ const UNCERTAIN_CODES: [i16; 2] = [7, 56];
 #[derive(Debug, Default)]
 pub struct Judge {
     line: Line,
+    /// The time of the last event.
+    us: u64,
+    /// How often the broker went down.
+    life: u32,
     violations: Vec<Violation>,
     topics: BTreeMap<u32, Topic>,
     places: BTreeMap<Place, PlaceState>,
     producers: BTreeMap<u32, ProducerState>,
     readings: BTreeMap<u32, Reading>,
     groups: BTreeMap<String, GroupState>,
+    /// Topics that are compacted, what is known of their keys, and what is missing.
+    compacted: BTreeMap<u32, compacted::Promise>,
+    keys: BTreeMap<Place, compacted::Keys>,
+    taken: Compacted,
     /// Whether the disk fails now, and whether it did in this life of the broker.
     faults: bool,
     faults_in_life: bool,
@@ -64,13 +74,17 @@ struct Topic {
 }
 
 impl Judge {
-    /// Takes the next event; gives its line.
-    pub fn take(&mut self, event: &Event) -> Line {
+    /// Takes the next event, which was put down at `us`, microseconds since the beginning; gives its line.
+    pub fn take(&mut self, us: u64, event: &Event) -> Line {
         self.line += 1;
+        self.us = us;
         match event {
             Event::Begin { .. } => {}
             Event::Topic { topic, name, caching, retained_records_min } => {
                 self.topic_is_announced(*topic, name, *caching, *retained_records_min);
+            }
+            Event::Compacted { topic, keys, tombstones_kept_us } => {
+                self.topic_is_compacted(*topic, *keys, *tombstones_kept_us);
             }
             Event::TopicMade { .. }
             | Event::TopicDropSent { .. }
@@ -235,6 +249,7 @@ impl Judge {
     fn is_down(&mut self) {
         self.faults_in_start = self.faults || (self.starting && self.faults_in_start);
         self.starting = true;
+        self.life += 1;
         let line = self.line;
         self.groups.values_mut().for_each(|group| group.nothing_is_under_way(line));
     }
@@ -277,6 +292,7 @@ impl Judge {
             }
         }
         self.readings.retain(|_, reading| reading.place != place);
+        self.keys_are_lost(place, end);
     }
 
     /// The records of a run are where it says. `how` is told when something else is found there later.

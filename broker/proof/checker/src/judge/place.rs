@@ -105,6 +105,7 @@ impl Judge {
         }
         state.facts.insert(offset, new);
         self.producer_is_known_at(place, offset, new);
+        self.key_is_known(place, offset, (producer, number));
     }
 
     /// The end of a log as a client was told, when it had asked in line `asked`.

@@ -30,6 +30,9 @@ pub(super) struct ProducerState {
 struct Batch {
     count: u64,
     sent: u32,
+    /// When it was first sent, and in which life of the broker last.
+    sent_us: u64,
+    life: u32,
     /// How often it was refused in a way that leaves nothing open.
     refused: u32,
     /// The last of these.
@@ -49,6 +52,22 @@ impl ProducerState {
 
     pub(super) fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// When a record was first sent, if that is still known.
+    pub(super) fn sent_us(&self, number: u64) -> Option<u64> {
+        self.batch_of(number).map(|batch| batch.sent_us)
+    }
+
+    /// Numbers that may be there, and nobody knows where, with the life of the broker in which they were last sent.
+    pub(super) fn lost(&self) -> impl Iterator<Item = (u32, u64)> {
+        let open = self.batches.iter().filter(|(_, batch)| batch.acked || batch.refused < batch.sent);
+        open.flat_map(|(first, batch)| (*first..first + batch.count).map(|number| (batch.life, number)))
+            .filter(|(_, number)| !self.offsets.contains_key(number))
     }
 
     /// The batch that holds a number.
@@ -83,15 +102,19 @@ impl Judge {
     }
 
     pub(super) fn sent(&mut self, producer: u32, first: u64, count: u64) {
+        let (us, life) = (self.us, self.life);
         let Some(state) = self.producer(producer) else { return };
         let place = state.place;
         if first == state.sent_to && count > 0 {
             state.sent_to += count;
-            let batch = Batch { count, sent: 1, refused: 0, refusal: None, acked: false };
+            let batch = Batch { count, sent: 1, sent_us: us, life, refused: 0, refusal: None, acked: false };
             state.batches.insert(first, batch);
         } else {
             match state.batches.get_mut(&first) {
-                Some(batch) if batch.count == count && state.idempotent => batch.sent += 1,
+                Some(batch) if batch.count == count && state.idempotent => {
+                    batch.sent += 1;
+                    batch.life = life;
+                }
                 _ => self.bad_history(format!("producer {producer} sends {count} records from number {first} on")),
             }
         }

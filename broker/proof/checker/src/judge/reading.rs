@@ -19,14 +19,16 @@ pub(super) struct Reading {
     pub(super) place: Place,
     /// Where it began.
     first: i64,
-    next: i64,
+    pub(super) next: i64,
+    /// On a compacted topic, where each key was seen last.
+    pub(super) lasts: BTreeMap<u32, i64>,
     /// The last number of each idempotent producer in it.
     numbers: BTreeMap<u32, u64>,
 }
 
 impl Judge {
     pub(super) fn seen(&mut self, event: &Event) {
-        let Event::Seen { consumer, place, asked, from, log_start, end, runs, foreign } = event else { return };
+        let Event::Seen { consumer, place, asked, from, log_start, end, runs, next, foreign } = event else { return };
         let (consumer, place, asked, from, end) = (*consumer, *place, *asked, *from, *end);
         if let Some(dropped) = self.dropped_before(place, asked) {
             if !self.lied {
@@ -39,18 +41,21 @@ impl Judge {
             return;
         }
         self.settle(place);
+        self.keys_end_at(place, end);
         self.end_is(place, asked, end);
         if *log_start >= 0 {
             self.log_start_is(place, asked, *log_start);
         }
         let mut reading = match self.readings.remove(&consumer) {
             Some(reading) if reading.place == place && reading.next == from => reading,
-            _ => Reading { place, first: from, next: from, numbers: BTreeMap::new() },
+            _ => Reading { place, first: from, next: from, lasts: BTreeMap::new(), numbers: BTreeMap::new() },
         };
         for run in runs {
             self.read_run(&mut reading, *run, end);
             self.know(place, *run, How::Seen);
         }
+        let next = next.unwrap_or(reading.next);
+        self.passed(&mut reading, asked, from, next, runs);
         self.readings.insert(consumer, reading);
         if let Some(foreign) = foreign {
             let words = format!("{} offset {}: {}", self.name(place), foreign.offset, foreign.words);
@@ -61,7 +66,8 @@ impl Judge {
     fn read_run(&mut self, reading: &mut Reading, run: Run, end: i64) {
         let Run { offset, producer, number, count } = run;
         let place = reading.place;
-        if offset != reading.next {
+        let is_compacted = self.is_compacted(place);
+        if offset < reading.next || (offset > reading.next && !is_compacted) {
             let words = format!("{}: offset {offset} follows on {}", self.name(place), reading.next - 1);
             self.violation(Rule::Readable, words);
         }
@@ -74,7 +80,10 @@ impl Judge {
             self.violation(Rule::Readable, words);
         }
         let has_lost = self.places.get(&place).is_none_or(|state| state.has_lost);
-        if !has_lost && self.producers.get(&producer).is_some_and(super::producer::ProducerState::is_idempotent) {
+        if !has_lost
+            && !is_compacted
+            && self.producers.get(&producer).is_some_and(super::producer::ProducerState::is_idempotent)
+        {
             let from_start = (reading.first == 0).then_some(0);
             let expected = reading.numbers.get(&producer).map(|last| last + 1).or(from_start);
             if let Some(expected) = expected.filter(|expected| *expected < number) {
@@ -129,7 +138,7 @@ impl Judge {
         let reached = self.readings.get(&consumer).filter(|reading| reading.place == place);
         let reached = reached.map(|reading| (reading.first, reading.next));
         if reached.is_some_and(|(first, next)| first <= log_start && next >= end) {
-            return;
+            return self.whole_has_last_of_each_key(consumer, place, log_start);
         }
         let got = match reached {
             Some((first, next)) => format!("offsets {first} to {} could be read", next - 1),

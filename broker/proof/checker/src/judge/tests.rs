@@ -4,6 +4,7 @@ use super::{Judge, Rule};
 use crate::event::{Event, Line, Place, Run};
 use crate::made::Foreign;
 
+mod compacted;
 mod groups;
 
 const PLACE: Place = Place { topic: 0, partition: 0 };
@@ -30,7 +31,7 @@ fn opening() -> Vec<Event> {
 fn judge(events: &[Event]) -> Judge {
     let mut judge = Judge::default();
     for event in opening().iter().chain(events) {
-        judge.take(event);
+        judge.take(0, event);
     }
     judge
 }
@@ -73,7 +74,7 @@ fn run(offset: i64, producer: u32, number: u64, count: u64) -> Run {
 
 fn seen_at(place: Place, log_start: i64, end: i64, from: i64, runs: &[Run]) -> Event {
     let runs = runs.to_vec();
-    Event::Seen { consumer: 0, place, asked: LATER, from, log_start, end, runs, foreign: None }
+    Event::Seen { consumer: 0, place, asked: LATER, from, log_start, end, runs, next: None, foreign: None }
 }
 
 fn seen(end: i64, from: i64, runs: &[Run]) -> Event {
@@ -116,6 +117,7 @@ fn what_is_acknowledged_is_visible_to_whoever_asks_afterwards() {
         log_start: 0,
         end: 0,
         runs: Vec::new(),
+        next: None,
         foreign: None,
     };
     let good = [sent(0, 0, 1), acked(0, 0, 0), early];

@@ -25,6 +25,10 @@ pub enum Rule {
     Readable,
     /// The log start rises only, and only by what was asked or by retention.
     LogStart,
+    /// The last record of a key is there in a compacted topic, unless it is a tombstone whose time is over.
+    LastOfKey,
+    /// What compaction has taken away does not come back.
+    GoneStaysGone,
     /// Deleted topics stay away; others stay.
     Topics,
     /// A group's committed offset is the last that was acknowledged, or a later one; none that was refused, or never sent.

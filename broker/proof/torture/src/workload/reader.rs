@@ -46,6 +46,7 @@ impl Cursor {
         let decoded = decode(from, &fetched.records);
         ledger.count("records read", decoded.runs.iter().map(|run| run.count).sum());
         self.next = decoded.next;
+        let next = decoded.next_of_its_own(from);
         ledger.put(Event::Seen {
             consumer: self.consumer,
             place,
@@ -54,6 +55,7 @@ impl Cursor {
             log_start: fetched.log_start,
             end: fetched.end,
             runs: decoded.runs,
+            next,
             foreign: decoded.foreign,
         });
         0
