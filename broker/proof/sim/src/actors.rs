@@ -15,6 +15,7 @@ use ringmill_net::wire::ErrorCode;
 use tokio::time::sleep;
 
 use crate::client::{Client, TopicId, TopicRef, Wanted};
+use crate::compacting;
 use crate::life::Life;
 use crate::machine::DATA_DIR;
 use crate::plan::{Kind, Topic};
@@ -88,8 +89,9 @@ pub(crate) async fn delete_records(topic: Topic, life: Rc<Life>, random: Random)
 
 async fn delete_on(client: &Client, topic: &Topic, life: &Life, random: &Random) -> io::Result<()> {
     let place = topic.place(0);
+    let (rest_ms, parts) = compacting::deletion_habits(&topic.kind);
     loop {
-        sleep(random.millis(30)).await;
+        sleep(random.millis(rest_ms)).await;
         let Ok(start) = client.log_start(topic.name, 0).await? else { continue };
         let wanted = Wanted { partition: 0, offset: start, wait_ms: 0, bytes_max: 1 };
         let fetched = client.fetch(TopicRef::Id(topic.id), wanted).await?;
@@ -98,7 +100,7 @@ async fn delete_on(client: &Client, topic: &Topic, life: &Life, random: &Random)
         }
         let end = fetched.high_watermark;
         let span = u64::try_from(end - start).expect("the end is not before the start");
-        let before = start + i64::try_from(random.below(span + 1)).expect("it is below the end");
+        let before = start + i64::try_from(random.below(span / parts + 1)).expect("it is below the end");
         life.history.record(Event::TrimSent { place, before });
         match client.delete_records(topic.name, 0, before).await? {
             Ok(log_start) => {
@@ -259,7 +261,7 @@ async fn find_passing(
 async fn produce_one(client: &Client, topic: TopicId, place: Place, life: &Life) -> io::Result<()> {
     let producer = life.history.announce_producer(place, false);
     let (timestamp_ms, codec) = (life.now_ms(), ringmill_batch::Codec::None);
-    let batch = Batch { producer, first: 0, count: 1, sequence: None, timestamp_ms, value_bytes: 0, codec };
+    let batch = Batch { producer, first: 0, count: 1, sequence: None, timestamp_ms, value_bytes: 0, codec, keys: None };
     life.history.record(Event::Sent { producer, first: 0, count: 1 });
     client.send_produce(TopicRef::Id(topic), place.partition, batch.encode()).await?;
     match client.receive_produced(TopicRef::Id(topic)).await? {

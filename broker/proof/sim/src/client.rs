@@ -294,11 +294,23 @@ impl Client {
     /// # Errors
     /// The connection's end.
     pub async fn receive_produced(&self, topic: TopicRef<'_>) -> io::Result<Result<i64, ErrorCode>> {
+        Ok(self.receive_produced_and_named(topic).await?.0)
+    }
+
+    /// The same, and which records of the batch are named in a refusal.
+    ///
+    /// # Errors
+    /// The connection's end.
+    pub async fn receive_produced_and_named(
+        &self,
+        topic: TopicRef<'_>,
+    ) -> io::Result<(Result<i64, ErrorCode>, Vec<i32>)> {
         let version = if matches!(topic, TopicRef::Name(_)) { PRODUCE_BY_NAME } else { PRODUCE_BY_ID };
         let body = self.receive(HEADER_BYTES).await?;
         let response = ProduceResponse::decode(&mut Reader::new(&body), version).expect("it can be read");
         let partition = &response.responses[0].partition_responses[0];
-        Ok(success(partition.error_code).map(|()| partition.base_offset))
+        let named = partition.record_errors.iter().map(|error| error.batch_index).collect();
+        Ok((success(partition.error_code).map(|()| partition.base_offset), named))
     }
 
     /// Fetches from one partition.

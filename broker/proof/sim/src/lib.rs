@@ -7,6 +7,7 @@
 
 mod actors;
 pub mod client;
+mod compacting;
 mod consumer;
 pub mod history;
 mod life;

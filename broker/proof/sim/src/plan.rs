@@ -3,6 +3,7 @@
 use ringmill_checker::Place;
 
 use crate::client::TopicId;
+use crate::compacting;
 use crate::random::Random;
 use crate::theme::Theme;
 
@@ -54,6 +55,8 @@ pub(crate) struct Kind {
     pub(crate) rolls: bool,
     /// Some of its batches are so large that segments close by size.
     pub(crate) is_large: bool,
+    /// It is compacted, and its records have keys.
+    pub(crate) keys: Option<compacting::Keys>,
 }
 
 /// A topic that exists.
@@ -85,7 +88,10 @@ impl Plan {
     pub(crate) fn of(seed: u64, only: Option<Theme>) -> Plan {
         // Another stream than the run's own, so that a run of one theme does not repeat a mixed one's beginning.
         let random = Random::new(seed ^ 0x05ee_d0fa_91a4);
-        let themes = only.map_or_else(|| some_themes(&random), |theme| vec![theme]);
+        let mut themes = only.map_or_else(|| some_themes(&random), |theme| vec![theme]);
+        if only == Some(Theme::Compact) {
+            compacting::bring_along(&mut themes, &random);
+        }
         let has = |theme: Theme| themes.binary_search(&theme).is_ok();
         let mut topics = vec![PlannedTopic::new("first", 2, Kind::default())];
         if has(Theme::Roll) || has(Theme::Rot) {
@@ -107,9 +113,16 @@ impl Plan {
             let caching = [("write.caching", "true".to_owned()), ("flush.ms", flush_ms.to_string())];
             topics.push(caching.into_iter().fold(PlannedTopic::new("hurries", 1, kind), PlannedTopic::with));
         }
+        if has(Theme::Compact) {
+            topics.push(compacting::planned(&random, has(Theme::Clock)));
+        }
         // What is full is looked at about once a second.
         let is_patient = has(Theme::Full) && random.one_in(4);
-        let life_ms_max = if is_patient { PATIENT_LIFE_MS_MAX } else { random.pick(&[20, 80, 200]) };
+        let life_ms_max = match () {
+            () if is_patient => PATIENT_LIFE_MS_MAX,
+            () if has(Theme::Compact) => compacting::life_ms_max(&random),
+            () => random.pick(&[20, 80, 200]),
+        };
         Plan { themes, topics, lives: 2 + random.below(3), life_ms_max }
     }
 
@@ -128,11 +141,11 @@ fn some_themes(random: &Random) -> Vec<Theme> {
 }
 
 impl PlannedTopic {
-    fn new(name: &'static str, partitions: i32, kind: Kind) -> PlannedTopic {
+    pub(crate) fn new(name: &'static str, partitions: i32, kind: Kind) -> PlannedTopic {
         PlannedTopic { name, partitions, settings: Vec::new(), kind }
     }
 
-    fn with(mut self, setting: (&'static str, String)) -> PlannedTopic {
+    pub(crate) fn with(mut self, setting: (&'static str, String)) -> PlannedTopic {
         self.settings.push(setting);
         self
     }

@@ -147,6 +147,7 @@ impl Producer {
             timestamp_ms: life.now_ms(),
             value_bytes: usize::try_from(value_bytes).expect("it fits into memory"),
             codec: self.codec,
+            keys: self.topic.kind.keys.map(|keys| keys.count),
         };
         state.waiting.push_back(Waiting { batch, sent_before: false });
         state.next_number += count;

@@ -8,7 +8,7 @@ use crate::history::Counts;
 const SEEDS_MIN: u64 = 500;
 
 /// States, and in how many seeds one visit is due at least: a few times as many as it takes.
-const DUE: [(&str, u64); 36] = [
+const DUE: [(&str, u64); 42] = [
     ("acknowledged", 1),
     ("consumed", 1),
     ("pipelined produces", 1),
@@ -45,6 +45,12 @@ const DUE: [(&str, u64); 36] = [
     ("derived files rotted", 50),
     ("damage found by the client", 100),
     ("quarantined while others served", 500),
+    ("compacted", 15),
+    ("records superseded", 1),
+    ("tombstones removed", 60),
+    ("compactions interrupted by a crash", 60),
+    ("swaps left to a start", 200),
+    ("records without a key refused", 3),
 ];
 
 /// What so many seeds should have reached and have not, with the least number.

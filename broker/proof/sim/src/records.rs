@@ -21,6 +21,8 @@ pub struct Batch {
     pub value_bytes: usize,
     /// How its records are compressed.
     pub codec: Codec,
+    /// Its records have keys, of so many.
+    pub keys: Option<u32>,
 }
 
 impl Batch {
@@ -32,8 +34,8 @@ impl Batch {
             builder.producer(id, 0, sequence);
         }
         for number in self.first..self.first + self.count {
-            let value = Made { producer: self.producer, number }.value(self.value_bytes);
-            builder.push(self.timestamp_ms, None, Some(&value), &[]);
+            let made = Made { producer: self.producer, number };
+            made.push_onto(&mut builder, self.timestamp_ms, self.keys, self.value_bytes);
         }
         builder.finish().freeze()
     }
@@ -48,10 +50,11 @@ mod tests {
     #[test]
     fn what_is_encoded_is_found_again() {
         let (sequence, timestamp_ms) = (Some((9, 0)), 1_800_000_000_000);
-        for codec in [Codec::None, Codec::Lz4] {
-            let batch = Batch { producer: 3, first: 7, count: 2, sequence, timestamp_ms, value_bytes: 50, codec };
+        for (codec, keys) in [(Codec::None, None), (Codec::Lz4, None), (Codec::None, Some(3))] {
+            let batch =
+                Batch { producer: 3, first: 7, count: 20, sequence, timestamp_ms, value_bytes: 50, codec, keys };
             let decoded = decode(0, &batch.encode());
-            assert_eq!(decoded.runs, [Run { offset: 0, producer: 3, number: 7, count: 2 }]);
+            assert_eq!(decoded.runs, [Run { offset: 0, producer: 3, number: 7, count: 20 }]);
             assert_eq!(decoded.foreign, None);
         }
     }

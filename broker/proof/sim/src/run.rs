@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::actors::{self, Known};
 use crate::client::{Client, TopicRef, Wanted};
+use crate::compacting;
 use crate::consumer::Consumer;
 use crate::history::{Counts, History};
 use crate::life::{Life, Mood};
@@ -99,6 +100,7 @@ impl Run {
         }
         run.machine.simulation.set_options(SimOptions::default());
         LocalSet::new().run_until(run.judge()).await;
+        run.history.count_compacted();
         for theme in &run.plan.themes {
             run.history.count(theme.name());
         }
@@ -110,12 +112,16 @@ impl Run {
         let local = LocalSet::new();
         let made = local.run_until(async {
             let machine = Machine::new(seed, simulation).await;
+            if plan.has(Theme::Compact) {
+                machine.settings.replace(compacting::machine_settings(&machine.random));
+            }
             let running = machine.boot().await.expect("nothing has gone wrong yet");
             let client = running.connect(seed);
             let mut topics = Vec::new();
             for planned in &plan.topics {
                 let caching = planned.kind.flush_ms.map(|flush_ms| Duration::from_millis(flush_ms) + FLUSH_SLACK);
                 let number = history.announce_topic(planned.name, caching, planned.kind.expires);
+                compacting::announce(&history, number, &planned.kind);
                 let id = client.create_topic(planned.name, planned.partitions, &planned.settings).await;
                 let id = id.expect("the connection holds").expect("nothing has gone wrong yet");
                 let (name, partitions, kind) = (planned.name, planned.partitions, planned.kind);
@@ -176,6 +182,7 @@ impl Run {
 
     /// What happens to a machine on which no broker runs.
     fn while_down(&self) {
+        compacting::look_at_wreck(&self.machine, &self.history);
         if self.plan.has(Theme::Rot) && self.random.one_in(2) {
             let topic = self.topic("rolls").expect("a run with rot has it");
             actors::rot_once(topic, &self.machine, &self.history, &self.random);
@@ -292,6 +299,9 @@ impl Run {
                 Theme::ReadErrors => drop(clients.spawn_local(actors::break_files(true, life(), random.fork()))),
                 Theme::Metadata => drop(clients.spawn_local(actors::break_metadata(life(), random.fork()))),
                 Theme::Rot => drop(clients.spawn_local(actors::rot(topic("rolls"), life(), random.fork()))),
+                Theme::Compact => {
+                    drop(clients.spawn_local(compacting::harass(topic(compacting::NAME), life(), random.fork())))
+                }
                 Theme::Clock => drop(clients.spawn_local(actors::jump(life(), random.fork()))),
                 Theme::Roll | Theme::Retain | Theme::Cache | Theme::Network => {}
             }
@@ -300,6 +310,7 @@ impl Run {
 
     /// What a life has come to, as its files show it.
     fn look_at_files(&self) {
+        compacting::look_at_files(&self.machine, &self.history);
         for topic in &self.topics {
             let names = self.machine.simulation.names(Path::new(&format!("{DATA_DIR}/{}-0", topic.name)));
             let logs = names.iter().filter(|name| name.ends_with(".log")).count();

@@ -35,11 +35,13 @@ pub enum Theme {
     Metadata,
     /// Connections that are cut, and that carry little at once.
     Network,
+    /// A compacted topic.
+    Compact,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 15] = [
+    pub const ALL: [Theme; 16] = [
         Theme::Roll,
         Theme::Retain,
         Theme::Delete,
@@ -55,6 +57,7 @@ impl Theme {
         Theme::Clock,
         Theme::Metadata,
         Theme::Network,
+        Theme::Compact,
     ];
 
     /// Its name on the command line.
@@ -76,6 +79,7 @@ impl Theme {
             Theme::Clock => "clock",
             Theme::Metadata => "metadata",
             Theme::Network => "network",
+            Theme::Compact => "compact",
         }
     }
 
