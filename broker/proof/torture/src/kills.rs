@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::broker::{Broker, Launch};
 use crate::random::Random;
 use crate::report::{self, Counts, Failure, Progress};
-use crate::workload::{Depth, Ledger, World};
+use crate::workload::{CLEANER_BACKOFF, Depth, Ledger, World};
 
 /// Cycles after which a lane reads everything.
 const WHOLE_EVERY: u64 = 25;
@@ -36,7 +36,7 @@ const STOP_MS_MAX: u64 = 60;
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a run of some hundred cycles must have reached, or the torture is not what it says.
-const MUST_REACH: [&str; 8] = [
+const MUST_REACH: [&str; 10] = [
     "kills while serving",
     "kills during the start",
     "kills during a stop",
@@ -45,13 +45,15 @@ const MUST_REACH: [&str; 8] = [
     "segments rolled",
     "segments removed",
     "whole readings",
+    "compactions",
+    "records superseded",
 ];
 
 /// From how many cycles on [`MUST_REACH`] holds.
 const MUST_REACH_FROM: u64 = 400;
 
-/// What takes more cycles to be sure of: a kill in the middle of a write.
-const MUST_REACH_IN_TIME: [&str; 1] = ["torn tails cut"];
+/// What takes more cycles to be sure of: a kill in the middle of a write, and one between two steps of a swap.
+const MUST_REACH_IN_TIME: [&str; 2] = ["torn tails cut", "swaps completed at a start"];
 
 /// From how many cycles on [`MUST_REACH_IN_TIME`] holds.
 const MUST_REACH_IN_TIME_FROM: u64 = 5_000;
@@ -184,7 +186,7 @@ impl Run<'_> {
     }
 
     fn launch(&self, dir: &Path, lane: u64) -> Launch {
-        let settings = ["ringmill.unsynced.bytes.max=2097152"];
+        let settings = ["ringmill.unsynced.bytes.max=2097152", CLEANER_BACKOFF];
         Launch {
             binary: self.options.binaries.join("ringmill"),
             data_dir: dir.join("data"),
@@ -318,6 +320,10 @@ impl Lives {
         let said = broker.said();
         let torn = said.messages.get("a torn tail was set aside and cut").copied().unwrap_or(0);
         self.ledger.count("torn tails cut", torn);
+        let compactions = said.messages.get("compacted").copied().unwrap_or(0);
+        self.ledger.count("compactions", compactions);
+        let swaps = said.messages.get("a compacted segment gets its place").copied().unwrap_or(0);
+        self.ledger.count("swaps completed at a start", swaps);
         if !said.alarms.is_empty() {
             return Err(broken("the broker complained", broker));
         }
@@ -342,7 +348,10 @@ impl Lives {
         let mut found = BTreeSet::new();
         for partition in std::fs::read_dir(&self.launch.data_dir).into_iter().flatten().flatten() {
             let name = partition.file_name();
-            if !["kept-", "rolled-", "cached-"].iter().any(|topic| name.to_string_lossy().starts_with(topic)) {
+            if !["kept-", "rolled-", "cached-", "compacted-"]
+                .iter()
+                .any(|topic| name.to_string_lossy().starts_with(topic))
+            {
                 continue;
             }
             let files = std::fs::read_dir(partition.path()).into_iter().flatten().flatten().map(|file| file.path());

@@ -15,7 +15,7 @@ use crate::disk::control::{Order, number_of};
 use crate::disk::regime::Regime;
 use crate::random::Random;
 use crate::report::Failure;
-use crate::workload::{Depth, Ledger, World};
+use crate::workload::{CLEANER_BACKOFF, Depth, Ledger, World};
 
 /// The longest life after the looking around.
 const LIFE_MS_MAX: u64 = 60;
@@ -30,7 +30,7 @@ const LINGER_MS_MAX: u64 = 30;
 const LOOKED_AT_ONCE_IN: u64 = 4;
 
 /// What a broker says, and how it is counted.
-const SAYINGS: [(&str, &str); 7] = [
+const SAYINGS: [(&str, &str); 9] = [
     ("a torn tail was set aside and cut", "torn tails recovered"),
     ("partition sealed", "partitions sealed"),
     ("there is space again: partition reopened", "partitions reopened"),
@@ -38,6 +38,8 @@ const SAYINGS: [(&str, &str); 7] = [
     ("derived files were put right", "indexes rebuilt"),
     ("quarantined: the partition is not served and no byte of it is changed", "partitions quarantined"),
     ("the metadata database does not open after a failed write", "metadata failures"),
+    ("compacted", "compactions"),
+    ("a compacted segment gets its place", "swaps completed at a start"),
 ];
 
 /// How a file system's story goes on.
@@ -99,7 +101,7 @@ impl Lives {
             log: dir.join("broker.log"),
             io: io.to_owned(),
             cores: 2,
-            settings: vec!["ringmill.unsynced.bytes.max=2097152".to_owned()],
+            settings: ["ringmill.unsynced.bytes.max=2097152", CLEANER_BACKOFF].map(str::to_owned).to_vec(),
         };
         let lies = rig.is_torn() && random.once_in(4);
         let world = World::new(ledger.clone(), random.branch());

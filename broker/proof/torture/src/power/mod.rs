@@ -18,7 +18,7 @@ mod shutdown;
 use campaign::{Campaign, Options};
 
 /// What a run of some hundred cycles must have reached, or the torture is not what it says.
-const MUST_REACH: [&str; 8] = [
+const MUST_REACH: [&str; 9] = [
     "power cuts",
     "cuts during the start",
     "clean stops",
@@ -27,6 +27,7 @@ const MUST_REACH: [&str; 8] = [
     "logs that lost their end",
     "unsynced bytes lost",
     "whole readings",
+    "records superseded",
 ];
 
 /// Cut the power of the broker's disk at random moments, on real file systems (needs root)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use ringmill_checker::{Event, History, Line, Place};
+use ringmill_checker::{Compacted, Event, History, Line, Place};
 
 use tokio::sync::Notify;
 
@@ -19,6 +19,8 @@ pub(crate) struct Ledger(Rc<Inner>);
 struct Inner {
     history: RefCell<History>,
     counts: RefCell<Counts>,
+    /// What compaction had taken away when the counts were last taken.
+    compacted: Cell<Compacted>,
     begun: Instant,
     path: PathBuf,
     /// Woken whenever a large request has been handed to the system.
@@ -34,6 +36,7 @@ impl Ledger {
         let inner = Inner {
             history: RefCell::new(history),
             counts: RefCell::default(),
+            compacted: Cell::default(),
             begun: Instant::now(),
             path: path.to_owned(),
             large_sent: Notify::new(),
@@ -61,6 +64,10 @@ impl Ledger {
 
     /// The counts since they were last taken.
     pub(crate) fn take_counts(&self) -> Counts {
+        let now = self.0.history.borrow().judge().compacted();
+        let before = self.0.compacted.replace(now);
+        self.count("records superseded", now.superseded - before.superseded);
+        self.count("tombstones removed", now.tombstones - before.tombstones);
         self.0.counts.take()
     }
 

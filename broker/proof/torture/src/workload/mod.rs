@@ -15,10 +15,12 @@ use tokio::time::timeout;
 
 mod admin;
 mod client;
+mod compacted;
 mod ledger;
 mod producer;
 mod reader;
 
+pub(crate) use compacted::CLEANER_BACKOFF;
 pub(crate) use ledger::Ledger;
 
 use admin::{Admin, Passing};
@@ -58,16 +60,16 @@ struct Plan {
     configs: &'static [(&'static str, &'static str)],
 }
 
-/// Small records under deletions; large ones, so that segments roll, under retention; and write caching. Segments have the smallest
-/// size that a topic may set.
-const PLANS: [Plan; 3] = [
+/// Small records under deletions; large ones, so that segments roll, under retention; write caching; and compaction. Segments have the
+/// smallest size that a topic may set.
+const PLANS: [Plan; 4] = [
     Plan {
         name: "kept",
         partitions: 3,
         caching: false,
         retained_records_min: None,
         trimmed: true,
-        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 300, large_once_in: 500 },
+        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 300, large_once_in: 500, keys: None },
         configs: &[("segment.bytes", "1048576"), ("retention.ms", "-1")],
     },
     Plan {
@@ -77,7 +79,7 @@ const PLANS: [Plan; 3] = [
         // 2 MiB of records of up to 24 kB are 87 at least; half of it, for the end that is known may lag.
         retained_records_min: Some(40),
         trimmed: false,
-        sizes: Sizes { records_per_batch_max: 3, value_bytes_max: 24_000, large_once_in: 8 },
+        sizes: Sizes { records_per_batch_max: 3, value_bytes_max: 24_000, large_once_in: 8, keys: None },
         configs: &[("segment.bytes", "1048576"), ("retention.bytes", "2097152")],
     },
     Plan {
@@ -86,9 +88,10 @@ const PLANS: [Plan; 3] = [
         caching: true,
         retained_records_min: None,
         trimmed: true,
-        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 2_000, large_once_in: 500 },
+        sizes: Sizes { records_per_batch_max: 6, value_bytes_max: 2_000, large_once_in: 500, keys: None },
         configs: &[("segment.bytes", "1048576"), ("write.caching", "true"), ("flush.ms", "100")],
     },
+    compacted::PLAN,
 ];
 
 /// How much is read after a start.
@@ -147,6 +150,7 @@ impl World {
             caching: plan.caching,
             retained_records_min: plan.retained_records_min,
         });
+        compacted::announce(&self.ledger, topic, plan);
         self.topics.push((topic, Rc::clone(&name)));
         for partition in 0..plan.partitions {
             let place = Place { topic, partition };
@@ -260,9 +264,9 @@ impl World {
         let mut writer = || writers.next().expect("there are three");
         let (first, second, third) = (writer(), writer(), writer());
         let writers = async { tokio::join!(first, second, third) };
-        let [kept, rolled, cached] = &mut self.readers;
+        let [kept, rolled, cached, compacted] = &mut self.readers;
         let follow = |cursors| reader::follow(address, ledger, cursors);
-        let readers = async { tokio::join!(follow(kept), follow(rolled), follow(cached)) };
+        let readers = async { tokio::join!(follow(kept), follow(rolled), follow(cached), follow(compacted)) };
         let trimmed = PLANS.iter().zip(&self.topics).filter(|(plan, _)| plan.trimmed);
         let trimmed = trimmed.flat_map(|(plan, (topic, name))| {
             (0..plan.partitions).map(|partition| (Place { topic: *topic, partition }, Rc::clone(name)))

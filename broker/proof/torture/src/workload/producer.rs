@@ -49,6 +49,8 @@ pub(super) struct Sizes {
     pub(super) value_bytes_max: u64,
     /// One batch in so many has up to [`LARGE_BATCH_BYTES_MAX`]: its write takes long enough to be killed in the middle.
     pub(super) large_once_in: u64,
+    /// Records have keys, of so many: their topic is compacted.
+    pub(super) keys: Option<u32>,
 }
 
 /// One producer.
@@ -153,8 +155,8 @@ impl Producer {
             builder.producer(id, 0, sequence);
         }
         for number in batch.first..batch.first + batch.count {
-            let value = Made { producer: self.number, number }.value(batch.value_bytes);
-            builder.push(batch.made_ms, None, Some(&value), &[]);
+            let made = Made { producer: self.number, number };
+            made.push_onto(&mut builder, batch.made_ms, self.sizes.keys, batch.value_bytes);
         }
         builder.finish().freeze()
     }
