@@ -4,8 +4,8 @@
 # Usage: kafka_tools.sh BINARY_DIR [--peer kafka]
 #
 # Which calls: kafka_tools/rows.py, and group_rows.py for groups. The dump of segments runs while the broker serves (closed segments), after
-# it has stopped (all), and once more on indexes that the broker had to make anew. --peer kafka tries the calls about groups on Apache Kafka:
-# what they find in it is wrong with them.
+# it has stopped (all), and once more on indexes that the broker had to make anew; some of the topics are compacted. --peer kafka tries the
+# calls about groups on Apache Kafka: what they find in it is wrong with them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 RINGMILL=${1:?usage: $0 BINARY_DIR}/ringmill
@@ -47,7 +47,7 @@ check_peer() {
 }
 
 cache=$(repository_root)/target/interop/kafka_tools
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 RINGMILL
 install_tools
 mkdir "$work/tools"
 if [ "${2:-} ${3:-}" = "--peer kafka" ]; then
@@ -55,7 +55,8 @@ if [ "${2:-} ${3:-}" = "--peer kafka" ]; then
     exit
 fi
 real_log "$work/tools/lines.txt" 4000
-broker_start
+# Compaction begins at once when something is new, and rests while nothing is: what the tools read stays as it is.
+broker_start --set broker.log.cleaner.backoff.ms=100
 timeout 500 python3 "$here/kafka_tools/check.py" serving "$cache" "$work" "$address" || fail "Kafka's tools against the broker"
 broker_stop
 timeout 100 python3 "$here/kafka_tools/check.py" stopped "$cache" "$work" || fail "Kafka's tools on the files of a stopped broker"

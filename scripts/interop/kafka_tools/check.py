@@ -1,13 +1,17 @@
 """Kafka's tools against a broker and its files: prepares what they read, runs the rows, then dumps every segment.
 
 Usage: check.py serving CACHE WORK ADDRESS | check.py stopped CACHE WORK | check.py groups CACHE WORK ADDRESS. CACHE has the jars, WORK the
-broker's data and a folder `tools` with lines.txt; `groups` needs neither of these, and any broker will do. Called by kafka_tools.sh.
+broker's data and its log, and a folder `tools` with lines.txt; `groups` needs neither of these, and any broker will do. RINGMILL names the
+broker's program. Called by kafka_tools.sh.
 """
 
+import functools
 import json
+import os
 import sys
 import time
 
+import compacted
 import dumps
 import groups
 import rows
@@ -49,7 +53,8 @@ def main():
     tools = Tools(f"{cache}/jars", f"{cache}/classes", inputs, known)
     failed = 0
     if mode == "serving":
-        failed += tools.run(rows.TOPICS + rows.CONFIGS + rows.RECORDS + rows.PERFORMANCE)
+        failed += tools.run(rows.TOPICS + rows.CONFIGS + rows.RECORDS + rows.PERFORMANCE + compacted.rows())
+        failed += compacted.fill(os.environ["RINGMILL"], sys.argv[4], work)
         failed += groups.check(tools, cache, inputs, sys.argv[4])
         failed += dumps.check_the_check(tools, f"{work}/data/load-none-0", inputs)
     failed += dump(tools, mode, work, known)
@@ -65,11 +70,11 @@ def main():
 
 def dump(tools, mode, work, known):
     """Dumps the closed segments of a broker that serves, all of one that has stopped; returns how many checks failed."""
-    failed = 0
-    for topic in [f"load-{codec}" for codec in rows.CODECS] + ["lines"] * (mode == "stopped"):
-        failed += dumps.check(tools, f"{work}/data/{topic}-0", whole=mode == "stopped",
-                              values=known["lines"].splitlines() if topic == "lines" else None)
-    return failed
+    looks = {f"load-{codec}": dumps.deep for codec in rows.CODECS}
+    looks |= {compacted.topic(codec): functools.partial(compacted.deep, work=work, codec=codec) for codec in compacted.CODECS}
+    if mode == "stopped":
+        looks["lines"] = functools.partial(dumps.deep, values=known["lines"].splitlines())
+    return sum(dumps.check(tools, f"{work}/data/{topic}-0", mode == "stopped", look) for topic, look in looks.items())
 
 
 main()
