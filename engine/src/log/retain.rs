@@ -34,7 +34,10 @@ impl Log {
         {
             self.wake_keeper.notify_one();
         }
+        // A clock that was set back must not keep records unsynced, or a log sealed, until it has come that far again.
+        writer.unsynced_since_ms = writer.unsynced_since_ms.map(|since_ms| since_ms.min(now_ms));
         if let Some(seal) = &mut writer.seal {
+            seal.retry_at_ms = seal.retry_at_ms.min(now_ms.saturating_add(REOPEN_DELAY_MS));
             let may_reopen = seal.cause == SealCause::NoSpace && !self.env.space.is_low();
             if may_reopen && next.is_due(Some(seal.retry_at_ms)) {
                 seal.retry_now = true;

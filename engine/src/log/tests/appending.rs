@@ -159,6 +159,22 @@ fn caching_answers_before_the_sync_and_syncs_when_its_time_has_come() {
     });
 }
 
+/// A simulated clock went back by an hour, and for as long a power cut could take what was to be durable after 1 ms.
+#[test]
+fn a_clock_that_is_set_back_keeps_nothing_unsynced() {
+    let place = Place::new();
+    let config = LogConfig { write_caching: true, flush_ms: 1000, ..LogConfig::default() };
+    place.run(config, async |log| {
+        append(log, batch(NOW_MS, 1, 10)).await.unwrap();
+        let earlier_ms = NOW_MS - 3_600_000;
+        assert_eq!(log.on_deadline(earlier_ms), Some(earlier_ms + 1000));
+        log.on_deadline(earlier_ms + 1000);
+        while log.checkpoint_entry().recovery_point < offset(1) {
+            crate::turn::yield_now().await;
+        }
+    });
+}
+
 #[test]
 fn a_closed_log_refuses_and_its_files_hold_no_secured_space() {
     let place = Place::new();

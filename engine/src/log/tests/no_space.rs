@@ -110,6 +110,21 @@ fn an_append_that_finds_no_space_is_refused_or_seals_and_the_log_goes_on() {
     check(Doing::Roll, &segment_path(2), &allocating, Err(AppendError::NoSpace), &LogState::Serving);
 }
 
+/// As long as the time of day had gone back, a sealed log would have waited for the moment at which it was to be tried again.
+#[test]
+fn a_clock_that_is_set_back_keeps_no_log_sealed() {
+    on_quiet_disk(config(), async |simulation, _, log| {
+        append(log, produced(9, 0, 0)).await.unwrap();
+        simulation.inject(&segment_path(0), Fault::WriteFindsNoSpace);
+        assert_eq!(append(log, produced(9, 0, 1)).await, Err(AppendError::Sealed));
+        let earlier_ms = NOW_MS - 3_600_000;
+        assert_eq!(log.on_deadline(earlier_ms), Some(earlier_ms + 1000));
+        log.on_deadline(earlier_ms + 1000);
+        turns(300).await;
+        assert_eq!(log.state(), LogState::Serving);
+    });
+}
+
 /// The second sync is that of the cut. Nothing in the file is new at the next attempt, whose sync succeeds whatever the device has.
 #[test]
 fn a_reopening_whose_own_sync_fails_leaves_no_tail_behind() {
