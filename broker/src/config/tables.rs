@@ -281,7 +281,7 @@ pub static BROKER: &[Setting] = &[
         "log.cleaner.dedupe.buffer.size",
         from(0),
         "134217728",
-        "Compaction takes 40 MiB on each core, and more only for large batches.",
+        "Compaction takes at most 64 MB on each core, and more only for large batches.",
     ),
     known_broker("log.cleaner.enable", BOOL, "true", "Topics that ask for compaction get it."),
     known_broker(

@@ -23,9 +23,10 @@ pub struct CompactionLimits {
 }
 
 impl CompactionLimits {
-    /// 40 MiB for the map (1.5 million keys), 64 MiB for a batch.
+    /// 32 MiB for the map (1.2 million keys), so that a pass keeps to 64 MB with all else that it needs and what the allocator holds back; at
+    /// most 64 MiB for a batch.
     #[must_use]
     pub fn new(hash_key: [u64; 2]) -> CompactionLimits {
-        CompactionLimits { map_bytes: 40 << 20, decompressed_bytes_max: 64 << 20, hash_key }
+        CompactionLimits { map_bytes: 32 << 20, decompressed_bytes_max: 64 << 20, hash_key }
     }
 }

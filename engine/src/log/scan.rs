@@ -149,6 +149,8 @@ impl<'a> Scan<'a> {
         let held = position >= self.buffer_position
             && position + length as u64 <= self.buffer_position + self.buffer.len() as u64;
         if !held {
+            // Given back first: the next one is as large.
+            self.buffer = BytesMut::new();
             self.buffer = match self.read(position, length.max(CHUNK_BYTES)).await {
                 // What is asked for may be well, and only something behind it not.
                 Err(error) if is_device_error(&error) && length < CHUNK_BYTES => self.read(position, length).await?,
