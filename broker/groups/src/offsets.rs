@@ -9,6 +9,7 @@ use crate::answer::{FetchedOffset, TopicOffsets};
 use crate::context::Context;
 use crate::record::{Offset, Record};
 use crate::request::{OffsetCommit, PartitionCommit};
+use crate::topics::{TopicId, Topics};
 
 /// About what an offset takes in memory beside its words.
 const OFFSET_BYTES: usize = 160;
@@ -86,27 +87,29 @@ impl Offsets {
         Ok(())
     }
 
-    /// What is committed of the topics asked for, or of all.
-    pub(crate) fn fetch(&self, topics: Option<&[(Arc<str>, Vec<i32>)]>) -> Vec<TopicOffsets> {
+    /// What is committed of the topics asked for, or of all. What is kept of a topic that is gone is not told of another one that has its
+    /// name, even before it is forgotten.
+    pub(crate) fn fetch(&self, known: &dyn Topics, topics: Option<&[(Arc<str>, Vec<i32>)]>) -> Vec<TopicOffsets> {
         let fetched = |offset: &Offset| FetchedOffset {
             offset: offset.offset,
             leader_epoch: offset.leader_epoch,
             metadata: Arc::clone(&offset.metadata),
         };
         let Some(asked) = topics else {
-            let all = |partitions: &BTreeMap<i32, Offset>| {
-                partitions.iter().map(|(partition, offset)| (*partition, Some(fetched(offset)))).collect()
+            let told = |(topic, partitions): (&Arc<str>, &BTreeMap<i32, Offset>)| {
+                let is_told = is_told_of(known, topic);
+                let told = partitions.iter().filter(|(_, offset)| is_told(offset));
+                let partitions: Vec<_> = told.map(|(partition, offset)| (*partition, Some(fetched(offset)))).collect();
+                (!partitions.is_empty()).then(|| TopicOffsets { topic: Arc::clone(topic), partitions })
             };
-            let topics = self.topics.iter();
-            return topics
-                .map(|(topic, partitions)| TopicOffsets { topic: Arc::clone(topic), partitions: all(partitions) })
-                .collect();
+            return self.topics.iter().filter_map(told).collect();
         };
         asked
             .iter()
             .map(|(topic, partitions)| {
-                let known = self.topics.get(topic);
-                let of = |partition: &i32| (*partition, known.and_then(|known| known.get(partition)).map(fetched));
+                let (kept, is_told) = (self.topics.get(topic), is_told_of(known, topic));
+                let find = |partition: &i32| kept?.get(partition).filter(|offset| is_told(offset));
+                let of = |partition: &i32| (*partition, find(partition).map(fetched));
                 TopicOffsets { topic: Arc::clone(topic), partitions: partitions.iter().map(of).collect() }
             })
             .collect()
@@ -140,6 +143,19 @@ impl Offsets {
         for (topic, partition) in due {
             self.delete(cx, group, &topic, partition);
         }
+    }
+}
+
+/// Whether an offset may be told of the topic that has this name now.
+fn is_told_of(topics: &dyn Topics, name: &str) -> impl Fn(&&Offset) -> bool {
+    let id = topics.find(name).map(|(id, _)| id);
+    move |offset| id.is_none_or(|id| !offset.is_of_another(id))
+}
+
+impl Offset {
+    /// Whether it was committed of another topic than this, which had the same name.
+    pub(crate) fn is_of_another(&self, topic_id: TopicId) -> bool {
+        self.topic_id != [0; 16] && self.topic_id != topic_id
     }
 }
 

@@ -37,7 +37,7 @@ impl Groups {
             let is_gone = |topic: &Arc<str>, offset: &Offset| match topics.find(topic) {
                 None => true,
                 // Another topic of the same name.
-                Some((topic_id, _)) => offset.topic_id != [0; 16] && offset.topic_id != topic_id,
+                Some((topic_id, _)) => offset.is_of_another(topic_id),
             };
             group.offsets.delete_where(cx, &id, is_gone);
             self.settle(&id, cx.now.monotonic_ms);

@@ -7,6 +7,7 @@ use ringmill_net::wire::ErrorCode;
 use super::{Groups, Members};
 use crate::answer::{Answer, JoinRefused, Listed};
 use crate::context::{Context, Ticket};
+use crate::offsets::Offsets;
 use crate::request::{Heartbeat, JoinGroup, LeaveGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request, SyncGroup};
 
 impl Groups {
@@ -39,8 +40,8 @@ impl Groups {
             }
             Request::Fetch(fetch) => {
                 let result = self.check_fetch(&fetch).map(|()| match self.by_id.get(&fetch.group) {
-                    Some(group) => group.offsets.fetch(fetch.topics.as_deref()),
-                    None => crate::offsets::Offsets::default().fetch(fetch.topics.as_deref()),
+                    Some(group) => group.offsets.fetch(cx.topics, fetch.topics.as_deref()),
+                    None => Offsets::default().fetch(cx.topics, fetch.topics.as_deref()),
                 });
                 cx.answer(ticket, Answer::Fetch(result));
             }

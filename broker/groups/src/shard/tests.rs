@@ -546,3 +546,13 @@ fn an_empty_group_takes_the_protocol_of_who_comes() {
     let mut next = bench.reloaded();
     assert_eq!((bench.state(), next.state()), ("Stable", "Stable"));
 }
+
+/// Whoever asked soon after a topic was deleted and made again was told the old one's offset, and missed records of the new one.
+#[test]
+fn offsets_of_a_deleted_topic_are_not_those_of_another_one_with_its_name() {
+    let mut bench = Bench::new();
+    let old = PartitionCommit { offset: 7, topic_id: [2; 16], ..commit("t", 0) };
+    assert_eq!((bench.commit_of("", -1, old), bench.committed("t")), (Ok(()), None));
+    let new = PartitionCommit { offset: 3, topic_id: [1; 16], ..commit("t", 0) };
+    assert_eq!((bench.commit_of("", -1, new), bench.committed("t")), (Ok(()), Some((3, "".into()))));
+}
