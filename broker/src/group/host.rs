@@ -77,8 +77,15 @@ struct Serving {
     held: VecDeque<Held>,
     /// Whether the task waits for the append in front of all that is held.
     releasing: bool,
-    /// Whether time stood still because the partition took no records.
+    /// Whether time stands still because the partition takes no records.
     stalled: bool,
+}
+
+impl Serving {
+    fn next_deadline_ms(&mut self) -> Option<u64> {
+        // Whether it may go on is to be asked until it may.
+        if self.stalled { Some(0) } else { self.shard.next_deadline_ms() }
+    }
 }
 
 /// Answers, and the append that has to be durable before they go, if there was one after those in front of them.
@@ -123,6 +130,9 @@ impl Host {
         serving.next_ticket += 1;
         serving.parked.insert(ticket, reply);
         let image = core.metadata();
+        if core.takes_records(self.partition) {
+            self.go_on_if_stalled(core, serving, &image);
+        }
         let effects = serving.shard.handle(self.now(core), &TopicsOf(&image), ticket, request);
         self.leave(core, serving, effects);
     }
@@ -213,7 +223,12 @@ impl Host {
     /// Opens for requests; first for those that came while it was loading.
     fn serve(&self, core: &Core, mut shard: Shard) {
         let image = core.metadata();
-        let effects = shard.start(self.now(core), &TopicsOf(&image));
+        // What a start leaves could not be kept while the partition takes no records, and the next load would begin at once: it waits.
+        let stalled = !core.takes_records(self.partition);
+        let effects = match stalled {
+            true => Effects::default(),
+            false => shard.start(self.now(core), &TopicsOf(&image)),
+        };
         let serving = Serving {
             shard,
             writer: RecordWriter::new(self.segment_bytes(core)),
@@ -222,7 +237,7 @@ impl Host {
             next_ticket: 0,
             held: VecDeque::new(),
             releasing: false,
-            stalled: false,
+            stalled,
         };
         let before = self.state.replace(State::Serving(Box::new(serving)));
         self.with(|serving| self.leave(core, serving, effects));
@@ -270,7 +285,7 @@ impl Host {
         let mut earliest = Instant::now();
         let mut topics_due: Option<Instant> = None;
         loop {
-            let next_ms = self.with(|serving| serving.shard.next_deadline_ms()).flatten();
+            let next_ms = self.with(Serving::next_deadline_ms).flatten();
             let next = next_ms.map(|at_ms| (self.epoch + Duration::from_millis(at_ms)).max(earliest));
             tokio::select! {
                 biased;
@@ -315,21 +330,29 @@ impl Host {
                 serving.stalled = true;
                 return;
             }
-            let (now, topics) = (self.now(core), TopicsOf(&image));
-            if std::mem::take(&mut serving.stalled) {
-                // Members were refused meanwhile: they were not silent.
-                let effects = serving.shard.start(now, &topics);
-                self.leave(core, serving, effects);
-            }
-            let effects = serving.shard.on_time(now, &topics);
+            self.go_on_if_stalled(core, serving, &image);
+            let effects = serving.shard.on_time(self.now(core), &TopicsOf(&image));
             self.leave(core, serving, effects);
         });
         takes_records
     }
 
+    /// The partition takes records again, if it did not: members were refused meanwhile, so they were not silent.
+    fn go_on_if_stalled(&self, core: &Core, serving: &mut Serving, image: &MetadataImage) {
+        if std::mem::take(&mut serving.stalled) {
+            let effects = serving.shard.start(self.now(core), &TopicsOf(image));
+            self.leave(core, serving, effects);
+        }
+    }
+
     fn on_metadata(&self, core: &Core, image: &MetadataImage) {
         self.with(|serving| {
             serving.shard.set_settings(self.settings(core));
+            if !core.takes_records(self.partition) {
+                // Topics are looked at when it goes on.
+                serving.stalled = true;
+                return;
+            }
             let (now, topics) = (self.now(core), TopicsOf(image));
             if serving.topics_deleted != image.deleted() {
                 serving.topics_deleted = image.deleted();
