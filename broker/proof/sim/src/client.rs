@@ -98,14 +98,20 @@ impl Client {
         Client { stream, arrived: RefCell::default(), correlation_id: Cell::new(0) }
     }
 
-    async fn send<'a, M: Message<'a>>(&self, message: &M, version: i16, records: Vec<Piece>) -> io::Result<()> {
+    /// Sends a request.
+    pub(crate) async fn send<'a, M: Message<'a>>(
+        &self,
+        message: &M,
+        version: i16,
+        records: Vec<Piece>,
+    ) -> io::Result<()> {
         self.correlation_id.set(self.correlation_id.get() + 1);
         let mut pieces = encode_request(message, version, self.correlation_id.get(), Some("simulated"), records);
         self.stream.send(&mut pieces).await
     }
 
     /// The next answer's body, its header taken off.
-    async fn receive(&self, header_bytes: usize) -> io::Result<Bytes> {
+    pub(crate) async fn receive(&self, header_bytes: usize) -> io::Result<Bytes> {
         loop {
             let mut buffer = self.arrived.take();
             if let Some(length) = buffer.first_chunk::<4>() {
@@ -127,7 +133,8 @@ impl Client {
         }
     }
 
-    async fn call<'a, M: Message<'a>>(&self, message: &M, version: i16) -> io::Result<Bytes> {
+    /// Sends a request and waits for the answer to it.
+    pub(crate) async fn call<'a, M: Message<'a>>(&self, message: &M, version: i16) -> io::Result<Bytes> {
         self.send(message, version, Vec::new()).await?;
         self.receive(HEADER_BYTES).await
     }
@@ -345,7 +352,8 @@ impl Client {
     }
 }
 
-fn success(code: i16) -> Result<(), ErrorCode> {
+/// What an answer's code says.
+pub(crate) fn success(code: i16) -> Result<(), ErrorCode> {
     match error(code) {
         ErrorCode::None => Ok(()),
         refused => Err(refused),

@@ -9,6 +9,7 @@ mod actors;
 pub mod client;
 mod compacting;
 mod consumer;
+mod groups;
 pub mod history;
 mod life;
 pub mod machine;

@@ -4,6 +4,7 @@ use ringmill_checker::Place;
 
 use crate::client::TopicId;
 use crate::compacting;
+use crate::groups;
 use crate::random::Random;
 use crate::theme::Theme;
 
@@ -25,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) topics: Vec<PlannedTopic>,
     /// Lives of the broker before the last, in which everything is read.
     pub(crate) lives: u64,
+    /// What brokers are set to beside what all are: names as in `--set`.
+    pub(crate) settings: Vec<(&'static str, String)>,
     /// Milliseconds that a life lasts at most.
     pub(crate) life_ms_max: u64,
 }
@@ -120,10 +123,12 @@ impl Plan {
         let is_patient = has(Theme::Full) && random.one_in(4);
         let life_ms_max = match () {
             () if is_patient => PATIENT_LIFE_MS_MAX,
+            () if has(Theme::Groups) => groups::life_ms_max(&random),
             () if has(Theme::Compact) => compacting::life_ms_max(&random),
             () => random.pick(&[20, 80, 200]),
         };
-        Plan { themes, topics, lives: 2 + random.below(3), life_ms_max }
+        let settings = if has(Theme::Groups) { groups::settings(&random, has(Theme::Compact)) } else { Vec::new() };
+        Plan { themes, topics, settings, lives: 2 + random.below(3), life_ms_max }
     }
 
     /// Whether the run is about this, too.

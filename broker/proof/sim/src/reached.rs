@@ -8,7 +8,7 @@ use crate::history::Counts;
 const SEEDS_MIN: u64 = 500;
 
 /// States, and in how many seeds one visit is due at least: a few times as many as it takes.
-const DUE: [(&str, u64); 42] = [
+const DUE: [(&str, u64); 53] = [
     ("acknowledged", 1),
     ("consumed", 1),
     ("pipelined produces", 1),
@@ -51,6 +51,17 @@ const DUE: [(&str, u64); 42] = [
     ("compactions interrupted by a crash", 60),
     ("swaps left to a start", 200),
     ("records without a key refused", 3),
+    ("generations formed", 5),
+    ("rebalances ended", 6),
+    ("groups of the new protocol formed", 2),
+    ("partitions given up", 15),
+    ("stale commits refused", 15),
+    ("members fenced", 30),
+    ("members out", 6),
+    ("commits read back after a crash", 35),
+    ("offsets deleted", 4),
+    ("topics deleted under groups", 12),
+    ("topics grown under groups", 25),
 ];
 
 /// What so many seeds should have reached and have not, with the least number.

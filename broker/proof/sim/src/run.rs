@@ -15,6 +15,7 @@ use crate::actors::{self, Known};
 use crate::client::{Client, TopicRef, Wanted};
 use crate::compacting;
 use crate::consumer::Consumer;
+use crate::groups::Groups;
 use crate::history::{Counts, History};
 use crate::life::{Life, Mood};
 use crate::machine::{DATA_DIR, Machine, Running};
@@ -84,6 +85,8 @@ struct Run {
     topics: Vec<Topic>,
     producers: Vec<Rc<Producer>>,
     known: Rc<Known>,
+    /// In a run that is about them.
+    groups: Option<Rc<Groups>>,
     random: Random,
 }
 
@@ -115,6 +118,7 @@ impl Run {
             if plan.has(Theme::Compact) {
                 machine.settings.replace(compacting::machine_settings(&machine.random));
             }
+            machine.settings.borrow_mut().extend(plan.settings.iter().cloned());
             let running = machine.boot().await.expect("nothing has gone wrong yet");
             let client = running.connect(seed);
             let mut topics = Vec::new();
@@ -128,11 +132,15 @@ impl Run {
                 history.record(Event::TopicMade { topic: number });
                 topics.push(Topic { name, id, number, partitions, kind });
             }
+            let groups = match plan.has(Theme::Groups) {
+                true => Some(Groups::set_up(&client, &history, &machine.random).await),
+                false => None,
+            };
             drop(client);
             assert!(running.stop().await, "nothing has gone wrong yet");
-            (machine, topics)
+            (machine, topics, groups)
         });
-        let (machine, topics) = made.await;
+        let (machine, topics, groups) = made.await;
         let random = machine.random.fork();
         let mut producers = Vec::new();
         for topic in &topics {
@@ -142,7 +150,7 @@ impl Run {
             }
         }
         let (machine, known) = (Rc::new(machine), Rc::default());
-        Run { plan, machine, history, topics, producers, known, random }
+        Run { plan, machine, history, topics, producers, known, groups, random }
     }
 
     /// Boots, works, and ends in one of three ways, at any moment: the boot and the stop are not spared.
@@ -303,6 +311,7 @@ impl Run {
                     drop(clients.spawn_local(compacting::harass(topic(compacting::NAME), life(), random.fork())))
                 }
                 Theme::Clock => drop(clients.spawn_local(actors::jump(life(), random.fork()))),
+                Theme::Groups => self.groups.iter().for_each(|groups| groups.send(&life(), clients, random)),
                 Theme::Roll | Theme::Retain | Theme::Cache | Theme::Network => {}
             }
         }
@@ -340,6 +349,9 @@ impl Run {
             }
         }
         drop(client);
+        if let Some(groups) = &self.groups {
+            groups.judge(&life, &self.random).await;
+        }
         let clean = life.running.stop().await;
         assert!(clean || self.has_rot(), "the last stop is not clean");
     }

@@ -37,11 +37,13 @@ pub enum Theme {
     Network,
     /// A compacted topic.
     Compact,
+    /// Consumer groups of both protocols.
+    Groups,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 16] = [
+    pub const ALL: [Theme; 17] = [
         Theme::Roll,
         Theme::Retain,
         Theme::Delete,
@@ -58,6 +60,7 @@ impl Theme {
         Theme::Metadata,
         Theme::Network,
         Theme::Compact,
+        Theme::Groups,
     ];
 
     /// Its name on the command line.
@@ -80,6 +83,7 @@ impl Theme {
             Theme::Metadata => "metadata",
             Theme::Network => "network",
             Theme::Compact => "compact",
+            Theme::Groups => "groups",
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 
 /// What `cargo test` runs.
 const SEEDS: u64 = 12;
+const GROUP_SEEDS: u64 = 16;
 
 const TOPIC: TopicRef<'_> = TopicRef::Name("first");
 
@@ -20,6 +21,16 @@ fn nothing_acknowledged_or_seen_is_lost_or_changed_by_any_crash() {
     for seed in 0..SEEDS {
         let outcome = std::panic::catch_unwind(|| run(Asked { seed, ..Asked::default() }));
         assert!(outcome.is_ok(), "seed {seed} fails; try scripts/sim --seeds {seed}..{}", seed + 1);
+    }
+}
+
+/// Their rules take several members and lives to be broken, so they get seeds of their own.
+#[test]
+fn members_of_groups_are_told_the_truth_and_no_commit_is_lost() {
+    count_panics();
+    for seed in 0..GROUP_SEEDS {
+        let outcome = std::panic::catch_unwind(|| run(Asked { seed, only: Some(Theme::Groups), keeps_log: false }));
+        assert!(outcome.is_ok(), "seed {seed} fails; try scripts/sim --workload groups --seeds {seed}..{}", seed + 1);
     }
 }
 
