@@ -8,6 +8,9 @@ use super::{ClassicGroup, State};
 use crate::answer::{Answer, Joined};
 use crate::context::Context;
 
+/// How often to look, at most, whether one of the static members has come that are waited for: their rebalance timeout may be 0.
+const LEADERLESS_MS_MIN: i32 = 1_000;
+
 impl ClassicGroup {
     /// Waits for everybody to join again.
     pub(crate) fn prepare_rebalance(&mut self, cx: &mut Context<'_>) {
@@ -54,7 +57,7 @@ impl ClassicGroup {
         }
         if !self.elect_leader() {
             // Only static members, none of which has come: there is nobody to make an assignment.
-            let ends_ms = cx.after_ms(self.longest_rebalance_timeout_ms());
+            let ends_ms = cx.after_ms(self.longest_rebalance_timeout_ms().max(LEADERLESS_MS_MIN));
             self.state = State::PreparingRebalance { ends_ms, first_until_ms: None };
             return;
         }

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use super::Tables;
 use super::assignment::{Assignment, normal, pairs};
-use crate::record::{ConsumerMember, ConsumerPart, CurrentAssignment, ResolvedRegex};
+use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, ResolvedRegex};
 
 impl Tables {
     /// Takes a record's content over.
     pub(super) fn apply(&mut self, part: &ConsumerPart) {
         match part {
-            ConsumerPart::Epoch(value) => self.epoch = *value,
-            ConsumerPart::TargetEpoch(value) => self.target_epoch = *value,
+            // No coordinator counts below 0. Whatever wrote that, members could not be led to an epoch there.
+            ConsumerPart::Epoch(value) => {
+                self.epoch = value.map(|value| ConsumerEpoch { epoch: value.epoch.max(0), ..value });
+            }
+            ConsumerPart::TargetEpoch(value) => self.target_epoch = value.map(|epoch| epoch.max(0)),
             ConsumerPart::Member { member_id, value } => self.set_member(member_id, value.as_ref()),
             ConsumerPart::Target { member_id, value } => self.set_target(member_id, value.as_ref().map(normal)),
             ConsumerPart::Current { member_id, value } => self.set_current(member_id, value.as_ref()),
