@@ -12,6 +12,7 @@ pub mod command_line;
 pub mod config;
 pub mod disk;
 pub mod engine;
+pub mod groups;
 pub mod log;
 pub mod metadata;
 pub mod producers;
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "metadata_rows", driver: metadata::rows },
     Target { name: "metadata_database", driver: metadata::database },
     Target { name: "fetch_sessions", driver: sessions::sessions },
+    Target { name: "groups_loaded", driver: groups::loaded },
     Target { name: "engine_disk", driver: disk::disk },
     Target { name: "engine_log", driver: log::log },
     Target { name: "engine_producers", driver: engine::producers },

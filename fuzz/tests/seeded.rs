@@ -95,6 +95,11 @@ fn fetch_sessions_are_what_their_requests_have_made_of_them() {
 }
 
 #[test]
+fn a_coordinator_loads_any_records_and_a_reload_finds_what_it_wrote() {
+    run("groups_loaded", 10_000);
+}
+
+#[test]
 fn what_is_known_of_producers_follows_the_model() {
     run("engine_producers_model", 5_000);
 }
