@@ -119,6 +119,24 @@ pub(super) async fn complete_all(disk: &dyn Disk, dir: &Path, names: &[&str]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::sim::{SimOptions, Simulation};
+    use crate::disk::{OpenHow, block_on};
+
+    #[test]
+    fn a_swap_that_has_happened_survives_a_power_cut() {
+        let simulation = Simulation::new(1, SimOptions::default());
+        let disk: std::rc::Rc<dyn Disk> = std::rc::Rc::new(simulation.disk());
+        let dir = Path::new("/t-0");
+        let swap = Swap { base: Offset::ZERO, end: Offset::new(9).unwrap() };
+        block_on(&*disk, async {
+            disk.create_dir(dir).await.unwrap();
+            disk.sync_dir(Path::new("/")).await.unwrap();
+            disk.open(&unfinished_path(dir, swap.base), OpenHow::CreateEmpty).await.unwrap();
+            assert!(commit(&*disk, dir, swap).await.is_ok());
+        });
+        let names: Vec<PathBuf> = simulation.durable_names(dir).iter().map(|name| dir.join(name)).collect();
+        assert_eq!(names, [swap.path(dir)], "readers have seen what it shows");
+    }
 
     #[test]
     fn names_are_read_back_and_others_are_none() {
