@@ -9,6 +9,7 @@ pub mod batch;
 pub mod broker;
 pub mod client;
 pub mod command_line;
+pub mod compaction;
 pub mod config;
 pub mod disk;
 pub mod engine;
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "fetch_sessions", driver: sessions::sessions },
     Target { name: "groups_loaded", driver: groups::loaded },
     Target { name: "engine_disk", driver: disk::disk },
+    Target { name: "engine_compaction", driver: compaction::compaction },
     Target { name: "engine_log", driver: log::log },
     Target { name: "engine_producers", driver: engine::producers },
     Target { name: "engine_producers_model", driver: producers::producers },

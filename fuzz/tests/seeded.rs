@@ -45,6 +45,11 @@ fn a_log_is_what_its_history_has_made_of_it() {
 }
 
 #[test]
+fn compaction_leaves_what_the_model_says() {
+    run("engine_compaction", 200);
+}
+
+#[test]
 fn the_client_survives_any_answer() {
     run("client_answers", 500);
 }
