@@ -112,6 +112,7 @@ pub fn all() -> impl Iterator<Item = &'static str> {
 /// Our own settings and their full names, spelt out because names live as long as the program.
 static RINGMILL_NAMES: &[(&str, &str)] = &[
     ("cores", "ringmill.cores"),
+    ("groups.memory.bytes", "ringmill.groups.memory.bytes"),
     ("io", "ringmill.io"),
     ("request.memory.bytes", "ringmill.request.memory.bytes"),
     ("partitions.max", "ringmill.partitions.max"),
