@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::broker::{Broker, Launch};
 use crate::random::Random;
 use crate::report::{self, Counts, Failure, Progress};
-use crate::workload::{CLEANER_BACKOFF, Depth, Ledger, World};
+use crate::workload::{CLEANER_BACKOFF, Depth, GROUP_SETTINGS, Ledger, World};
 
 /// Cycles after which a lane reads everything.
 const WHOLE_EVERY: u64 = 25;
@@ -186,7 +186,7 @@ impl Run<'_> {
     }
 
     fn launch(&self, dir: &Path, lane: u64) -> Launch {
-        let settings = ["ringmill.unsynced.bytes.max=2097152", CLEANER_BACKOFF];
+        let settings = ["ringmill.unsynced.bytes.max=2097152", CLEANER_BACKOFF].into_iter().chain(GROUP_SETTINGS);
         Launch {
             binary: self.options.binaries.join("ringmill"),
             data_dir: dir.join("data"),
@@ -197,7 +197,7 @@ impl Run<'_> {
                 one => one.to_owned(),
             },
             cores: 2,
-            settings: settings.map(str::to_owned).to_vec(),
+            settings: settings.map(str::to_owned).collect(),
         }
     }
 

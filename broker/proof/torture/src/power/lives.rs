@@ -15,7 +15,7 @@ use crate::disk::control::{Order, number_of};
 use crate::disk::regime::Regime;
 use crate::random::Random;
 use crate::report::Failure;
-use crate::workload::{CLEANER_BACKOFF, Depth, Ledger, World};
+use crate::workload::{CLEANER_BACKOFF, Depth, GROUP_SETTINGS, Ledger, World};
 
 /// The longest life after the looking around.
 const LIFE_MS_MAX: u64 = 60;
@@ -101,7 +101,11 @@ impl Lives {
             log: dir.join("broker.log"),
             io: io.to_owned(),
             cores: 2,
-            settings: ["ringmill.unsynced.bytes.max=2097152", CLEANER_BACKOFF].map(str::to_owned).to_vec(),
+            settings: ["ringmill.unsynced.bytes.max=2097152", CLEANER_BACKOFF]
+                .into_iter()
+                .chain(GROUP_SETTINGS)
+                .map(str::to_owned)
+                .collect(),
         };
         let lies = rig.is_torn() && random.once_in(4);
         let world = World::new(ledger.clone(), random.branch());

@@ -16,14 +16,17 @@ use tokio::time::timeout;
 mod admin;
 mod client;
 mod compacted;
+mod group;
 mod ledger;
 mod producer;
 mod reader;
 
 pub(crate) use compacted::CLEANER_BACKOFF;
+pub(crate) use group::SETTINGS as GROUP_SETTINGS;
 pub(crate) use ledger::Ledger;
 
 use admin::{Admin, Passing};
+use group::Groups;
 use producer::{Producer, Sizes, Writer};
 use reader::Cursor;
 
@@ -115,6 +118,7 @@ pub(crate) struct World {
     passing: Option<Passing>,
     writers: [Vec<Producer>; WRITERS],
     readers: [Vec<Cursor>; PLANS.len()],
+    groups: Groups,
     /// Where the reading after the next start begins, for every partition of the plan.
     checked: Vec<Cursor>,
 }
@@ -123,6 +127,7 @@ impl World {
     /// Clients of a directory that is still empty.
     pub(crate) fn new(ledger: Ledger, mut random: Random) -> World {
         let mut world = World {
+            groups: Groups::new(&ledger),
             ledger,
             random: random.branch(),
             topics: Vec::new(),
@@ -177,6 +182,7 @@ impl World {
         if !self.made {
             self.create_topics(&connection).await?;
         }
+        group::look(&connection, &self.ledger).await?;
         let bounds = reader::recovered(&connection, &self.ledger, &self.checked).await?;
         self.read_new(&connection, &bounds).await?;
         self.read_old_places(&connection, &bounds).await?;
@@ -279,7 +285,8 @@ impl World {
             passing: &mut self.passing,
             next_topic: &mut self.next_topic,
         };
-        let clients = async { tokio::join!(writers, readers, admin.run(address)) };
+        let members = self.groups.run(address, ledger, self.random.branch());
+        let clients = async { tokio::join!(writers, readers, admin.run(address), members) };
         tokio::pin!(clients);
         tokio::pin!(until);
         let mut clients_are_gone = false;
