@@ -6,27 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use ringmill_batch::{BatchBuilder, BatchHeader, Codec, DecompressLimit, Offset, check_stored, read_records};
 use ringmill_engine::CompactionLimits;
-use ringmill_engine::checkpoint::CheckpointEntry;
-use ringmill_engine::clock::{Clock, ManualClock};
-use ringmill_engine::disk::sim::{SimOptions, Simulation};
-use ringmill_engine::disk::{Disk, block_on};
-use ringmill_engine::log::{Abandoned, AppendError, CompactionConfig, Identity, Log, LogConfig, LogEnv, StartInfo};
+use ringmill_engine::clock::Clock;
+use ringmill_engine::disk::Disk;
+use ringmill_engine::log::{Abandoned, AppendError, CompactionConfig, Log, LogConfig};
 
+use crate::lives::{self, End, Lives, NOW_MS, STEPS_MAX, Work};
 use crate::script::Script;
-
-const DIR: &str = "/t-0";
-
-const ID: Identity = Identity { topic_id: [7; 16], partition: 0 };
-
-const NOW_MS: i64 = 1_700_000_000_000;
-
-/// Steps of one input.
-const STEPS_MAX: usize = 150;
 
 /// Keys of one input.
 const KEYS: usize = 10;
@@ -44,15 +33,12 @@ struct Kept {
 }
 
 struct World {
-    simulation: Simulation,
-    clock: Arc<ManualClock>,
-    config: LogConfig,
+    lives: Lives,
     /// All that was ever acknowledged or read, and before which moment it was not there.
     known: BTreeMap<i64, (Kept, i64)>,
     gone: BTreeSet<i64>,
     log_start: i64,
     deleted_to: i64,
-    checkpoint: Option<CheckpointEntry>,
     /// The shortest time that tombstones were ever to stay.
     kept_ms_min: i64,
     /// Some pass may have left what it could not read.
@@ -62,86 +48,43 @@ struct World {
     steps: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Closed,
-    Killed,
-    PowerCut,
-    Over,
-}
-
 /// See the file's page.
 pub fn compaction(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.byte();
-    let simulation =
-        Simulation::new(u64::from(flags), if flags & 1 == 1 { SimOptions::busy() } else { SimOptions::default() });
-    simulation.set_now_ms(NOW_MS);
     let compaction = CompactionConfig { dirty_millionths_max: 0, tombstones_kept_ms: 1_000, ..Default::default() };
+    let config = LogConfig {
+        segment_bytes: 700,
+        index_interval_bytes: 200,
+        unsynced_bytes_max: 3_000,
+        retention_ms: None,
+        compaction: Some(compaction),
+        ..LogConfig::default()
+    };
     let mut world = World {
-        simulation,
-        clock: Arc::new(ManualClock::new(NOW_MS)),
-        config: LogConfig {
-            segment_bytes: 700,
-            index_interval_bytes: 200,
-            unsynced_bytes_max: 3_000,
-            retention_ms: None,
-            compaction: Some(compaction),
-            ..LogConfig::default()
-        },
+        lives: Lives::new(flags, config),
         known: BTreeMap::new(),
         gone: BTreeSet::new(),
         log_start: 0,
         deleted_to: 0,
-        checkpoint: None,
         kept_ms_min: compaction.tombstones_kept_ms,
         was_stingy: false,
         values: 0,
         producer: (0, 0),
         steps: 0,
     };
-    let (mut is_created, mut clean) = (false, false);
-    loop {
-        let end = world.live(&mut script, &mut is_created, clean);
-        clean = end == End::Closed;
-        match end {
-            End::Closed | End::Killed => world.simulation.crash_process(),
-            End::PowerCut => world.simulation.crash_power(),
-            End::Over => return,
-        }
-    }
+    lives::run(&mut world, &mut script);
 }
 
-impl World {
-    fn live(&mut self, script: &mut Script<'_>, is_created: &mut bool, clean: bool) -> End {
-        let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
-        let env = LogEnv::new(Rc::clone(&disk), Arc::<ManualClock>::clone(&self.clock));
-        let config = self.config.clone();
-        block_on(&*disk, async {
-            let log = if *is_created {
-                let checkpoint = self.checkpoint.clone().filter(|_| clean || !script.byte().is_multiple_of(4));
-                Log::open(env, DIR.into(), ID, config, StartInfo { clean, checkpoint }).await
-            } else {
-                Log::create(env, DIR.into(), ID, config).await
-            };
-            *is_created = true;
-            let log = log.expect("the disk is well, and nobody has touched the records");
-            let world = &mut *self;
-            let work = async {
-                world.check(&*disk, &log).await;
-                let end = world.work(&disk, &log, script).await;
-                if matches!(end, End::Closed | End::Over) {
-                    world.checkpoint = Some(log.close().await.expect("no write and no sync has failed"));
-                }
-                end
-            };
-            // It ends with the close, which has an answer to give first.
-            let driven = async {
-                Rc::clone(&log).drive().await;
-                std::future::pending().await
-            };
-            tokio::select! { biased; end = work => end, end = driven => end }
-        })
+impl Work for World {
+    fn lives(&mut self) -> &mut Lives {
+        &mut self.lives
+    }
+
+    async fn between(&mut self, _: &dyn Disk, _: &mut Script<'_>) {}
+
+    async fn check(&mut self, disk: &dyn Disk, log: &Log) {
+        self.compare(disk, log).await;
     }
 
     async fn work(&mut self, disk: &Rc<dyn Disk>, log: &Rc<Log>, script: &mut Script<'_>) -> End {
@@ -158,10 +101,10 @@ impl World {
                 11 => self.delete(log, script).await,
                 12 => self.configure(log, script),
                 13 => {
-                    self.clock.advance(1 << (script.byte() % 14));
-                    log.on_deadline(self.clock.now_ms());
+                    self.lives.clock.advance(1 << (script.byte() % 14));
+                    log.on_deadline(self.lives.clock.now_ms());
                 }
-                14 => self.checkpoint = Some(log.checkpoint_entry()),
+                14 => self.lives.checkpoint = Some(log.checkpoint_entry()),
                 _ => match script.byte() % 4 {
                     0 => return End::Killed,
                     1 | 2 => return End::PowerCut,
@@ -170,7 +113,9 @@ impl World {
             }
         }
     }
+}
 
+impl World {
     async fn append(&mut self, log: &Log, script: &mut Script<'_>) {
         let mut builder = BatchBuilder::new(script.choose(&Codec::ALL), None);
         let count = 1 + script.below(6);
@@ -194,7 +139,7 @@ impl World {
         }
         let batch = builder.finish();
         let header = BatchHeader::parse(&batch).expect("what is built is sound");
-        let since_ms = self.clock.now_ms();
+        let since_ms = self.lives.clock.now_ms();
         match log.append(batch, header).await.expect("every append is answered") {
             Ok(appended) => {
                 if has_producer {
@@ -228,7 +173,7 @@ impl World {
             Err(Abandoned::Overtaken | Abandoned::Closed) => None,
             Err(error) => panic!("the disk is well, and still: {error}"),
         };
-        let found = self.check(&**disk, log).await;
+        let found = self.compare(&**disk, log).await;
         let Some(done) = done.filter(|done| done.passed_over == 0 && !self.was_stingy) else { return };
         let mut keys = BTreeSet::new();
         for (offset, record) in found.range(..done.cleaned_to.get()) {
@@ -264,19 +209,19 @@ impl World {
         let min_lag_ms = script.choose(&[0, 0, 3, 1_000]);
         let compaction =
             CompactionConfig { tombstones_kept_ms, min_lag_ms, dirty_millionths_max: 0, ..Default::default() };
-        self.config = LogConfig {
+        self.lives.config = LogConfig {
             segment_bytes: script.choose(&[700, 1_500, 20_000, 1]),
             segment_ms: script.choose(&[i64::MAX, 1_000, 1]),
             index_interval_bytes: script.choose(&[200, 0, 1, 4096]),
             compaction: (!script.byte().is_multiple_of(8)).then_some(compaction),
-            ..self.config.clone()
+            ..self.lives.config.clone()
         };
-        self.checkpoint = Some(log.checkpoint_entry());
-        log.set_config(self.config.clone());
+        self.lives.checkpoint = Some(log.checkpoint_entry());
+        log.set_config(self.lives.config.clone());
     }
 
     /// Reads everything and holds it against what is known; gives what was found.
-    async fn check(&mut self, disk: &dyn Disk, log: &Log) -> BTreeMap<i64, Kept> {
+    async fn compare(&mut self, disk: &dyn Disk, log: &Log) -> BTreeMap<i64, Kept> {
         let watermarks = log.reader().watermarks();
         let (start, end) = (watermarks.log_start.get(), watermarks.high_watermark.get());
         assert!((self.log_start..=self.deleted_to.max(self.log_start)).contains(&start), "the log starts at {start}");
@@ -286,7 +231,7 @@ impl World {
         );
         self.log_start = start;
         let found = read(disk, log, start, end).await;
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.lives.clock.now_ms();
         for (offset, record) in &found {
             // When it was appended is not known of what nobody was answered for.
             let (known, _) = self.known.entry(*offset).or_insert_with(|| (record.clone(), 0));

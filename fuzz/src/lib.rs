@@ -14,6 +14,7 @@ pub mod config;
 pub mod disk;
 pub mod engine;
 pub mod groups;
+mod lives;
 pub mod log;
 pub mod metadata;
 pub mod producers;

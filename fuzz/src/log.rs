@@ -7,56 +7,33 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use ringmill_batch::{BatchBuilder, BatchHeader, Codec, DecompressLimit, Offset, check_stored, read_records};
-use ringmill_engine::checkpoint::CheckpointEntry;
-use ringmill_engine::clock::{Clock, ManualClock};
-use ringmill_engine::disk::sim::{SimOptions, Simulation};
-use ringmill_engine::disk::{Disk, block_on};
-use ringmill_engine::log::{AppendError, Appended, Identity, Log, LogConfig, LogEnv, LogError, ReadError, StartInfo};
+use ringmill_engine::clock::Clock;
+use ringmill_engine::disk::Disk;
+use ringmill_engine::log::{AppendError, Appended, Log, LogConfig, LogError, ReadError};
 use tokio::sync::oneshot;
 
+use crate::lives::{self, DIR, End, Lives, NOW_MS, STEPS_MAX, Work};
 use crate::script::Script;
-
-const DIR: &str = "/t-0";
-
-const ID: Identity = Identity { topic_id: [7; 16], partition: 0 };
-
-const NOW_MS: i64 = 1_700_000_000_000;
-
-/// Steps of one input.
-const STEPS_MAX: usize = 150;
 
 /// What a record should be: its timestamp and its value.
 type Kept = (i64, Vec<u8>);
 
 /// What outlives a life of the log, as clients know it.
 struct World {
-    simulation: Simulation,
-    clock: Arc<ManualClock>,
-    config: LogConfig,
+    lives: Lives,
     kept: BTreeMap<i64, Kept>,
     /// Where the log started when it was last asked, and the highest that anybody asked it to start at.
     log_start: i64,
     deleted_to: i64,
     /// Retention was on at some time: then segments may go by themselves.
     retained: bool,
-    checkpoint: Option<CheckpointEntry>,
     values: u64,
     /// Idempotent producers: id and next sequence. One whose sequence has a gap is given up for a new one.
     producers: [(i64, i32); 2],
     steps: usize,
-}
-
-/// How a life ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Closed,
-    Killed,
-    PowerCut,
-    Over,
 }
 
 /// A batch under way: what it holds, and the answer to come.
@@ -69,76 +46,33 @@ struct Sent {
 pub fn log(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.byte();
-    let options = if flags & 1 == 1 { SimOptions::busy() } else { SimOptions::default() };
-    let simulation = Simulation::new(u64::from(flags), options);
-    simulation.set_now_ms(NOW_MS);
+    let config = LogConfig {
+        segment_bytes: 2_000,
+        index_interval_bytes: 200,
+        unsynced_bytes_max: 1_500,
+        retention_ms: None,
+        ..LogConfig::default()
+    };
     let mut world = World {
-        simulation,
-        clock: Arc::new(ManualClock::new(NOW_MS)),
-        config: LogConfig {
-            segment_bytes: 2_000,
-            index_interval_bytes: 200,
-            unsynced_bytes_max: 1_500,
-            retention_ms: None,
-            ..LogConfig::default()
-        },
+        lives: Lives::new(flags, config),
         kept: BTreeMap::new(),
         log_start: 0,
         deleted_to: 0,
         retained: false,
-        checkpoint: None,
         values: 0,
         producers: [(0, 0), (1, 0)],
         steps: 0,
     };
-    let (mut is_created, mut clean) = (false, false);
-    loop {
-        let end = world.live(&mut script, &mut is_created, clean);
-        clean = matches!(end, End::Closed);
-        match end {
-            End::Closed | End::Killed => world.simulation.crash_process(),
-            End::PowerCut => world.simulation.crash_power(),
-            End::Over => return,
-        }
-    }
+    lives::run(&mut world, &mut script);
 }
 
-impl World {
-    fn live(&mut self, script: &mut Script<'_>, is_created: &mut bool, clean: bool) -> End {
-        let disk: Rc<dyn Disk> = Rc::new(self.simulation.disk());
-        let env = LogEnv::new(Rc::clone(&disk), Arc::<ManualClock>::clone(&self.clock));
-        let config = self.config.clone();
-        block_on(&*disk, async {
-            let log = if *is_created {
-                self.lose_derived_files(&*disk, script).await;
-                // Any older checkpoint is a lower bound too, and so is none; after a clean stop there is always one.
-                let checkpoint = self.checkpoint.clone().filter(|_| clean || !script.byte().is_multiple_of(4));
-                Log::open(env, DIR.into(), ID, config, StartInfo { clean, checkpoint }).await
-            } else {
-                Log::create(env, DIR.into(), ID, config).await
-            };
-            *is_created = true;
-            let log = log.expect("the disk is well, and nobody has touched the records");
-            let world = &mut *self;
-            let work = async {
-                world.check(&*disk, &log).await;
-                let end = world.work(&disk, &log, script).await;
-                if matches!(end, End::Closed | End::Over) {
-                    world.checkpoint = Some(log.close().await.expect("no write and no sync has failed"));
-                }
-                end
-            };
-            // It ends with the close, which has an answer to give first.
-            let driven = async {
-                Rc::clone(&log).drive().await;
-                std::future::pending().await
-            };
-            tokio::select! { biased; end = work => end, end = driven => end }
-        })
+impl Work for World {
+    fn lives(&mut self) -> &mut Lives {
+        &mut self.lives
     }
 
     /// Indexes and snapshots may go, whoever takes them: they are built anew.
-    async fn lose_derived_files(&self, disk: &dyn Disk, script: &mut Script<'_>) {
+    async fn between(&mut self, disk: &dyn Disk, script: &mut Script<'_>) {
         if script.byte() < 200 {
             return;
         }
@@ -147,6 +81,56 @@ impl World {
             if kinds.iter().flatten().any(|kind| entry.name.ends_with(kind)) {
                 disk.remove_file(&Path::new(DIR).join(entry.name)).await.expect("the disk is well");
             }
+        }
+    }
+
+    /// Reads everything.
+    async fn check(&mut self, disk: &dyn Disk, log: &Log) {
+        let reader = log.reader();
+        let watermarks = reader.watermarks();
+        let (start, end) = (watermarks.log_start.get(), watermarks.high_watermark.get());
+        assert!(start >= self.log_start, "deleted records are back: the log starts at {start}, not {}", self.log_start);
+        assert!(self.retained || start <= self.deleted_to, "nobody deleted up to {start}");
+        assert!(self.kept.last_key_value().is_none_or(|(&last, _)| last < end), "acknowledged records are gone: {end}");
+        self.log_start = start;
+        let mut next = start;
+        let mut seen: Vec<(i64, i64)> = Vec::new();
+        while next < end {
+            let offset = Offset::new(next).expect("it is not negative");
+            let plan = match reader.plan(disk, offset, 1 + (next.unsigned_abs() * 97) % 3_000, true).await {
+                Ok(plan) => plan,
+                // Retention runs beside this.
+                Err(ReadError::OffsetOutOfRange { .. }) if self.retained => {
+                    let raised = log.reader().watermarks().log_start.get();
+                    assert!(raised > next, "offset {next} lies inside the log");
+                    (next, self.log_start) = (raised, raised);
+                    seen.clear();
+                    continue;
+                }
+                Err(error) => panic!("{error} at {next} of {watermarks:?}"),
+            };
+            let length = usize::try_from(plan.length).expect("plans are small here");
+            let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.expect("the disk is well");
+            let mut rest = &bytes[..];
+            // The last batch may be cut at the limit, the first is whole.
+            while let Ok(header) = check_stored(rest) {
+                for record in read_records(rest, DecompressLimit::default()).expect("it was checked").iter() {
+                    let record = record.expect("it was checked");
+                    if record.offset.get() < next {
+                        continue;
+                    }
+                    assert_eq!(record.offset.get(), next, "offsets are dense");
+                    let found = (record.timestamp_ms, record.value.unwrap_or_default().to_vec());
+                    seen.push((next, record.timestamp_ms));
+                    let known = self.kept.entry(next).or_insert_with(|| found.clone());
+                    assert_eq!(*known, found, "offset {next} has changed");
+                    next += 1;
+                }
+                rest = &rest[header.total_bytes()..];
+            }
+        }
+        if !self.retained {
+            check_times(disk, log, &seen).await;
         }
     }
 
@@ -170,10 +154,10 @@ impl World {
                 }
                 12 => self.configure(log, script),
                 13 => {
-                    self.clock.advance(1 << (script.byte() % 30));
-                    log.on_deadline(self.clock.now_ms());
+                    self.lives.clock.advance(1 << (script.byte() % 30));
+                    log.on_deadline(self.lives.clock.now_ms());
                 }
-                14 => self.checkpoint = Some(log.checkpoint_entry()),
+                14 => self.lives.checkpoint = Some(log.checkpoint_entry()),
                 _ => match script.byte() % 3 {
                     0 => return End::Killed,
                     1 => return End::PowerCut,
@@ -185,7 +169,9 @@ impl World {
             }
         }
     }
+}
 
+impl World {
     fn send(&mut self, log: &Log, script: &mut Script<'_>) -> Sent {
         let mut builder = BatchBuilder::new(script.choose(&[Codec::None, Codec::None, Codec::None, Codec::Lz4]), None);
         let count = 1 + script.below(4);
@@ -248,68 +234,18 @@ impl World {
         let retention_bytes = script.choose(&[None, None, Some(0), Some(3_000)]);
         let retention_ms = script.choose(&[None, None, Some(0), Some(1_000_000)]);
         self.retained |= retention_bytes.is_some() || retention_ms.is_some();
-        self.config = LogConfig {
+        self.lives.config = LogConfig {
             segment_bytes: script.choose(&[2_000, 1_000, 20_000, 1]),
             segment_ms: script.choose(&[i64::MAX, 1_000, 1]),
             index_interval_bytes: script.choose(&[200, 0, 1, 4096]),
             unsynced_bytes_max: script.choose(&[1_500, 3_000, 1 << 20]),
             retention_bytes,
             retention_ms,
-            ..self.config.clone()
+            ..self.lives.config.clone()
         };
         // Recovery must know every bound that ever held: the broker checkpoints before one shrinks.
-        self.checkpoint = Some(log.checkpoint_entry());
-        log.set_config(self.config.clone());
-    }
-
-    /// Reads everything.
-    async fn check(&mut self, disk: &dyn Disk, log: &Log) {
-        let reader = log.reader();
-        let watermarks = reader.watermarks();
-        let (start, end) = (watermarks.log_start.get(), watermarks.high_watermark.get());
-        assert!(start >= self.log_start, "deleted records are back: the log starts at {start}, not {}", self.log_start);
-        assert!(self.retained || start <= self.deleted_to, "nobody deleted up to {start}");
-        assert!(self.kept.last_key_value().is_none_or(|(&last, _)| last < end), "acknowledged records are gone: {end}");
-        self.log_start = start;
-        let mut next = start;
-        let mut seen: Vec<(i64, i64)> = Vec::new();
-        while next < end {
-            let offset = Offset::new(next).expect("it is not negative");
-            let plan = match reader.plan(disk, offset, 1 + (next.unsigned_abs() * 97) % 3_000, true).await {
-                Ok(plan) => plan,
-                // Retention runs beside this.
-                Err(ReadError::OffsetOutOfRange { .. }) if self.retained => {
-                    let raised = log.reader().watermarks().log_start.get();
-                    assert!(raised > next, "offset {next} lies inside the log");
-                    (next, self.log_start) = (raised, raised);
-                    seen.clear();
-                    continue;
-                }
-                Err(error) => panic!("{error} at {next} of {watermarks:?}"),
-            };
-            let length = usize::try_from(plan.length).expect("plans are small here");
-            let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.expect("the disk is well");
-            let mut rest = &bytes[..];
-            // The last batch may be cut at the limit, the first is whole.
-            while let Ok(header) = check_stored(rest) {
-                for record in read_records(rest, DecompressLimit::default()).expect("it was checked").iter() {
-                    let record = record.expect("it was checked");
-                    if record.offset.get() < next {
-                        continue;
-                    }
-                    assert_eq!(record.offset.get(), next, "offsets are dense");
-                    let found = (record.timestamp_ms, record.value.unwrap_or_default().to_vec());
-                    seen.push((next, record.timestamp_ms));
-                    let known = self.kept.entry(next).or_insert_with(|| found.clone());
-                    assert_eq!(*known, found, "offset {next} has changed");
-                    next += 1;
-                }
-                rest = &rest[header.total_bytes()..];
-            }
-        }
-        if !self.retained {
-            check_times(disk, log, &seen).await;
-        }
+        self.lives.checkpoint = Some(log.checkpoint_entry());
+        log.set_config(self.lives.config.clone());
     }
 }
 
