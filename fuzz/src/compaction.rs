@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::task::Poll;
 
 use ringmill_batch::{BatchBuilder, BatchHeader, Codec, DecompressLimit, Offset, check_stored, read_records};
 use ringmill_engine::CompactionLimits;
@@ -14,7 +13,7 @@ use ringmill_engine::clock::Clock;
 use ringmill_engine::disk::Disk;
 use ringmill_engine::log::{Abandoned, AppendError, CompactionConfig, Log, LogConfig};
 
-use crate::lives::{self, End, Lives, NOW_MS, STEPS_MAX, Work};
+use crate::lives::{self, End, Lives, NOW_MS, STEPS_MAX, Work, turns};
 use crate::script::Script;
 
 /// Keys of one input.
@@ -279,18 +278,4 @@ async fn read(disk: &dyn Disk, log: &Log, start: i64, end: i64) -> BTreeMap<i64,
         next = behind;
     }
     found
-}
-
-/// Lets the log and the disk go on for so many turns.
-async fn turns(count: u8) {
-    let mut left = count;
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use ringmill_engine::checkpoint::CheckpointEntry;
 use ringmill_engine::clock::ManualClock;
@@ -118,4 +119,18 @@ async fn open(world: &mut impl Work, env: LogEnv, disk: &dyn Disk, script: &mut 
         Log::create(env, DIR.into(), ID, config).await
     };
     log.expect("the disk is well, and nobody has touched the records")
+}
+
+/// Lets the log and the disk go on for so many turns.
+pub(crate) async fn turns(count: u8) {
+    let mut left = count;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::task::Poll;
 
 use ringmill_batch::{BatchBuilder, BatchHeader, Codec, DecompressLimit, Offset, check_stored, read_records};
 use ringmill_engine::clock::Clock;
@@ -15,7 +14,7 @@ use ringmill_engine::disk::Disk;
 use ringmill_engine::log::{AppendError, Appended, Log, LogConfig, LogError, ReadError};
 use tokio::sync::oneshot;
 
-use crate::lives::{self, DIR, End, Lives, NOW_MS, STEPS_MAX, Work};
+use crate::lives::{self, DIR, End, Lives, NOW_MS, STEPS_MAX, Work, turns};
 use crate::script::Script;
 
 /// What a record should be: its timestamp and its value.
@@ -265,18 +264,4 @@ async fn check_times(disk: &dyn Disk, log: &Log, seen: &[(i64, i64)]) {
     let largest = seen.iter().rev().max_by_key(|(_, timestamp_ms)| *timestamp_ms).copied();
     let found = reader.max_timestamp(disk).await.expect("the disk is well");
     assert_eq!(found.map(|found| (found.offset.get(), found.timestamp_ms)), largest, "the largest timestamp");
-}
-
-/// Lets the log and the disk go on for so many turns.
-async fn turns(count: u8) {
-    let mut left = count;
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
