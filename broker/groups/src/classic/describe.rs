@@ -48,6 +48,11 @@ impl ClassicGroup {
         members + self.pending.keys().map(|id| PENDING_BYTES + id.len()).sum::<usize>()
     }
 
+    /// How much the leader has given to all members.
+    pub(crate) fn assigned_bytes(&self) -> usize {
+        self.members.values().map(|member| member.assignment.len()).sum()
+    }
+
     /// How much a member has told in its JoinGroup; nothing if it is not in.
     pub(crate) fn told_bytes(&self, member_id: &str) -> Option<usize> {
         self.members.get(member_id).map(told_bytes)

@@ -73,6 +73,14 @@ impl Members {
         }
     }
 
+    /// How much a leader has given to all members; nothing where the coordinator makes the assignment.
+    pub(super) fn assigned_bytes(&self) -> usize {
+        match self {
+            Members::Classic(group) => group.assigned_bytes(),
+            Members::Consumer(_) => 0,
+        }
+    }
+
     /// Whether members may read a topic.
     pub(super) fn subscribed_to(&self, topic: &str) -> bool {
         match self {

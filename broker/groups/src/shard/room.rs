@@ -13,10 +13,15 @@ impl Groups {
             || self.has_room(cx, &request.group, told.saturating_sub(before.unwrap_or(0)))
     }
 
-    /// Whether a leader may give this to the members.
+    /// Whether a leader may give this to the members, in the place of what they have. No more than that it always may.
     pub(super) fn has_room_to_sync(&self, cx: &Context<'_>, request: &SyncGroup) -> bool {
         let given: usize = request.assignments.values().map(bytes::Bytes::len).sum();
-        given == 0 || self.has_room(cx, &request.group, given)
+        if given == 0 {
+            // As all but the leader.
+            return true;
+        }
+        let before = self.by_id.get(&request.group).map_or(0, |group| group.members.assigned_bytes());
+        given <= before || self.has_room(cx, &request.group, given - before)
     }
 
     /// Whether a group may take so much more.

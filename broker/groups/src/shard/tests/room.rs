@@ -73,7 +73,7 @@ fn a_group_is_no_larger_than_its_record_may_be() {
 
     let joined = Joined { generation: 2, ..joined };
     assert_eq!(bench.share_of(&joined, 25_000), Err(ErrorCode::UnknownServerError));
-    assert_eq!(bench.share_of(&joined, 4_000), Ok(4_000));
+    assert_eq!(bench.share_of(&joined, 15_500), Ok(15_500), "it takes the place of the one before");
     let largest = bench.records.iter().filter_map(Record::value).map(|value| value.len()).max();
     assert!(largest.unwrap() < 20_000, "{largest:?}");
 }
