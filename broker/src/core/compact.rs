@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Core;
 use super::hosting::PartitionId;
+use super::pace::Pacer;
 
 /// How long a partition is left alone whose pass has failed.
 const FAILURE_RESTS: Duration = Duration::from_secs(60);
@@ -66,15 +67,11 @@ impl Core {
         let log = self.logs.borrow().get(&partition).map(|owned| Rc::clone(&owned.log));
         let Some(log) = log else { return true };
         let begun = Instant::now();
-        let mut next = begun;
+        let mut pacer = Pacer::new();
         let pace = async |bytes: u64| {
             // At least one turn of everything else, however fast it may go.
             tokio::task::yield_now().await;
-            if let Some(core_bytes_per_second) = self.compaction_bytes_per_second() {
-                let micros = bytes.saturating_mul(1_000_000) / core_bytes_per_second;
-                next = next.max(Instant::now()) + Duration::from_micros(micros);
-                tokio::time::sleep_until(next).await;
-            }
+            pacer.keep_to(|| self.compaction_bytes_per_second(), bytes).await;
         };
         // Nothing that is seen of a pass depends on this key, so that a simulation need not know it.
         let key = RandomState::new();

@@ -28,6 +28,7 @@ mod full_mailbox_tests;
 pub mod hosting;
 pub mod listen;
 pub mod mailbox;
+mod pace;
 pub mod partitions;
 pub mod run;
 pub mod scrub;
