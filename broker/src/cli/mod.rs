@@ -6,6 +6,7 @@
 mod completions;
 mod config;
 mod consume;
+mod deletion;
 mod failure;
 mod group;
 mod interrupt;

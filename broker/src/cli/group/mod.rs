@@ -7,9 +7,10 @@ use ringmill_net::client::{ClientError, Cluster, ConnectOptions, GroupDescriptio
 use ringmill_net::wire::ErrorCode;
 use serde_json::{Value, json};
 
+use super::deletion::delete_each;
 use super::failure::Failure;
-use super::output::{self, Rows};
-use super::{BrokerAddress, OutputFormat, OutputOption, on_client_runtime};
+use super::output::Rows;
+use super::{BrokerAddress, OutputOption, on_client_runtime};
 
 mod describe;
 mod seek;
@@ -108,28 +109,11 @@ impl List {
 
 impl Delete {
     async fn run(self) -> Result<(), Failure> {
-        let cluster = self.broker.cluster().await?;
-        let format = self.output.output;
-        let mut rows = Vec::new();
-        let mut failed = None;
-        for group in &self.groups {
-            let deleted = match cluster.delete_group(group).await {
-                Ok(()) => true,
-                Err(error) if self.if_exists && is_unknown_group(&error) => false,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            };
-            rows.push(vec![json!(group), json!(deleted)]);
-            if format == OutputFormat::Table {
-                let said = if deleted { format!("deleted {group}\n") } else { format!("{group} is not there\n") };
-                output::print(&said)?;
-            }
-        }
-        if format == OutputFormat::Json {
-            Rows { columns: &["group", "deleted"], rows }.print(format)?;
-        }
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        let cluster = &self.broker.cluster().await?;
+        let is_there = async |group: &str| match cluster.delete_group(group).await {
+            Err(error) if self.if_exists && is_unknown_group(&error) => Ok(false),
+            deleted => deleted.map(|()| true),
+        };
+        delete_each(&["group", "deleted"], &self.groups, self.output.output, is_there).await
     }
 }

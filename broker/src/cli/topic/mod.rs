@@ -9,9 +9,10 @@ use ringmill_net::client::{ClientError, Cluster, ConnectOptions, Connection, New
 use ringmill_net::wire::ErrorCode;
 use serde_json::json;
 
+use super::deletion::delete_each;
 use super::failure::Failure;
 use super::output::{self, Rows};
-use super::{BrokerAddress, OutputFormat, OutputOption, on_client_runtime};
+use super::{BrokerAddress, OutputOption, on_client_runtime};
 
 mod config;
 mod describe;
@@ -170,28 +171,11 @@ impl Create {
 
 impl Delete {
     async fn run(self) -> Result<(), Failure> {
-        let connection = self.broker.connect().await?;
-        let format = self.output.output;
-        let mut rows = Vec::new();
-        let mut failed = None;
-        for topic in &self.topics {
-            let deleted = match connection.delete_topic(topic).await {
-                Ok(()) => true,
-                Err(error) if self.if_exists && is_refused(&error, ErrorCode::UnknownTopicOrPartition) => false,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            };
-            rows.push(vec![json!(topic), json!(deleted)]);
-            if format == OutputFormat::Table {
-                let said = if deleted { format!("deleted {topic}\n") } else { format!("{topic} is not there\n") };
-                output::print(&said)?;
-            }
-        }
-        if format == OutputFormat::Json {
-            Rows { columns: &["topic", "deleted"], rows }.print(format)?;
-        }
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        let connection = &self.broker.connect().await?;
+        let is_there = async |topic: &str| match connection.delete_topic(topic).await {
+            Err(error) if self.if_exists && is_refused(&error, ErrorCode::UnknownTopicOrPartition) => Ok(false),
+            deleted => deleted.map(|()| true),
+        };
+        delete_each(&["topic", "deleted"], &self.topics, self.output.output, is_there).await
     }
 }
