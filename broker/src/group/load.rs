@@ -40,7 +40,7 @@ pub(super) async fn load(disk: &dyn Disk, reader: &LogReader, mut shard: Shard) 
     while offset < end {
         let plan = reader.plan(disk, offset, READ_BYTES, true).await?;
         if plan.length == 0 {
-            break;
+            return Err(LoadError::Batch(offset, "nothing of it can be read".to_owned()));
         }
         let length = usize::try_from(plan.length).expect("a plan keeps to its limit or to one batch");
         let bytes = disk.read_at(plan.segment.file(), plan.position, length).await.map_err(ReadError::Io)?;
