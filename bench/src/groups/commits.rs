@@ -13,8 +13,9 @@ use ringmill_net::wire::encode_request;
 use ringmill_net::wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
+use tokio::task::JoinSet;
 
-use super::brokers::Topic;
+use super::brokers::{Brokers, Topic};
 use super::figures::{self, Usage};
 use super::options::GroupsOptions;
 use super::paced::{self, PACED_IN_FLIGHT_MAX, Requests, decode};
@@ -123,21 +124,31 @@ fn worker(
     Ok(Worker { role: Role::Commit, work })
 }
 
-/// A group with its only member for each connection.
+/// A group with its only member for each connection; they form all at once, for the broker waits a while for more members of each.
 async fn prepare(site: &Site<'_>, topic: &Topic, pace: Pace, number: u32) -> Result<Vec<Committer>, String> {
     let options = site.options;
     let kind = if pace == Pace::Answers { "fast" } else { "paced" };
-    let mut committers = Vec::new();
+    let mut entering = JoinSet::new();
     for index in 0..options.connections {
         let id: Arc<str> = format!("{}-commits-{kind}-{number}-{index}", site.tag).into();
-        let address = site.brokers.coordinator(&id).await?;
-        let connection = site.brokers.connection(&address).await?;
         let group = classic::Group::new(id, topic.clone(), options.session_timeout_ms(), 1);
-        let mut member = classic::Member::new();
-        member.enter(&connection, &group).await?;
-        committers.push(Committer { group, member, connection, address, confirmed: Arc::default() });
+        entering.spawn(Committer::enter(Arc::clone(&site.brokers), group));
+    }
+    let mut committers = Vec::new();
+    while let Some(entered) = entering.join_next().await {
+        committers.push(entered.map_err(|error| error.to_string())??);
     }
     Ok(committers)
+}
+
+impl Committer {
+    async fn enter(brokers: Arc<Brokers>, group: classic::Group) -> Result<Committer, String> {
+        let address = brokers.coordinator(&group.id).await?;
+        let connection = brokers.connection(&address).await?;
+        let mut member = classic::Member::new();
+        member.enter(&connection, &group).await?;
+        Ok(Committer { group, member, connection, address, confirmed: Arc::default() })
+    }
 }
 
 /// An answer was a promise: what it confirmed has to be there.

@@ -167,6 +167,9 @@ fn repeated(
     let mut case = Case { name: name.to_owned(), runs: Vec::new() };
     for number in 0..runs {
         let (run, profile) = measure(number)?;
+        if let Some(lead) = run.first() {
+            eprintln!("{name}, run {} of {runs}: {} {}", number + 1, lead.key, lead.show());
+        }
         case.runs.push(run);
         profiles.push(Profile { run: profiles.len() + 1, ..profile });
     }
