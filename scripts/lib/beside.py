@@ -1,7 +1,7 @@
-"""Prints what loads reached alone and beside something else, and the ratio of the medians.
+"""Prints what loads reached alone and beside something else, and the ratios of the pairs.
 
-Called by scripts/beside-compaction: RESULTS LOAD... RESULTS holds a report of ringmill-bench for each load, way and run, as
-LOAD.alone.RUN.json and LOAD.beside.RUN.json. Judges nothing.
+Called by scripts/beside-compaction: RESULTS LOAD... RESULTS holds a report of ringmill-bench for each load, way and pair, as
+LOAD.alone.PAIR.json and LOAD.beside.PAIR.json. Judges nothing.
 """
 
 import json
@@ -20,37 +20,33 @@ METRICS = (
 
 def main():
     results, loads = pathlib.Path(sys.argv[1]), sys.argv[2:]
-    print("| load | what | alone | beside | ratio of the medians |")
+    print("| load | what | alone | beside | ratio of pairs |")
     print("|---|---|---|---|---|")
     for load in loads:
-        alone, beside = (reports(results, load, way) for way in ("alone", "beside"))
         for key, name, unit in METRICS:
-            print(f"| {load} | {name} | {shown(alone, key, unit)} | {shown(beside, key, unit)} | {ratio(alone, beside, key)} |")
+            alone, beside = (by_pair(results, load, way, key) for way in ("alone", "beside"))
+            ratios = [beside[pair] / alone[pair] for pair in alone.keys() & beside.keys() if alone[pair]]
+            cells = (shown(alone.values(), unit), shown(beside.values(), unit), shown(ratios, 1))
+            print(f"| {load} | {name} |", " | ".join(cells), "|")
 
 
-def reports(results, load, way):
-    return [json.loads(path.read_text()) for path in sorted(results.glob(f"{load}.{way}.*.json"))]
+def by_pair(results, load, way, key):
+    found = {}
+    for path in results.glob(f"{load}.{way}.*.json"):
+        # A load has one case, and each of its reports one run.
+        metric = json.loads(path.read_text())["cases"][0]["metrics"].get(key, {}).get("median")
+        if metric is not None:
+            found[path.name.split(".")[2]] = metric
+    return found
 
 
-def values(reports, key):
-    """A load has one case, and each of its reports one run."""
-    found = (report["cases"][0]["metrics"].get(key, {}).get("median") for report in reports)
-    return [value for value in found if value is not None]
-
-
-def shown(reports, key, unit):
-    """The median, and from where to where it came."""
-    found = [value / unit for value in values(reports, key)]
-    if not found:
+def shown(values, unit):
+    """The median, and between which two numbers the middle half lies."""
+    values = [value / unit for value in values]
+    if len(values) < 2:
         return "–"
-    return f"{statistics.median(found):.3g} ({min(found):.3g}–{max(found):.3g})"
-
-
-def ratio(alone, beside, key):
-    one, other = values(alone, key), values(beside, key)
-    if not one or not other or statistics.median(one) == 0:
-        return "–"
-    return f"{statistics.median(other) / statistics.median(one):.3f}"
+    low, median, high = statistics.quantiles(values, method="inclusive")
+    return f"{median:.4g} ({low:.4g}–{high:.4g})"
 
 
 if __name__ == "__main__":
