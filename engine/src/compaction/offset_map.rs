@@ -53,6 +53,11 @@ impl OffsetMap {
         (bytes_max / PLACE_BYTES).max(PLACES_MIN) / 4 * USED_QUARTERS_MAX
     }
 
+    /// Where the part begins that is mapped.
+    pub(crate) fn first(&self) -> Offset {
+        self.first
+    }
+
     /// What is held of a key.
     pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
         let half = |hasher: &DefaultHasher| {
@@ -70,6 +75,7 @@ impl OffsetMap {
     /// # Errors
     /// [`Full`], also where the offset is too far from the first one; what was noted before stays.
     pub(crate) fn put(&mut self, hash: &KeyHash, offset: Offset) -> Result<Option<Offset>, Full> {
+        assert!(offset >= self.first, "offset {offset} lies before the map's first, {}", self.first);
         let relative = u32::try_from(offset.since(self.first) + 1).map_err(|_| Full)?;
         let at = self.find(hash);
         let before = self.words[at + 4];

@@ -160,16 +160,16 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                     Err(fault) => {
                         let marked = damage::mark(self.log.disk(), &segment, fault, None, here.offset, end).await;
                         here = marked.map_err(Abandoned::io("reading"))?;
+                        // The map lacks what is there, also if the scrub finds it well again before the segment's turn comes.
+                        self.passed_over.insert(segment.base_offset());
                         continue;
                     }
                 };
                 let batch = scan.bytes(here.position, header.total_bytes()).await.map_err(Abandoned::io("reading"))?;
-                match self.note_keys(&header, batch) {
-                    Ok(()) => {}
-                    Err(Full) => {
-                        self.judge.end = header.base_offset;
-                        return Ok(());
-                    }
+                // What is clean may be walked through on the way, but must not count as news.
+                if header.next_offset() > from && self.note_keys(&header, batch) == Err(Full) {
+                    self.judge.end = header.base_offset;
+                    return Ok(());
                 }
                 let position = here.position + header.total_bytes() as u64;
                 here = BatchEnd { position, offset: header.next_offset() };
@@ -179,8 +179,8 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         Ok(())
     }
 
-    /// Where the batch that holds `from` begins, or the segment.
-    async fn place_of(&self, segment: &Segment, from: Offset, end: BatchEnd) -> Result<BatchEnd, Abandoned> {
+    /// Where the batch that holds `from` begins; or the segment, which is passed over if the batch cannot be found.
+    async fn place_of(&mut self, segment: &Segment, from: Offset, end: BatchEnd) -> Result<BatchEnd, Abandoned> {
         let start = BatchEnd { position: 0, offset: segment.base_offset() };
         if from <= start.offset {
             return Ok(start);
@@ -188,7 +188,10 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         match self.log.reader.find(self.log.disk(), segment, from, end).await {
             Ok((position, header)) => Ok(BatchEnd { position, offset: header.base_offset }),
             Err(ReadError::Io(error)) => Err(Abandoned::io("reading")(error)),
-            Err(_) => Ok(start),
+            Err(_) => {
+                self.passed_over.insert(start.offset);
+                Ok(start)
+            }
         }
     }
 
@@ -204,7 +207,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             // All or none: what a batch holds that cannot be read to its end supersedes nothing.
             let Ok(record) = record else { return Ok(()) };
             is_plain &= record.key.is_some() && record.value.is_some();
-            if let Some(key) = record.key {
+            if let Some(key) = record.key.filter(|_| record.offset >= self.judge.map.first()) {
                 self.found.push((self.judge.map.hash(key), record.offset));
             }
         }

@@ -1,4 +1,4 @@
-//! Compaction of a whole log: what stays, what goes, and what else must not notice.
+//! Compaction of a whole log: what stays, what goes, and what else must not notice. Damage has a file of its own.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ pub(super) async fn records(log: &Log, disk: &dyn Disk) -> BTreeMap<i64, (u32, u
 }
 
 /// Appends one batch for each list, and gives all records by offset.
-async fn fill(log: &Log, batches: impl IntoIterator<Item = Vec<(u32, u32)>>) -> BTreeMap<i64, (u32, u32)> {
+pub(super) async fn fill(log: &Log, batches: impl IntoIterator<Item = Vec<(u32, u32)>>) -> BTreeMap<i64, (u32, u32)> {
     let mut all = BTreeMap::new();
     for batch in batches {
         let appended = append(log, keyed(Codec::None, &batch)).await.unwrap();
@@ -89,7 +89,7 @@ fn model(all: &BTreeMap<i64, (u32, u32)>, end: i64) -> BTreeMap<i64, (u32, u32)>
     all.iter().filter(|&(&offset, (key, _))| offset >= end || last[key] == offset).map(|(&o, &r)| (o, r)).collect()
 }
 
-async fn compact(log: &Log) -> Option<Compacted> {
+pub(super) async fn compact(log: &Log) -> Option<Compacted> {
     log.compact(&LIMITS, async |_| crate::turn::yield_now().await).await.unwrap()
 }
 
@@ -308,44 +308,6 @@ fn an_idempotent_producer_is_known_by_what_compaction_has_left() {
         assert_eq!((repeat.base_offset, repeat.duplicate), (offset(3), true));
         assert_eq!(append(&log, by_producer(5, 1)).await, Err(AppendError::OutOfOrderSequence));
         assert!(!append(&log, by_producer(4, 1)).await.unwrap().duplicate);
-    });
-}
-
-#[test]
-fn a_damaged_segment_stays_as_it_is_and_no_tombstone_behind_it_goes() {
-    let place = Place::new();
-    let disk = place.disk.clone();
-    place.run(config(), async |log| {
-        fill(log, (1..60).map(|value| vec![(1, value), (100 + value, value)])).await;
-        let snapshot = log.reader().snapshot();
-        let (damaged, next) = (snapshot[1].base_offset(), snapshot[2].base_offset());
-        let file = path(log.dir(), damaged, FileKind::Log);
-        let whole = std::fs::read(&file).unwrap();
-        let mut rotten = whole.clone();
-        rotten[200] ^= 1;
-        std::fs::write(&file, &rotten).unwrap();
-        fill(log, [vec![(1, 0)]]).await;
-        for _ in 0..3 {
-            fill(log, (1..60).map(|value| vec![(3, value)])).await;
-            place.clock.advance(5000);
-            let done = compact(log).await.unwrap();
-            assert_eq!((done.passed_over, done.cleaned_to), (1, damaged));
-            assert_eq!(std::fs::read(&file).unwrap(), rotten);
-            assert_eq!(log.cleanable(NOW_MS * 2), None, "it is not tried again for its own sake");
-        }
-        let [range] = &log.reader().damaged_ranges()[..] else { panic!("one damaged range") };
-        assert!(range.offsets.start >= damaged && range.offsets.end <= next, "{range}");
-        // Once it can be read again, it is compacted like the others, and nothing that was deleted comes back.
-        std::fs::write(&file, &whole).unwrap();
-        while !log.scrub(1 << 20).await.is_done {}
-        for _ in 0..2 {
-            fill(log, (1..60).map(|value| vec![(3, value)])).await;
-            place.clock.advance(5000);
-            assert_eq!(compact(log).await.unwrap().passed_over, 0);
-        }
-        let left = records(log, &*disk).await;
-        assert!(left.values().all(|&(key, _)| key != 1), "{left:?}");
-        assert_eq!(left.values().filter(|record| record.0 > 100).count(), 59);
     });
 }
 

@@ -17,6 +17,7 @@ use crate::disk::{Disk, PosixDisk, block_on};
 mod appending;
 mod compaction;
 mod compaction_crashes;
+mod compaction_damage;
 mod crashes;
 mod damage;
 mod indexes;
