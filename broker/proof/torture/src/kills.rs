@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::broker::{Broker, Launch};
 use crate::random::Random;
 use crate::report::{self, Counts, Failure, Progress};
-use crate::workload::{CLEANER_BACKOFF, Depth, GROUP_SETTINGS, Ledger, World};
+use crate::workload::{CLEANER_BACKOFF, Depth, DiskState, GROUP_SETTINGS, Ledger, World};
 
 /// Cycles after which a lane reads everything.
 const WHOLE_EVERY: u64 = 25;
@@ -36,7 +36,7 @@ const STOP_MS_MAX: u64 = 60;
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a run of some hundred cycles must have reached, or the torture is not what it says.
-const MUST_REACH: [&str; 10] = [
+const MUST_REACH: [&str; 13] = [
     "kills while serving",
     "kills during the start",
     "kills during a stop",
@@ -47,6 +47,9 @@ const MUST_REACH: [&str; 10] = [
     "whole readings",
     "compactions",
     "records superseded",
+    "shares of groups",
+    "offsets committed",
+    "commits found",
 ];
 
 /// From how many cycles on [`MUST_REACH`] holds.
@@ -267,7 +270,7 @@ impl Lives {
         let glance = if depth == Depth::New && self.random.once_in(20) { self.random.below(4) } else { 60_000 };
         let booted = tokio::select! {
             biased;
-            booted = self.world.boot(address, depth) => Some(booted),
+            booted = self.world.boot(address, depth, DiskState::Sound) => Some(booted),
             () = sleep(Duration::from_millis(glance)) => None,
         };
         match booted {
@@ -336,7 +339,7 @@ impl Lives {
         let Some(address) = broker.ready().await else {
             return Err(broken("the broker did not start", &broker));
         };
-        let looked = self.world.boot(address, Depth::Whole).await;
+        let looked = self.world.boot(address, Depth::Whole, DiskState::Sound).await;
         self.ledger.check()?;
         looked.map_err(|error| broken(&format!("what was left cannot be looked at: {error}"), &broker))?;
         let end = end(&mut broker, Some(STOP_PATIENCE)).await;

@@ -17,7 +17,7 @@ mod sectors;
 mod server;
 
 /// What a run of some hundred cycles must have reached, or the torture is not what it says.
-const MUST_REACH: [&str; 13] = [
+const MUST_REACH: [&str; 16] = [
     "power cuts",
     "cuts of a lying disk",
     "cuts during the start",
@@ -30,6 +30,9 @@ const MUST_REACH: [&str; 13] = [
     "flushes lied about",
     "partitions sealed",
     "records superseded",
+    "shares of groups",
+    "offsets committed",
+    "commits found",
     // The last, for it is left out where there is no ext4.
     "blocks torn",
 ];

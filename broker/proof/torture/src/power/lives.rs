@@ -15,7 +15,7 @@ use crate::disk::control::{Order, number_of};
 use crate::disk::regime::Regime;
 use crate::random::Random;
 use crate::report::Failure;
-use crate::workload::{CLEANER_BACKOFF, Depth, GROUP_SETTINGS, Ledger, World};
+use crate::workload::{CLEANER_BACKOFF, Depth, DiskState, GROUP_SETTINGS, Ledger, World};
 
 /// The longest life after the looking around.
 const LIFE_MS_MAX: u64 = 60;
@@ -163,9 +163,12 @@ impl Lives {
         };
         let Some(address) = ready else { return Ok(None) };
         self.start_ms = (self.start_ms * 7 + elapsed_ms(begun)) / 8;
-        if let Err(error) = self.world.boot(address, depth).await {
+        // Other disks that fail do so only when all this is over.
+        let fails = self.switch.regime.fails_at_start();
+        let disk = if fails || self.lies { DiskState::Failing } else { DiskState::Sound };
+        if let Err(error) = self.world.boot(address, depth, disk).await {
             self.ledger.check()?;
-            if !self.switch.regime.is_failing() {
+            if !fails {
                 return Err(broken(&format!("what was left cannot be looked at: {error}"), broker));
             }
             return self.switch.cut(broker).await.map(Some);

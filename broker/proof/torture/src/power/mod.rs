@@ -18,7 +18,7 @@ mod shutdown;
 use campaign::{Campaign, Options};
 
 /// What a run of some hundred cycles must have reached, or the torture is not what it says.
-const MUST_REACH: [&str; 9] = [
+const MUST_REACH: [&str; 12] = [
     "power cuts",
     "cuts during the start",
     "clean stops",
@@ -28,6 +28,9 @@ const MUST_REACH: [&str; 9] = [
     "unsynced bytes lost",
     "whole readings",
     "records superseded",
+    "shares of groups",
+    "offsets committed",
+    "commits found",
 ];
 
 /// Cut the power of the broker's disk at random moments, on real file systems (needs root)

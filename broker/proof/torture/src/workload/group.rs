@@ -3,11 +3,12 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringmill_checker::{Event, Place};
 use ringmill_net::client::{ClientError, Connection};
+use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::consumer_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
@@ -22,12 +23,13 @@ use ringmill_net::wire::messages::offset_commit::{
 };
 use ringmill_net::wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponsePartitions,
 };
 use ringmill_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 use tokio::time::sleep;
 
-use super::client;
 use super::ledger::Ledger;
+use super::{DiskState, client};
 use crate::random::Random;
 
 /// What the broker is set to: lives are short, and starts shall be.
@@ -52,6 +54,16 @@ const SESSION_MS: i32 = 30_000;
 
 /// Between two requests of a member, at most.
 const PAUSE_MS_MAX: u64 = 12;
+
+/// How long a lookup is repeated for which the coordinator is not ready: longer than any load takes, and where nothing has to become of
+/// it, only so long that most do.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(10);
+const LOOKUP_PATIENCE_FAILING: Duration = Duration::from_millis(300);
+const LOOKUP_PAUSE: Duration = Duration::from_millis(5);
+
+/// What passes by itself.
+const PASSING: [ErrorCode; 3] =
+    [ErrorCode::CoordinatorLoadInProgress, ErrorCode::CoordinatorNotAvailable, ErrorCode::NotCoordinator];
 
 const MEMBER_ID_REQUIRED: i16 = 79;
 /// UNKNOWN_MEMBER_ID and FENCED_MEMBER_EPOCH.
@@ -108,10 +120,45 @@ impl Groups {
     }
 }
 
-/// Looks up what is committed after a start.
-pub(super) async fn look(connection: &Connection, ledger: &Ledger) -> Result<(), ClientError> {
+/// Looks up what is committed after a start, once the coordinator has loaded it.
+///
+/// A group that is kept back on a sound disk is an error; on one that fails it is counted.
+pub(super) async fn look(connection: &Connection, ledger: &Ledger, disk: DiskState) -> Result<(), ClientError> {
+    let patience = match disk {
+        DiskState::Sound => LOOKUP_PATIENCE,
+        DiskState::Failing => LOOKUP_PATIENCE_FAILING,
+    };
+    let until = Instant::now() + patience;
+    let mut left = vec![CLASSIC, NEWER];
+    loop {
+        let refused = look_at(connection, ledger, &left).await?;
+        let is_over = Instant::now() >= until;
+        left.clear();
+        for (group, code) in refused {
+            if PASSING.contains(&code) && !is_over {
+                left.push(group);
+            } else if disk == DiskState::Failing {
+                ledger.count("lookups of groups refused", 1);
+            } else {
+                let what = format!("what the group {group} has committed");
+                return Err(ClientError::Refused { what, code, message: None });
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        sleep(LOOKUP_PAUSE).await;
+    }
+}
+
+/// Looks up some groups, and gives those that were refused.
+async fn look_at(
+    connection: &Connection,
+    ledger: &Ledger,
+    groups: &[&'static str],
+) -> Result<Vec<(&'static str, ErrorCode)>, ClientError> {
     let asked = ledger.now();
-    let group = |group_id| OffsetFetchRequestGroup {
+    let wanted = |group_id| OffsetFetchRequestGroup {
         group_id,
         topics: Some(vec![OffsetFetchRequestTopics {
             name: NAME,
@@ -120,19 +167,44 @@ pub(super) async fn look(connection: &Connection, ledger: &Ledger) -> Result<(),
         }]),
         ..OffsetFetchRequestGroup::default()
     };
-    let request = OffsetFetchRequest { groups: vec![group(CLASSIC), group(NEWER)], ..OffsetFetchRequest::default() };
+    let request =
+        OffsetFetchRequest { groups: groups.iter().copied().map(wanted).collect(), ..OffsetFetchRequest::default() };
     let answer = connection.send(&request, OFFSETS_VERSION, Vec::new(), 0).await?.answer().await?;
     let response: OffsetFetchResponse<'_> = answer.decode()?;
-    for group in response.groups.iter().filter(|group| group.error_code == 0) {
-        for each in group.topics.iter().flat_map(|topic| &topic.partitions).filter(|each| each.error_code == 0) {
+    let mut refused = Vec::new();
+    for &group in groups {
+        let partitions = match told(&response, group) {
+            Ok(partitions) => partitions,
+            Err(code) => {
+                refused.push((group, code));
+                continue;
+            }
+        };
+        for each in partitions {
             let offset = Some(each.committed_offset).filter(|offset| *offset >= 0);
             let commit = each.metadata.and_then(|words| words.parse().ok());
             let place = Place { topic: TOPIC, partition: each.partition_index };
             ledger.count("commits found", u64::from(offset.is_some()));
-            ledger.put(Event::CommitFound { group: group.group_id.to_owned(), place, asked, offset, commit });
+            ledger.put(Event::CommitFound { group: group.to_owned(), place, asked, offset, commit });
         }
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// All that was asked for of a group, or the first code that keeps some of it back. What is missing without a word is kept back, too.
+fn told<'r, 'a>(
+    response: &'r OffsetFetchResponse<'a>,
+    group: &str,
+) -> Result<Vec<&'r OffsetFetchResponsePartitions<'a>>, ErrorCode> {
+    let success = |code| {
+        if code == 0 { Ok(()) } else { Err(ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError)) }
+    };
+    let group = response.groups.iter().find(|each| each.group_id == group).ok_or(ErrorCode::UnknownServerError)?;
+    success(group.error_code)?;
+    let partitions: Vec<_> = group.topics.iter().flat_map(|topic| &topic.partitions).collect();
+    partitions.iter().try_for_each(|each| success(each.error_code))?;
+    let is_all = partitions.iter().map(|each| each.partition_index).eq(0..PARTITIONS);
+    if is_all { Ok(partitions) } else { Err(ErrorCode::UnknownServerError) }
 }
 
 impl Member {

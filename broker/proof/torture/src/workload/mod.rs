@@ -106,6 +106,15 @@ pub(crate) enum Depth {
     Whole,
 }
 
+/// What the disk is like while it is looked at what a start has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskState {
+    /// Whatever was promised has to be told.
+    Sound,
+    /// It fails, or has lied: partitions may be not served.
+    Failing,
+}
+
 /// All clients of a data directory.
 pub(crate) struct World {
     pub(crate) ledger: Ledger,
@@ -175,14 +184,14 @@ impl World {
 
     /// Looks at what a start has left, and creates what is not there yet. An error says that the broker is gone again, or answers with
     /// nonsense.
-    pub(crate) async fn boot(&mut self, address: SocketAddr, depth: Depth) -> Result<(), ClientError> {
+    pub(crate) async fn boot(&mut self, address: SocketAddr, depth: Depth, disk: DiskState) -> Result<(), ClientError> {
         self.ledger.put(Event::Booted);
         let connection = client::connect(address).await?;
         admin::look(&connection, &self.ledger, &self.topics, &mut self.passing).await?;
         if !self.made {
             self.create_topics(&connection).await?;
         }
-        group::look(&connection, &self.ledger).await?;
+        group::look(&connection, &self.ledger, disk).await?;
         let bounds = reader::recovered(&connection, &self.ledger, &self.checked).await?;
         self.read_new(&connection, &bounds).await?;
         self.read_old_places(&connection, &bounds).await?;
