@@ -2,6 +2,7 @@
 //!
 //! The work is [`Pass`]'s. Nothing here is written to disk; the broker decides when a pass is made and how fast it goes.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,14 +25,28 @@ pub(super) struct State {
     pub(super) cleaned_to: Offset,
     /// Before it this process has looked at everything: what of it could not be cleaned is no reason to look again.
     pub(super) seen_to: Offset,
+    /// What of it stayed as it was, when it was last looked at.
+    pub(super) passed_over: PassedOver,
     /// Until the next start, which finds out what has become of a swap.
     pub(super) is_given_up: bool,
 }
 
 impl State {
     pub(super) fn new(cleaned_to: Offset) -> State {
-        State { cleaned_to, seen_to: cleaned_to, is_given_up: false }
+        State { cleaned_to, seen_to: cleaned_to, passed_over: PassedOver::new(), is_given_up: false }
     }
+}
+
+/// Segments, by their first offset, that a pass leaves as they are.
+pub(super) type PassedOver = BTreeMap<Offset, Why>;
+
+/// Why a segment is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Not all of it can be read.
+    Damaged,
+    /// Recompressed, it would be too large. It is tried again when all is mapped again: after a restart, or when damage in front has gone.
+    Outgrown,
 }
 
 /// How much a pass would look at.
@@ -58,7 +73,7 @@ pub struct Compacted {
     pub bytes_after: u64,
     /// Keys that were new.
     pub keys: usize,
-    /// Damaged segments, which stay as they are.
+    /// Damaged segments, which stay as they are, in all of what has been looked at.
     pub passed_over: usize,
     /// Before it no key stands twice.
     pub cleaned_to: Offset,
@@ -120,6 +135,10 @@ pub(super) struct Work {
     /// The oldest closed segments.
     pub(super) pieces: Vec<Piece>,
     pub(super) cleaned_to: Offset,
+    /// From here on keys are mapped.
+    pub(super) map_from: Offset,
+    /// What of the part in front is passed over again, whether or not it can be read by the time its turn comes.
+    pub(super) passed_over: PassedOver,
     /// Nothing before it makes a pass due.
     seen_to: Offset,
 }
@@ -176,9 +195,13 @@ impl Log {
         let pieces: Vec<Piece> = closed.collect();
         // What retention has removed since is clean.
         let cleaned_to = state.cleaned_to.max(segments[0].base_offset());
-        let seen_to = state.seen_to.max(state.cleaned_to);
+        let seen_to = state.seen_to.max(cleaned_to);
         let is_news = pieces.last().is_some_and(|last| last.end.offset > seen_to);
-        is_news.then_some(Work { config, pieces, cleaned_to, seen_to })
+        let (map_from, passed_over) = match still_passed_over(&state.passed_over, &pieces) {
+            Some(passed_over) => (seen_to, passed_over),
+            None => (cleaned_to, PassedOver::new()),
+        };
+        is_news.then_some(Work { config, pieces, cleaned_to, map_from, passed_over, seen_to })
     }
 
     /// The right to change names in the directory, as long as it is this log's.
@@ -193,4 +216,18 @@ impl Log {
         let is_wanted = writer.config.compaction.is_some() && writer.seal.is_none();
         if is_wanted && !writer.ended && writer.closing.is_empty() { Ok(()) } else { Err(Abandoned::Closed) }
     }
+}
+
+/// What is still to be passed over. As long as it is the same, all the rest was written anew by maps that reached up to where they ended last,
+/// and the next one goes on from there: beginning at the damage again, it could be full at the same place each time. `None` if any of it
+/// can be read again: maps that it was not written by hold later records of its keys, so the next pass that is due begins at the damage.
+fn still_passed_over(before: &PassedOver, pieces: &[Piece]) -> Option<PassedOver> {
+    // Of those that retention has removed nothing can come back.
+    let first = pieces.first().map_or(Offset::ZERO, |piece| piece.segment.base_offset());
+    let is_still = |(&base, &why): (&Offset, &Why)| {
+        // Where none begins there any more, it was joined with others by a pass that was abandoned.
+        let at = pieces.binary_search_by_key(&base, |piece| piece.segment.base_offset()).ok()?;
+        (why == Why::Outgrown || pieces[at].segment.is_damaged()).then_some((base, why))
+    };
+    before.range(first..).map(is_still).collect()
 }

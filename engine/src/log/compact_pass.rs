@@ -5,7 +5,6 @@
 //! nothing older of its key is left. It knows no waiting: its caller is asked after each slice of work, and says how fast it goes.
 //! Whatever fails ends the pass and nothing else; the log goes on as it was.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use ringmill_batch::{
 };
 
 use super::Log;
-use super::compact::{Abandoned, Compacted, Piece, Work};
+use super::compact::{Abandoned, Compacted, PassedOver, Piece, Why, Work};
 use super::compact_output::Output;
 use super::read::ReadError;
 use super::scan::Scan;
@@ -70,8 +69,7 @@ pub(super) struct Pass<'a, P> {
     untold_bytes: u64,
     /// Bytes worked on since it was last told: those of records count as they are decompressed.
     slice_bytes: u64,
-    /// Segments, by their first offset, that stay as they are.
-    passed_over: BTreeSet<Offset>,
+    passed_over: PassedOver,
     done: Compacted,
 }
 
@@ -85,12 +83,12 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         now_ms: i64,
         pace: P,
     ) -> Pass<'a, P> {
-        let offsets = end.since(work.cleaned_to);
-        let map = OffsetMap::new(limits.hash_key, limits.map_bytes, work.cleaned_to, offsets);
+        let offsets = end.since(work.map_from);
+        let map = OffsetMap::new(limits.hash_key, limits.map_bytes, work.map_from, offsets);
         let writer = log.writer.borrow();
         let judge = Judge {
             map,
-            settled: Settled::new(SETTLED_BYTES_MAX, work.cleaned_to, offsets),
+            settled: Settled::new(SETTLED_BYTES_MAX, work.map_from, offsets),
             end,
             records_max: OffsetMap::keys_max(limits.map_bytes),
             now_ms,
@@ -113,12 +111,12 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             found: Vec::new(),
             lasts: Vec::new(),
             horizon_ms: now_ms.saturating_add(work.config.tombstones_kept_ms),
+            passed_over: work.passed_over.clone(),
             work,
             segment_bytes: writer.config.segment_bytes(),
             interval_bytes: writer.config.index_interval_bytes,
             untold_bytes: 0,
             slice_bytes: 0,
-            passed_over: BTreeSet::new(),
             done: Compacted::default(),
         }
     }
@@ -145,7 +143,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
 
     /// Notes where each key of the dirty part stands last, up to where the map is full.
     async fn map_keys(&mut self) -> Result<(), Abandoned> {
-        let from = self.work.cleaned_to;
+        let from = self.work.map_from;
         for number in 0..self.work.pieces.len() {
             let Piece { ref segment, end } = self.work.pieces[number];
             if end.offset <= from {
@@ -161,7 +159,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                         let marked = damage::mark(self.log.disk(), &segment, fault, None, here.offset, end).await;
                         here = marked.map_err(Abandoned::io("reading"))?;
                         // The map lacks what is there, also if the scrub finds it well again before the segment's turn comes.
-                        self.passed_over.insert(segment.base_offset());
+                        self.pass_over(segment.base_offset(), Why::Damaged);
                         continue;
                     }
                 };
@@ -189,7 +187,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             Ok((position, header)) => Ok(BatchEnd { position, offset: header.base_offset }),
             Err(ReadError::Io(error)) => Err(Abandoned::io("reading")(error)),
             Err(_) => {
-                self.passed_over.insert(start.offset);
+                self.pass_over(start.offset, Why::Damaged);
                 Ok(start)
             }
         }
@@ -230,7 +228,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 return Ok(());
             }
             if !self.may_be_read(piece) {
-                self.passed_over.insert(base);
+                self.pass_over(base, Why::Damaged);
                 // Values that its tombstones are to hide may be in it.
                 self.judge.tombstones_may_go = false;
                 number += 1;
@@ -252,8 +250,12 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         Ok(())
     }
 
+    fn pass_over(&mut self, base: Offset, why: Why) {
+        self.passed_over.entry(base).or_insert(why);
+    }
+
     fn may_be_read(&self, piece: &Piece) -> bool {
-        !piece.segment.is_damaged() && !self.passed_over.contains(&piece.segment.base_offset())
+        !piece.segment.is_damaged() && !self.passed_over.contains_key(&piece.segment.base_offset())
     }
 
     /// Makes one segment of some; false if one of them is not to be touched.
@@ -281,7 +283,9 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             Err(Abandoned::Outgrown) => {
                 output.discard().await;
                 tracing::warn!(dir = %self.log.dir.display(), %base, "a segment would outgrow its bounds and is not compacted");
-                self.passed_over.extend(self.work.pieces[pieces].iter().map(|piece| piece.segment.base_offset()));
+                let outgrown =
+                    self.work.pieces[pieces].iter().map(|piece| (piece.segment.base_offset(), Why::Outgrown));
+                self.passed_over.extend(outgrown);
                 Ok(false)
             }
             Err(error) => {
@@ -304,7 +308,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                     Err(fault) => {
                         let marked = damage::mark(self.log.disk(), &segment, fault, None, here.offset, end).await;
                         marked.map_err(Abandoned::io("reading"))?;
-                        self.passed_over.insert(segment.base_offset());
+                        self.pass_over(segment.base_offset(), Why::Damaged);
                         self.judge.tombstones_may_go = false;
                         return Ok(false);
                     }
@@ -472,15 +476,20 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         self.done.bytes_after += bytes_after;
     }
 
-    /// Notes, durably, how far the log is clean now: not past a segment that could not be cleaned, for keys in it may stand behind it again.
+    /// Notes how far was looked, and, durably, how far the log is clean now: not past a segment that could not be cleaned, for keys in it may
+    /// stand behind it again.
     async fn note_end(&mut self) -> Result<(), Abandoned> {
         let log = self.log;
-        let reach = self.passed_over.first().map_or(self.judge.end, |&first| first.min(self.judge.end));
+        let reach = self.passed_over.first_key_value().map_or(self.judge.end, |(&first, _)| first.min(self.judge.end));
         let cleaned_to = reach.max(self.work.cleaned_to);
         self.done.passed_over = self.passed_over.len();
         self.done.cleaned_to = cleaned_to;
         let _house = log.keep_house().await?;
-        log.compaction.borrow_mut().seen_to = self.judge.end;
+        {
+            let mut state = log.compaction.borrow_mut();
+            state.seen_to = self.judge.end;
+            state.passed_over = std::mem::take(&mut self.passed_over);
+        }
         if cleaned_to > self.work.cleaned_to {
             let written = checkpoint::write(log.disk(), &log.dir, cleaned_to).await;
             written.map_err(Abandoned::io("noting how far the log is compacted"))?;

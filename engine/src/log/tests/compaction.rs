@@ -84,7 +84,7 @@ pub(super) async fn fill(log: &Log, batches: impl IntoIterator<Item = Vec<(u32, 
 }
 
 /// What a compaction of everything before `end` leaves of `all`.
-fn model(all: &BTreeMap<i64, (u32, u32)>, end: i64) -> BTreeMap<i64, (u32, u32)> {
+pub(super) fn model(all: &BTreeMap<i64, (u32, u32)>, end: i64) -> BTreeMap<i64, (u32, u32)> {
     let last: BTreeMap<u32, i64> = all.range(..end).map(|(&offset, &(key, _))| (key, offset)).collect();
     all.iter().filter(|&(&offset, (key, _))| offset >= end || last[key] == offset).map(|(&o, &r)| (o, r)).collect()
 }
@@ -93,7 +93,7 @@ pub(super) async fn compact(log: &Log) -> Option<Compacted> {
     log.compact(&LIMITS, async |_| crate::turn::yield_now().await).await.unwrap()
 }
 
-fn active_base(log: &Log) -> i64 {
+pub(super) fn active_base(log: &Log) -> i64 {
     log.reader().snapshot().last().unwrap().base_offset().get()
 }
 

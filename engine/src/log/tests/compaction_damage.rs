@@ -1,9 +1,11 @@
 //! Compaction of logs with damaged segments: they stay as they are, nothing is forgotten that they may hold, and passes come to an end.
 
-use super::compaction::{LIMITS, compact, config, fill, keyed, records};
+use std::collections::BTreeMap;
+
+use super::compaction::{LIMITS, active_base, compact, config, fill, keyed, model, records};
 use super::*;
 use crate::compaction::CompactionLimits;
-use crate::log::Compacted;
+use crate::log::{Abandoned, Compacted};
 use crate::segment::file::{FileKind, path};
 
 /// A batch that cannot be read, and the way back.
@@ -128,4 +130,168 @@ fn a_damaged_segment_stays_as_it_is_and_no_tombstone_behind_it_goes() {
         assert!(left.values().all(|&(key, _)| key != 1), "{left:?}");
         assert_eq!(left.values().filter(|record| record.0 > 100).count(), 59);
     });
+}
+
+/// Passes until none is due, each with a map for 48 keys.
+async fn compact_until_done(place: &Place, log: &Log) -> usize {
+    let limits = CompactionLimits { map_bytes: 0, ..LIMITS };
+    for passes in 0..60 {
+        if log.cleanable(NOW_MS).is_none_or(|cleanable| !cleanable.is_due) {
+            return passes;
+        }
+        log.compact(&limits, async |_| {}).await.unwrap().unwrap();
+        place.clock.advance(5000);
+    }
+    panic!("there is no end to it");
+}
+
+#[test]
+fn passes_come_to_an_end_and_reach_what_lies_behind_damage_and_a_full_map() {
+    // Each began at the damaged segment again, and its map was full at the same place.
+    let place = Place::new();
+    let disk = place.disk.clone();
+    place.run(config(), async |log| {
+        let mut all = fill(log, (0..60).map(|key| vec![(1000 + key, 1)])).await;
+        let snapshot = log.reader().snapshot();
+        let (damaged, next) = (snapshot[1].base_offset(), snapshot[2].base_offset());
+        let rot = Rot::of(log, &*disk, offset(damaged.get() + 3)).await;
+        let deleted = [all[&(damaged.get() + 3)].0, all[&(damaged.get() + 5)].0];
+        all.extend(fill(log, deleted.map(|key| vec![(key, 0)])).await);
+        all.extend(fill(log, (0..900).map(|number| vec![(number * 7 % 200, number + 1)])).await);
+        let passes = compact_until_done(&place, log).await;
+        assert!(passes > 10, "{passes} passes");
+        rot.heal(log).await;
+        let untouched = all.range(damaged.get()..next.get()).map(|(&offset, &record)| (offset, record));
+        let mut expected = model(&all, active_base(log));
+        expected.extend(untouched);
+        assert_eq!(records(log, &*disk).await, expected, "one record of each key outside, and both tombstones");
+        // Now that it can be read, what was mapped without it is mapped once more, before a tombstone goes.
+        for _ in 0..2 {
+            all.extend(fill(log, (1..60).map(|value| vec![(3, value)])).await);
+            assert!(compact_until_done(&place, log).await > 0);
+        }
+        let mut expected = model(&all, active_base(log));
+        expected.retain(|_, record| !deleted.contains(&record.0));
+        assert_eq!(records(log, &*disk).await, expected);
+    });
+}
+
+/// A log on which everything happens that a pass may meet, in an order that a seed gives.
+struct Machine {
+    dice: u64,
+    known: BTreeMap<i64, (u32, u32)>,
+    rot: Vec<Rot>,
+    healed_in_passes: u64,
+    abandoned: u64,
+}
+
+impl Machine {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % limit
+    }
+
+    async fn append_some(&mut self, log: &Log) {
+        for _ in 0..self.below(60) {
+            let value = u32::try_from(self.known.len()).unwrap() + 1;
+            let is_tombstone = self.below(4) == 0;
+            let record = (u32::try_from(self.below(90)).unwrap(), if is_tombstone { 0 } else { value });
+            self.known.extend(fill(log, [vec![record]]).await);
+        }
+    }
+
+    /// Spoils a batch of a closed segment that is well.
+    async fn rot_some(&mut self, log: &Log, disk: &dyn Disk) {
+        let segments = log.reader().snapshot();
+        let number = usize::try_from(self.below(segments.len() as u64)).unwrap();
+        let Some([segment, next]) = segments.windows(2).nth(number).and_then(<[_]>::as_array) else { return };
+        let file = path(log.dir(), segment.base_offset(), FileKind::Log);
+        if self.rot.iter().any(|rot| rot.file == file) {
+            return;
+        }
+        let at = self.below(next.base_offset().since(segment.base_offset()));
+        let at = segment.base_offset().checked_add(at).unwrap().max(log.reader().watermarks().log_start);
+        self.rot.push(Rot::of(log, disk, at).await);
+    }
+
+    async fn heal_some(&mut self, log: &Log) {
+        let kept = usize::try_from(self.below(self.rot.len() as u64 + 1)).unwrap();
+        for rot in self.rot.drain(kept..).filter(|rot| rot.file.exists()) {
+            std::fs::write(&rot.file, &rot.whole).unwrap();
+        }
+        while !log.scrub(1 << 20).await.is_done {}
+    }
+
+    async fn pass(&mut self, log: &Log) {
+        let limits = CompactionLimits { map_bytes: if self.below(3) > 0 { 0 } else { LIMITS.map_bytes }, ..LIMITS };
+        let (heals_at, ends_at) = (self.below(20), self.below(60));
+        let mut slices = 0;
+        let done = log.compact(&limits, async |_| {
+            slices += 1;
+            if slices == heals_at && !self.rot.is_empty() {
+                self.heal_some(log).await;
+                self.healed_in_passes += 1;
+            }
+            if slices == ends_at {
+                log.set_config(LogConfig { compaction: None, ..config() });
+            }
+        });
+        match done.await {
+            Err(Abandoned::Closed | Abandoned::Overtaken) => self.abandoned += 1,
+            done => drop(done.unwrap()),
+        }
+        log.set_config(config());
+    }
+
+    /// The last value of a key is there, and nothing of it that was deleted.
+    async fn check(&mut self, log: &Log, disk: &dyn Disk) {
+        self.rot
+            .drain(..)
+            .filter(|rot| rot.file.exists())
+            .for_each(|rot| std::fs::write(&rot.file, &rot.whole).unwrap());
+        while !log.scrub(1 << 20).await.is_done {}
+        let log_start = log.reader().watermarks().log_start.get();
+        let found = records(log, disk).await;
+        let seen: BTreeMap<u32, i64> = found.iter().map(|(&offset, &(key, _))| (key, offset)).collect();
+        let last: BTreeMap<u32, i64> =
+            self.known.range(log_start..).map(|(&offset, &(key, _))| (key, offset)).collect();
+        assert!(found.iter().all(|(offset, record)| self.known[offset] == *record), "nothing moves");
+        for (key, offset) in last {
+            match seen.get(&key) {
+                Some(&seen) => assert_eq!(seen, offset, "the last of key {key}"),
+                None => assert_eq!(self.known[&offset].1, 0, "key {key} at {offset} is gone"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_last_record_of_each_key_survives_damage_that_comes_and_goes() {
+    let (mut healed_in_passes, mut abandoned) = (0, 0);
+    let seeds = std::env::var("RINGMILL_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(6);
+    for dice in 0..seeds {
+        let place = Place::new();
+        let disk = place.disk.clone();
+        let known = BTreeMap::new();
+        let mut machine = Machine { dice, known, rot: Vec::new(), healed_in_passes: 0, abandoned: 0 };
+        place.run(config(), async |log| {
+            for _ in 0..80 {
+                match machine.below(10) {
+                    0..4 => machine.append_some(log).await,
+                    4 => machine.rot_some(log, &*disk).await,
+                    5 => machine.heal_some(log).await,
+                    6 if machine.below(4) == 0 => {
+                        let middle = i64::try_from(machine.known.len() / 2).unwrap();
+                        log.delete_records_before(offset(middle)).await.unwrap();
+                    }
+                    6 => place.clock.advance(600),
+                    _ => machine.pass(log).await,
+                }
+            }
+            machine.check(log, &*disk).await;
+        });
+        healed_in_passes += machine.healed_in_passes;
+        abandoned += machine.abandoned;
+    }
+    assert!(healed_in_passes > 0 && abandoned > 0, "{healed_in_passes} healed, {abandoned} abandoned");
 }
