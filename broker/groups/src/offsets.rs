@@ -1,6 +1,6 @@
 //! The committed offsets of one group: taken, given, forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
@@ -55,6 +55,21 @@ impl Offsets {
                 }
             }
         }
+    }
+
+    /// How much more they would take in memory with these in their places.
+    pub(crate) fn more_bytes(&self, commits: &[PartitionCommit]) -> usize {
+        let more = |commit: &PartitionCommit| {
+            let before = self.topics.get(&commit.topic).and_then(|partitions| partitions.get(&commit.partition));
+            commit.bytes().saturating_sub(before.map_or(0, size))
+        };
+        commits.iter().map(more).sum()
+    }
+
+    /// The topics of those that `is_one` names.
+    pub(crate) fn topics_where(&self, is_one: impl Fn(&Offset) -> bool) -> BTreeSet<Arc<str>> {
+        let has_one = |(_, partitions): &(&Arc<str>, &BTreeMap<i32, Offset>)| partitions.values().any(&is_one);
+        self.topics.iter().filter(has_one).map(|(topic, _)| Arc::clone(topic)).collect()
     }
 
     /// Takes a commit that its group has allowed; one result for each partition.
@@ -156,6 +171,13 @@ impl Offset {
     /// Whether it was committed of another topic than this, which had the same name.
     pub(crate) fn is_of_another(&self, topic_id: TopicId) -> bool {
         self.topic_id != [0; 16] && self.topic_id != topic_id
+    }
+}
+
+impl PartitionCommit {
+    /// About what it takes in memory once it is kept.
+    pub(crate) fn bytes(&self) -> usize {
+        OFFSET_BYTES + self.metadata.as_ref().map_or(0, |metadata| metadata.len())
     }
 }
 

@@ -52,6 +52,24 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
+/// The most protocols that a member may offer: clients know a handful. Each is looked for at every other member.
+pub(crate) const PROTOCOLS_MAX: usize = 32;
+
+/// About what a protocol takes in memory beside its words, which may be none.
+const PROTOCOL_BYTES: usize = 120;
+
+impl Protocol {
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        told_bytes(&self.name, &self.metadata)
+    }
+}
+
+/// About what a protocol takes in memory.
+pub(crate) fn told_bytes(name: &str, metadata: &[u8]) -> usize {
+    PROTOCOL_BYTES + name.len() + metadata.len()
+}
+
 /// JoinGroup.
 #[derive(Clone, Debug)]
 pub struct JoinGroup {

@@ -25,6 +25,8 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let heard = match ask(core, asked.group_id, request::Request::Heartbeat(beat)).await {
         Ok(Answer::Heartbeat(heard)) => heard,
         Ok(other) => unreachable!("groups answer in kind, not {other:?}"),
+        // As Kafka answers: some clients give up all that they have on any error that they do not know of.
+        Err(ErrorCode::CoordinatorLoadInProgress) => Ok(()),
         Err(code) => Err(code),
     };
     let error_code = heard.err().unwrap_or(ErrorCode::None).code();

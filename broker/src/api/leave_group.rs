@@ -43,19 +43,24 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
         Err(code) => Err(code),
     };
     let code = |left: &Result<(), ErrorCode>| left.err().unwrap_or(ErrorCode::None).code();
+    let of_each = |left: &[Result<(), ErrorCode>]| {
+        let members = asked.members.iter().zip(left).map(|(member, left)| MemberResponse {
+            member_id: member.member_id,
+            group_instance_id: member.group_instance_id,
+            error_code: code(left),
+        });
+        LeaveGroupResponse { members: members.collect(), ..LeaveGroupResponse::default() }
+    };
     let response = match left {
+        // The group is not there: where there is a place for each, this is said of each.
+        Err(ErrorCode::UnknownMemberId) if !is_one => {
+            of_each(&vec![Err(ErrorCode::UnknownMemberId); asked.members.len()])
+        }
         Err(refused) => LeaveGroupResponse { error_code: refused.code(), ..LeaveGroupResponse::default() },
         Ok(left) if is_one => {
             LeaveGroupResponse { error_code: left.first().map_or(0, code), ..LeaveGroupResponse::default() }
         }
-        Ok(left) => {
-            let members = asked.members.iter().zip(&left).map(|(member, left)| MemberResponse {
-                member_id: member.member_id,
-                group_instance_id: member.group_instance_id,
-                error_code: code(left),
-            });
-            LeaveGroupResponse { members: members.collect(), ..LeaveGroupResponse::default() }
-        }
+        Ok(left) => of_each(&left),
     };
     Ok(respond(request, &response))
 }

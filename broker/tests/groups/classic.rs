@@ -266,6 +266,18 @@ fn the_error_of_one_who_leaves_stands_where_its_version_has_a_place_for_it() {
         let frame = client.call(&LeaveGroupRequest::default(), version);
         let answer: LeaveGroupResponse<'_> = frame.decode(version);
         assert_eq!(code(answer.error_code), ErrorCode::InvalidGroupId, "version {version}");
+        let request = LeaveGroupRequest {
+            group_id: "nobodys",
+            member_id: "m",
+            members: vec![MemberIdentity { member_id: "m", ..MemberIdentity::default() }],
+        };
+        let frame = client.call(&request, version);
+        let answer: LeaveGroupResponse<'_> = frame.decode(version);
+        let (whole, each) = (code(answer.error_code), answer.members.first().map(|each| code(each.error_code)));
+        match version {
+            0..=2 => assert_eq!((whole, each), (ErrorCode::UnknownMemberId, None), "version {version}"),
+            _ => assert_eq!((whole, each), (ErrorCode::None, Some(ErrorCode::UnknownMemberId)), "version {version}"),
+        }
         let frame = client.call(&HeartbeatRequest::default(), version.min(4));
         let answer: HeartbeatResponse = frame.decode(version.min(4));
         assert_eq!(code(answer.error_code), ErrorCode::InvalidGroupId, "version {version}");

@@ -1,16 +1,20 @@
 //! What others see of a group: DescribeGroups, its size, and which topics it reads.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use ringmill_net::wire::consumer_protocol::{PROTOCOL_TYPE, subscribed_topics};
 
 use super::{ClassicGroup, State};
 use crate::answer::{ClassicDescription, ClassicMemberDescription};
+use crate::request::Protocol;
 
 impl ClassicGroup {
     /// What members told and were given is shown once it is settled.
     pub(crate) fn describe(&self) -> ClassicDescription {
         let is_settled = self.state == State::Stable;
         let protocol = if is_settled { self.protocol.clone().unwrap_or_default() } else { "".into() };
-        let describe = |(id, member): (&std::sync::Arc<str>, &super::Member)| ClassicMemberDescription {
+        let describe = |(id, member): (&Arc<str>, &super::Member)| ClassicMemberDescription {
             member_id: id.clone(),
             instance_id: member.instance_id.clone(),
             client: member.client.clone(),
@@ -25,23 +29,28 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether members may read a topic: while they share anew, or where what they told cannot be read, it is to be supposed.
-    pub(crate) fn subscribed_to(&self, topic: &str) -> bool {
-        if self.state == State::Empty {
-            return false;
+    /// Which of these topics members may read: while they share anew, or where what one of them told cannot be read, all are to be supposed.
+    /// What each told is read once, however many topics are asked for: anybody may ask, and both may be long.
+    pub(crate) fn read_of(&self, topics: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        if self.state == State::Empty || topics.is_empty() {
+            return BTreeSet::new();
         }
-        let is_readable = self.state == State::Stable && self.protocol_type.as_deref() == Some(PROTOCOL_TYPE);
+        if self.state != State::Stable || self.protocol_type.as_deref() != Some(PROTOCOL_TYPE) {
+            return topics;
+        }
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        let reads = |member: &super::Member| match subscribed_topics(&member.metadata(protocol)) {
-            Ok(topics) => topics.contains(&topic),
-            Err(_) => true,
-        };
-        !is_readable || self.members.values().any(reads)
+        let mut read = BTreeSet::new();
+        for member in self.members.values() {
+            let metadata = member.metadata(protocol);
+            let Ok(subscribed) = subscribed_topics(&metadata) else { return topics };
+            read.extend(subscribed.into_iter().filter_map(|name| topics.get(name).cloned()));
+        }
+        read
     }
 
     /// About what it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let member = |(id, member): (&std::sync::Arc<str>, &super::Member)| {
+        let member = |(id, member): (&Arc<str>, &super::Member)| {
             MEMBER_BYTES + 2 * id.len() + told_bytes(member) + member.assignment.len()
         };
         let members: usize = self.members.iter().map(member).sum();
@@ -66,5 +75,5 @@ const MEMBER_BYTES: usize = 400;
 const PENDING_BYTES: usize = 100;
 
 fn told_bytes(member: &super::Member) -> usize {
-    member.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum()
+    member.protocols.iter().map(Protocol::bytes).sum()
 }

@@ -8,10 +8,7 @@ use super::members::refuse_join;
 use super::{ClassicGroup, State};
 use crate::answer::{Answer, Joined, JoinedMember};
 use crate::context::{Context, Ticket};
-use crate::request::{JoinGroup, Protocol};
-
-/// The most protocols that a member may offer: clients know a handful.
-const PROTOCOLS_MAX: usize = 100;
+use crate::request::{JoinGroup, PROTOCOLS_MAX, Protocol};
 
 impl ClassicGroup {
     /// Answers at once, or parks the request until the rebalance ends.

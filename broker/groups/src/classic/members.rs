@@ -48,7 +48,10 @@ impl ClassicGroup {
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.protocols.clone_from(&request.protocols);
-        member.session_ends_ms = cx.after_ms(request.session_timeout_ms);
+        // One that is new has been given its time: its rebalance may take longer than a session.
+        if !member.is_new {
+            member.session_ends_ms = cx.after_ms(request.session_timeout_ms);
+        }
     }
 
     /// Parks a member's JoinGroup. One that was parked before has a client that no longer waits for it.

@@ -14,10 +14,7 @@ use super::members::Entry;
 use crate::answer::{Answer, JoinRefused, Joined};
 use crate::context::{Context, Ticket};
 use crate::record::{ClassicMemberPart, ConsumerMember};
-use crate::request::JoinGroup;
-
-/// The most protocols that a member may offer: clients know a handful.
-const PROTOCOLS_MAX: usize = 100;
+use crate::request::{JoinGroup, PROTOCOLS_MAX};
 
 impl ConsumerGroup {
     /// JoinGroup.

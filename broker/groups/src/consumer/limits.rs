@@ -13,7 +13,7 @@ pub(crate) const GROUP_SUBSCRIPTIONS_MAX: usize = 200_000;
 /// Bytes of a regular expression.
 pub(crate) const REGEX_BYTES_MAX: usize = 1_024;
 /// Bytes of a regular expression once compiled, and of what it may keep while it is matched.
-pub(crate) const REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
+pub(crate) const REGEX_PROGRAM_BYTES_MAX: usize = 128 << 10;
 /// Different regular expressions in one group: each is matched with all topics when those change.
 pub(crate) const REGEXES_MAX: usize = 100;
 /// Regular expressions are not matched anew more often than this, however often topics change.

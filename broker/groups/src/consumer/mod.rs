@@ -37,12 +37,13 @@ mod script_tests;
 #[cfg(test)]
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::TopicId;
 use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, Record, ResolvedRegex};
+use crate::request::told_bytes;
 
 use assignment::Assignment;
 pub(crate) use check::check;
@@ -124,7 +125,7 @@ impl ConsumerGroup {
     /// How much a member has told in its JoinGroup; nothing if it is not in, or speaks the new protocol.
     pub(crate) fn told_bytes(&self, member_id: &str) -> Option<usize> {
         let classic = self.tables.members.get(member_id)?.classic.as_ref()?;
-        Some(classic.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum())
+        Some(classic.protocols.iter().map(|(name, metadata)| told_bytes(name, metadata)).sum())
     }
 
     /// Since when it has had no members, milliseconds since 1970; none while it has. A load begins that time anew, for no record tells it.
@@ -155,10 +156,11 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether a member reads a topic.
-    pub(crate) fn subscribed_to(&self, topic: &str) -> bool {
-        let in_regex = |resolved: &ResolvedRegex| resolved.topics.iter().any(|name| **name == *topic);
-        self.tables.subscribers.contains_key(topic) || self.tables.regexes.values().any(in_regex)
+    /// Which of these topics members read.
+    pub(crate) fn read_of(&self, topics: &BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        let meant = self.tables.regexes.values().flat_map(|resolved: &ResolvedRegex| &resolved.topics);
+        let named = topics.iter().filter(|topic| self.tables.subscribers.contains_key(*topic));
+        meant.filter_map(|name| topics.get(name)).chain(named).cloned().collect()
     }
 
     /// The records that remove all of the group.

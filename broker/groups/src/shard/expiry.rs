@@ -3,6 +3,7 @@
 //! When an offset's time begins (KIP-211): for a group that only keeps offsets at its commit, for one whose members have all left at
 //! that moment, or at the commit if that is later. While a group has members, only offsets of topics that it no longer reads age.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Group, Groups};
@@ -63,20 +64,16 @@ impl Groups {
 impl Group {
     fn expire(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
         let (now_ms, retention_ms) = (cx.now.wall_ms, cx.settings.offsets_retention_ms);
-        let members = &self.members;
-        let idle_since_ms = members.idle_since_ms();
-        let is_due = |topic: &Arc<str>, offset: &Offset| {
-            if !members.is_empty() && members.subscribed_to(topic) {
-                return false;
+        let idle_since_ms = self.members.idle_since_ms();
+        let is_old = |offset: &Offset| match offset.expire_ms {
+            -1 => {
+                let since_ms = offset.commit_ms.max(idle_since_ms.unwrap_or(i64::MIN));
+                now_ms.saturating_sub(since_ms) >= retention_ms
             }
-            match offset.expire_ms {
-                -1 => {
-                    let since_ms = offset.commit_ms.max(idle_since_ms.unwrap_or(i64::MIN));
-                    now_ms.saturating_sub(since_ms) >= retention_ms
-                }
-                expire_ms => now_ms >= expire_ms,
-            }
+            expire_ms => now_ms >= expire_ms,
         };
-        self.offsets.delete_where(cx, id, is_due);
+        let old = self.offsets.topics_where(is_old);
+        let read = if self.members.is_empty() { BTreeSet::new() } else { self.members.read_of(old) };
+        self.offsets.delete_where(cx, id, |topic, offset| is_old(offset) && !read.contains(topic));
     }
 }

@@ -1,5 +1,6 @@
 //! Who is in a group, whichever protocol they speak.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
@@ -81,11 +82,11 @@ impl Members {
         }
     }
 
-    /// Whether members may read a topic.
-    pub(super) fn subscribed_to(&self, topic: &str) -> bool {
+    /// Which of these topics members may read.
+    pub(super) fn read_of(&self, topics: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
         match self {
-            Members::Classic(group) => group.subscribed_to(topic),
-            Members::Consumer(group) => group.subscribed_to(topic),
+            Members::Classic(group) => group.read_of(topics),
+            Members::Consumer(group) => group.read_of(&topics),
         }
     }
 

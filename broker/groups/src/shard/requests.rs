@@ -143,7 +143,7 @@ impl Groups {
     }
 
     fn check_commit(&mut self, cx: &Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
-        if self.is_full(cx, commit.offsets.len()) {
+        if !self.has_room_to_commit(cx, commit) {
             return Err(ErrorCode::InvalidCommitOffsetSize);
         }
         let Some(group) = self.by_id.get_mut(&commit.group) else {
@@ -171,8 +171,9 @@ impl Groups {
         request: &OffsetDelete,
     ) -> Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode> {
         let group = self.by_id.get_mut(&request.group).ok_or(ErrorCode::GroupIdNotFound)?;
+        let read = group.members.read_of(request.topics.iter().map(|(topic, _)| Arc::clone(topic)).collect());
         let delete = |(topic, partitions): &(Arc<str>, Vec<i32>)| {
-            let result = match group.members.subscribed_to(topic) {
+            let result = match read.contains(topic) {
                 true => Err(ErrorCode::GroupSubscribedToTopic),
                 false => Ok(()),
             };

@@ -1,16 +1,27 @@
 //! How much groups may take: all of a shard together of memory, and each of the log's largest batch, in which a classic group is stored whole.
 
-use super::Groups;
+use super::{Group, Groups, own_bytes};
 use crate::context::Context;
-use crate::request::{JoinGroup, SyncGroup};
+use crate::request::{JoinGroup, OffsetCommit, PartitionCommit, Protocol, SyncGroup};
 
 impl Groups {
     /// Whether a member may tell this. Who is in and tells no more than before goes on even when there is no room.
     pub(super) fn has_room_to_join(&self, cx: &Context<'_>, request: &JoinGroup) -> bool {
-        let told: usize = request.protocols.iter().map(|each| each.name.len() + each.metadata.len()).sum();
+        let told: usize = request.protocols.iter().map(Protocol::bytes).sum();
         let before = self.by_id.get(&request.group).and_then(|group| group.members.told_bytes(&request.member_id));
         before.is_some_and(|before| told <= before)
             || self.has_room(cx, &request.group, told.saturating_sub(before.unwrap_or(0)))
+    }
+
+    /// Whether these offsets may be kept. Those that take the place of others go on when there is no room, or a full shard would stop
+    /// everybody's progress.
+    pub(super) fn has_room_to_commit(&self, cx: &Context<'_>, commit: &OffsetCommit) -> bool {
+        let group = self.by_id.get(&commit.group);
+        let own_bytes = if group.is_some() { 0 } else { own_bytes(&commit.group) };
+        let all_bytes = own_bytes + commit.offsets.iter().map(PartitionCommit::bytes).sum::<usize>();
+        let more_bytes = |group: &Group| group.offsets.more_bytes(&commit.offsets);
+        !self.is_full(cx, all_bytes)
+            || group.is_some_and(|group| more_bytes(group) == 0 || !self.is_full(cx, more_bytes(group)))
     }
 
     /// Whether a leader may give this to the members, in the place of what they have. No more than that it always may.

@@ -14,6 +14,7 @@ use crate::request::{
 };
 use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
+mod offsets;
 mod room;
 
 struct NoTopics;
@@ -429,41 +430,21 @@ fn a_member_id_that_is_not_used_is_forgotten() {
     assert!(bench.records.is_empty());
 }
 
+/// Its client may have lost the connection and ask again, while the others take their time.
 #[test]
-fn offsets_expire_when_the_group_was_not_used_for_long() {
-    let week_ms = 7 * 24 * 3_600_000;
+fn a_new_member_that_joins_again_waits_for_a_rebalance_that_is_longer_than_its_session() {
     let mut bench = Bench::new();
     let (leader, follower) = bench.pair();
-    assert_eq!(bench.commit(&leader.member_id, 1, 5), Ok(()));
-    assert_eq!((bench.leave(&leader.member_id), bench.leave(&follower.member_id)), (Ok(()), Ok(())));
-    bench.pass(week_ms - 1_000_000);
-    assert_eq!(bench.committed("t"), Some((5, "".into())));
-    bench.pass(2_000_000);
-    assert_eq!(bench.committed("t"), None);
-    assert_eq!(bench.state(), "none");
-    assert_eq!(bench.reloaded().state(), "none");
-}
-
-#[test]
-fn an_old_client_says_itself_when_its_offset_expires() {
-    let mut bench = Bench::new();
-    let short = PartitionCommit { offset: 3, retention_ms: Some(60_000), ..commit("t", 0) };
-    assert_eq!(bench.commit_of("", -1, short), Ok(()));
-    let mut next = bench.reloaded();
-    next.pass(700_000);
-    assert_eq!(next.committed("t"), None);
-}
-
-#[test]
-fn offsets_of_a_topic_that_is_gone_are_forgotten() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.commit_of("", -1, commit("gone", 0)), Ok(()));
-    assert_eq!(bench.commit_of("", -1, commit("t", 0)), Ok(()));
-    let forgotten = |bench: &mut Bench| (bench.committed("gone"), bench.committed("t").is_some()) == (None, true);
-    assert!(forgotten(&mut bench.reloaded()), "also when nobody was there to be told of the deletion");
-    let effects = bench.shard.on_topics_deleted(bench.now(), &NoTopics);
-    bench.note(effects);
-    assert!(forgotten(&mut bench) && forgotten(&mut bench.reloaded()));
+    let (id, _) = bench.join_new();
+    bench.pass(5_000);
+    let again = bench.join(&id);
+    for _ in 0..11 {
+        for member in [&leader, &follower] {
+            assert_eq!(bench.beat(&member.member_id, 1), Err(ErrorCode::RebalanceInProgress));
+        }
+        bench.pass(5_000);
+    }
+    assert_eq!(bench.joined(again).generation, 2);
 }
 
 #[test]
@@ -545,14 +526,4 @@ fn an_empty_group_takes_the_protocol_of_who_comes() {
     let _ = bench.pair();
     let mut next = bench.reloaded();
     assert_eq!((bench.state(), next.state()), ("Stable", "Stable"));
-}
-
-/// Whoever asked soon after a topic was deleted and made again was told the old one's offset, and missed records of the new one.
-#[test]
-fn offsets_of_a_deleted_topic_are_not_those_of_another_one_with_its_name() {
-    let mut bench = Bench::new();
-    let old = PartitionCommit { offset: 7, topic_id: [2; 16], ..commit("t", 0) };
-    assert_eq!((bench.commit_of("", -1, old), bench.committed("t")), (Ok(()), None));
-    let new = PartitionCommit { offset: 3, topic_id: [1; 16], ..commit("t", 0) };
-    assert_eq!((bench.commit_of("", -1, new), bench.committed("t")), (Ok(()), Some((3, "".into()))));
 }

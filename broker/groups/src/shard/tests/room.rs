@@ -89,10 +89,42 @@ fn a_full_coordinator_takes_no_larger_assignment_and_keeps_who_is_in() {
     assert_eq!(bench.share_of(&joined, 8_000), Ok(8_000));
     let filled = (0..100).find_map(|partition| bench.commit_of(&id, 1, commit("t", partition)).err());
     assert_eq!(filled, Some(ErrorCode::InvalidCommitOffsetSize));
-    let stranger = bench.join("");
+    let stranger = bench.ask(joining_with("", 160));
     assert_eq!(bench.join_error(stranger), ErrorCode::GroupMaxSizeReached);
     let same = bench.join(&id);
     assert_eq!(bench.joined(same).generation, 2);
+}
+
+/// What only takes another's place must go on: else one group's thousand offsets would stop every other group's progress for a week.
+#[test]
+fn a_full_coordinator_takes_offsets_in_the_place_of_others() {
+    let mut bench = bench_with(2_000, 1 << 20);
+    let refused = (0..100).find(|partition| bench.commit_of("", -1, commit("t", *partition)).is_err());
+    let of_partition = |partition, offset| PartitionCommit { offset, ..commit("t", partition) };
+    assert_eq!(bench.commit_of("", -1, of_partition(0, 7)), Ok(()));
+    assert_eq!(bench.committed("t"), Some((7, "".into())));
+
+    let told = PartitionCommit { metadata: Some("w".repeat(1_000).into()), ..of_partition(0, 8) };
+    assert_eq!(bench.commit_of("", -1, told), Err(ErrorCode::InvalidCommitOffsetSize), "it takes more than it did");
+    let refused = refused.expect("it was filled");
+    assert_eq!(bench.commit_of("", -1, of_partition(refused, 1)), Err(ErrorCode::InvalidCommitOffsetSize));
+    assert_eq!(bench.committed("t"), Some((7, "".into())));
+}
+
+/// A protocol takes memory beside its words.
+#[test]
+fn protocols_without_a_word_count_too() {
+    let mut bench = bench_with(10_000, 1 << 20);
+    let mut join = joining("", None);
+    let wordless = |number: usize| Protocol { name: format!("{number}").into(), metadata: Bytes::new() };
+    join.protocols = (0..32).map(wordless).collect();
+    join.knows_member_id_required = false;
+    let mut join_as = |group: usize| {
+        let join = JoinGroup { group: format!("{group}").into(), ..join.clone() };
+        bench.ask(Request::Join(join));
+        bench.shard.group_count()
+    };
+    assert_eq!((0..5).map(&mut join_as).collect::<Vec<_>>(), [1, 2, 2, 2, 2]);
 }
 
 impl Bench {

@@ -1,0 +1,79 @@
+//! What becomes of committed offsets: when they expire, and with which topics they go or stay.
+
+use ringmill_net::wire::consumer_protocol::{self, ConsumerProtocolSubscription};
+
+use super::*;
+use crate::request::OffsetDelete;
+
+#[test]
+fn offsets_expire_when_the_group_was_not_used_for_long() {
+    let week_ms = 7 * 24 * 3_600_000;
+    let mut bench = Bench::new();
+    let (leader, follower) = bench.pair();
+    assert_eq!(bench.commit(&leader.member_id, 1, 5), Ok(()));
+    assert_eq!((bench.leave(&leader.member_id), bench.leave(&follower.member_id)), (Ok(()), Ok(())));
+    bench.pass(week_ms - 1_000_000);
+    assert_eq!(bench.committed("t"), Some((5, "".into())));
+    bench.pass(2_000_000);
+    assert_eq!(bench.committed("t"), None);
+    assert_eq!(bench.state(), "none");
+    assert_eq!(bench.reloaded().state(), "none");
+}
+
+#[test]
+fn an_old_client_says_itself_when_its_offset_expires() {
+    let mut bench = Bench::new();
+    let short = PartitionCommit { offset: 3, retention_ms: Some(60_000), ..commit("t", 0) };
+    assert_eq!(bench.commit_of("", -1, short), Ok(()));
+    let mut next = bench.reloaded();
+    next.pass(700_000);
+    assert_eq!(next.committed("t"), None);
+}
+
+#[test]
+fn offsets_of_a_topic_that_is_gone_are_forgotten() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.commit_of("", -1, commit("gone", 0)), Ok(()));
+    assert_eq!(bench.commit_of("", -1, commit("t", 0)), Ok(()));
+    let forgotten = |bench: &mut Bench| (bench.committed("gone"), bench.committed("t").is_some()) == (None, true);
+    assert!(forgotten(&mut bench.reloaded()), "also when nobody was there to be told of the deletion");
+    let effects = bench.shard.on_topics_deleted(bench.now(), &NoTopics);
+    bench.note(effects);
+    assert!(forgotten(&mut bench) && forgotten(&mut bench.reloaded()));
+}
+
+/// Both lists are a stranger's: looked through once for each topic they would keep a core for minutes.
+#[test]
+fn offsets_of_topics_that_members_read_are_not_deleted_however_many_are_asked_for() {
+    let names: Vec<String> = (0..50_000).map(|number| format!("t{number}")).collect();
+    let subscription =
+        ConsumerProtocolSubscription { topics: names.iter().map(String::as_str).collect(), ..Default::default() };
+    let mut bench = Bench::new();
+    let mut join = joining("", None);
+    join.protocols[0].metadata = consumer_protocol::encode(&subscription, 1);
+    join.knows_member_id_required = false;
+    let ticket = bench.ask(Request::Join(join));
+    bench.pass(3_000);
+    let joined = bench.joined(ticket);
+    let ticket = bench.sync(&joined, &[(&joined.member_id, "all")]);
+    assert_eq!(bench.share(ticket), Ok(Bytes::from("all")));
+
+    let asked = (0..100_000).map(|number| (format!("t{number}").into(), vec![0])).collect();
+    let Answer::DeleteOffsets(Ok(answered)) =
+        bench.answered(Request::DeleteOffsets(OffsetDelete { group: "g".into(), topics: asked }))
+    else {
+        panic!("the group is there")
+    };
+    assert!(answered[..50_000].iter().all(|each| *each == [Err(ErrorCode::GroupSubscribedToTopic)]));
+    assert!(answered[50_000..].iter().all(|each| *each == [Ok(())]));
+}
+
+/// Whoever asked soon after a topic was deleted and made again was told the old one's offset, and missed records of the new one.
+#[test]
+fn offsets_of_a_deleted_topic_are_not_those_of_another_one_with_its_name() {
+    let mut bench = Bench::new();
+    let old = PartitionCommit { offset: 7, topic_id: [2; 16], ..commit("t", 0) };
+    assert_eq!((bench.commit_of("", -1, old), bench.committed("t")), (Ok(()), None));
+    let new = PartitionCommit { offset: 3, topic_id: [1; 16], ..commit("t", 0) };
+    assert_eq!((bench.commit_of("", -1, new), bench.committed("t")), (Ok(()), Some((3, "".into()))));
+}
