@@ -225,8 +225,11 @@ impl Client {
         };
         let body = self.call(&request, COMMIT_VERSION).await?;
         let response: OffsetCommitResponse<'_> = decode(&body, COMMIT_VERSION);
-        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-        Ok(partitions.map(|partition| success(partition.error_code)).collect())
+        let answered =
+            response.topics.iter().flat_map(|topic| topic.partitions.iter().map(|each| (topic.topic_id, each)));
+        let parts = answered.clone().map(|(id, each)| (id, each.partition_index));
+        assert!(parts.eq(offsets.iter().map(|(part, _)| *part)), "{offsets:?} are committed, answered is {response:?}");
+        Ok(answered.map(|(_, each)| success(each.error_code)).collect())
     }
 
     /// OffsetFetch of some partitions: of a member of KIP-848, or from outside. An inner error is about one partition.
@@ -253,9 +256,12 @@ impl Client {
         if let Err(refused) = success(group.error_code) {
             return Ok(Err(refused));
         }
-        let found = group.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| {
-            let (offset, words) = (partition.committed_offset, partition.metadata.unwrap_or_default().to_owned());
-            success(partition.error_code).map(|()| (offset >= 0).then_some(Found { offset, words }))
+        let told = group.topics.iter().flat_map(|topic| topic.partitions.iter().map(|each| (topic.topic_id, each)));
+        let told_parts = told.clone().map(|(id, each)| (id, each.partition_index));
+        assert!(told_parts.eq(parts.iter().copied()), "{parts:?} are looked up, answered is {response:?}");
+        let found = told.map(|(_, each)| {
+            let (offset, words) = (each.committed_offset, each.metadata.unwrap_or_default().to_owned());
+            success(each.error_code).map(|()| (offset >= 0).then_some(Found { offset, words }))
         });
         Ok(Ok(found.collect()))
     }

@@ -13,16 +13,13 @@ use tokio::time::{Instant, sleep};
 
 use super::calls::{Join, Joined, Part, Parts, Who, share};
 use super::topics::NAMES;
-use super::{CLASSIC, Groups, REBALANCE, SESSION, SESSION_SLACK, is_passing, is_sound, millis_of};
+use super::{CLASSIC, Groups, JUDGED_WITHIN, REBALANCE, SESSION, SESSION_SLACK, is_passing, is_sound, millis_of};
 use crate::client::Client;
 use crate::life::Life;
 use crate::random::Random;
 
 /// Between two signs of life, at most.
 const BEAT_MS_MAX: u64 = 20;
-
-/// How long a group may take to let a member in, when nothing goes wrong any more.
-const JUDGED_WITHIN: Duration = Duration::from_secs(5);
 
 /// One member, over all its processes.
 pub(super) struct Member {

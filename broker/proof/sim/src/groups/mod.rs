@@ -20,7 +20,7 @@ use std::time::Duration;
 use ringmill_checker::Event;
 use ringmill_net::wire::ErrorCode;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::history::History;
@@ -44,6 +44,12 @@ const REBALANCE: Duration = Duration::from_millis(200);
 
 /// How late the broker may notice that a session is over, and how long something may still be under way on a cut connection.
 const SESSION_SLACK: Duration = Duration::from_millis(80);
+
+/// How long groups may take when nothing goes wrong: a coordinator to come, a group to let a member in, or to give it everything.
+const JUDGED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Before a coordinator that only asks to come again is asked again.
+const COME_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// The topic that groups live in.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -92,11 +98,9 @@ impl Groups {
         }
         let topics = Topics::set_up(client, history).await;
         if random.one_in(2) {
-            loop {
-                match client.find_coordinator(CLASSIC).await.expect("the connection holds") {
-                    Ok(()) => break,
-                    Err(_) => sleep(Duration::from_millis(5)).await,
-                }
+            let until = Instant::now() + JUDGED_WITHIN;
+            while let Err(error) = client.find_coordinator(CLASSIC).await.expect("the connection holds") {
+                come_again(CLASSIC, error, Some(until)).await;
             }
             let of = (TOPIC_RESOURCE, OFFSETS_TOPIC);
             let settings = [("segment.ms", 10 + random.below(60)), ("segment.bytes", 1 << 20)];
@@ -147,8 +151,11 @@ impl Groups {
     /// After the last crash, on a sound disk: every committed offset is there, and every group can be worked with.
     pub(crate) async fn judge(&self, life: &Life, random: &Random) {
         let client = life.running.connect(2);
-        observer::look_at_all(self, &client, life).await.expect("the connection holds");
-        self.scratch.look(self, &client, life).await.expect("the connection holds");
+        let until = Instant::now() + JUDGED_WITHIN;
+        observer::look_at_all(self, &client, life, Some(until)).await.expect("the connection holds");
+        while let Err(error) = self.scratch.look(self, &client, life).await.expect("the connection holds") {
+            come_again(scratch::SCRATCH, error, Some(until)).await;
+        }
         classic::judge(self, &client, life, random).await;
         newer::judge(self, &client, life, random).await;
     }
@@ -162,6 +169,12 @@ fn is_sound(life: &Life) -> bool {
 /// Whether the coordinator only asks to come again.
 fn is_passing(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::CoordinatorLoadInProgress | ErrorCode::CoordinatorNotAvailable)
+}
+
+/// Waits a little for a coordinator that only asks to come again. Where nothing goes wrong there is a time by which it must have come.
+async fn come_again(group: &str, error: ErrorCode, until: Option<Instant>) {
+    assert!(until.is_none_or(|until| Instant::now() < until), "{group}: its coordinator never comes, it says {error}");
+    sleep(COME_AGAIN_AFTER).await;
 }
 
 /// For a setting of a request.

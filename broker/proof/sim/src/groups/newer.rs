@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::calls::{Beat, Beaten, Part, Parts, Who};
 use super::topics::NAMES;
-use super::{Groups, NEWER, REBALANCE, SESSION, SESSION_SLACK, is_passing, is_sound, millis_of};
+use super::{Groups, JUDGED_WITHIN, NEWER, REBALANCE, SESSION, SESSION_SLACK, is_passing, is_sound, millis_of};
 use crate::client::Client;
 use crate::life::Life;
 use crate::random::Random;
@@ -25,9 +25,6 @@ const BEAT_MS_MAX: u64 = 20;
 
 /// So much earlier than the broker may a member take its session for over.
 const CAUTION: Duration = Duration::from_millis(2);
-
-/// How long a group may take to give everything to its only member, when nothing goes wrong any more.
-const JUDGED_WITHIN: Duration = Duration::from_secs(5);
 
 /// One member, over all its processes.
 pub(super) struct Member {

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ringmill_net::wire::{ErrorCode, consumer_protocol};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::calls::Who;
-use super::{CLASSIC, GROUPS, Groups, NEWER, is_passing};
+use super::{CLASSIC, GROUPS, Groups, NEWER, come_again, is_passing};
 use crate::client::Client;
 use crate::life::Life;
 use crate::random::Random;
@@ -34,7 +33,7 @@ async fn follow(
     has_crashed: bool,
 ) -> io::Result<()> {
     loop {
-        let found = look_at_all(groups, client, life).await?;
+        let found = look_at_all(groups, client, life, None).await?;
         if std::mem::take(is_new) && has_crashed && found > 0 {
             life.history.count("commits read back after a crash");
         }
@@ -47,15 +46,20 @@ async fn follow(
     }
 }
 
-/// Asks for all offsets of all groups until they are told; how many there are.
-pub(super) async fn look_at_all(groups: &Groups, client: &Client, life: &Life) -> io::Result<usize> {
+/// Asks for all offsets of all groups until they are told, which must be before `until`; how many there are.
+pub(super) async fn look_at_all(
+    groups: &Groups,
+    client: &Client,
+    life: &Life,
+    until: Option<Instant>,
+) -> io::Result<usize> {
     let mut there = 0;
     for (group, _) in GROUPS {
         let who = Who { group, id: "", instance: None, generation: -1 };
         there += loop {
             match groups.look(client, life, &who, &groups.topics.parts()).await? {
                 Ok(there) => break there,
-                Err(error) if is_passing(error) => sleep(Duration::from_millis(5)).await,
+                Err(error) if is_passing(error) => come_again(group, error, until).await,
                 Err(error) => panic!("{group}: offsets are not told: {error}"),
             }
         };

@@ -16,7 +16,7 @@ use crate::life::Life;
 use crate::random::Random;
 
 /// Its name.
-const SCRATCH: &str = "scratch";
+pub(super) const SCRATCH: &str = "scratch";
 
 /// The topic and the partitions that it knows.
 const TOPIC: &str = "shared";
@@ -53,15 +53,20 @@ impl Scratch {
         }
     }
 
-    /// Looks it up, which must agree; false if it was not told.
-    pub(super) async fn look(&self, groups: &Groups, client: &Client, life: &Life) -> io::Result<bool> {
+    /// Looks it up, which must agree, unless the coordinator asks to come again.
+    pub(super) async fn look(
+        &self,
+        groups: &Groups,
+        client: &Client,
+        life: &Life,
+    ) -> io::Result<Result<(), ErrorCode>> {
         let parts = parts(groups);
         let who = Who { group: SCRATCH, id: "", instance: None, generation: -1 };
         let found = match client.offsets(&who, &parts).await? {
             Ok(found) => found,
             Err(error) => {
                 assert!(is_passing(error), "offsets of a group without members are not told: {error}");
-                return Ok(false);
+                return Ok(Err(error));
             }
         };
         for (slot, found) in self.slots.borrow_mut().iter_mut().zip(found) {
@@ -71,7 +76,7 @@ impl Scratch {
             slot.certain = found;
             life.history.count(if found.is_some() { "offsets found" } else { "deleted offsets not found" });
         }
-        Ok(true)
+        Ok(Ok(()))
     }
 }
 
@@ -94,7 +99,7 @@ pub(super) async fn run(groups: Rc<Groups>, life: Rc<Life>, random: Random) {
 async fn work(groups: &Groups, client: &Client, life: &Life, random: &Random, is_new: &mut bool) -> io::Result<()> {
     let scratch = &groups.scratch;
     loop {
-        if scratch.look(groups, client, life).await? && std::mem::take(is_new) {
+        if scratch.look(groups, client, life).await?.is_ok() && std::mem::take(is_new) {
             // Of the last life nothing is under way any more, and of this one there is nothing yet.
             scratch.slots.borrow_mut().iter_mut().for_each(|slot| slot.open.clear());
         }
