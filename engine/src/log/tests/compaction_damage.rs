@@ -191,11 +191,17 @@ impl Machine {
         (self.dice >> 33) % limit
     }
 
+    /// Some keys come over and over, others once, and any may be deleted.
     async fn append_some(&mut self, log: &Log) {
         for _ in 0..self.below(60) {
-            let value = u32::try_from(self.known.len()).unwrap() + 1;
-            let is_tombstone = self.below(4) == 0;
-            let record = (u32::try_from(self.below(90)).unwrap(), if is_tombstone { 0 } else { value });
+            let count = self.known.len() as u64;
+            let value = u32::try_from(count).unwrap() + 1;
+            let earlier = i64::try_from(self.below(count + 1)).unwrap();
+            let record = match (self.below(4), self.known.get(&earlier)) {
+                (0, Some(&(key, _))) => (key, 0),
+                (0 | 1, _) => (1000 + value, value),
+                _ => (u32::try_from(self.below(60)).unwrap(), value),
+            };
             self.known.extend(fill(log, [vec![record]]).await);
         }
     }
@@ -224,11 +230,12 @@ impl Machine {
 
     async fn pass(&mut self, log: &Log) {
         let limits = CompactionLimits { map_bytes: if self.below(3) > 0 { 0 } else { LIMITS.map_bytes }, ..LIMITS };
-        let (heals_at, ends_at) = (self.below(20), self.below(60));
-        let mut slices = 0;
+        let (heals_at, ends_at) = (self.below(8), self.below(60));
+        let (mut slices, mut slices_since_met) = (0, 0);
         let done = log.compact(&limits, async |_| {
             slices += 1;
-            if slices == heals_at && !self.rot.is_empty() {
+            slices_since_met += u64::from(!log.reader().damaged_ranges().is_empty());
+            if slices_since_met == heals_at + 1 && !self.rot.is_empty() {
                 self.heal_some(log).await;
                 self.healed_in_passes += 1;
             }
@@ -243,13 +250,22 @@ impl Machine {
         log.set_config(config());
     }
 
-    /// The last value of a key is there, and nothing of it that was deleted.
-    async fn check(&mut self, log: &Log, disk: &dyn Disk) {
-        self.rot
-            .drain(..)
-            .filter(|rot| rot.file.exists())
-            .for_each(|rot| std::fs::write(&rot.file, &rot.whole).unwrap());
+    /// All is well again, and what a tombstone no longer hides comes to light: its time is over, and passes find it.
+    async fn heal_and_expire(&mut self, place: &Place, log: &Log) {
+        for rot in self.rot.drain(..).filter(|rot| rot.file.exists()) {
+            std::fs::write(&rot.file, &rot.whole).unwrap();
+        }
         while !log.scrub(1 << 20).await.is_done {}
+        for _ in 0..6 {
+            let count = u32::try_from(self.known.len()).unwrap();
+            self.known.extend(fill(log, (0..30).map(|number| vec![(60, count + number)])).await);
+            place.clock.advance(2000);
+            self.pass(log).await;
+        }
+    }
+
+    /// The last value of a key is there, and nothing of it that was deleted.
+    async fn check(&self, log: &Log, disk: &dyn Disk) {
         let log_start = log.reader().watermarks().log_start.get();
         let found = records(log, disk).await;
         let seen: BTreeMap<u32, i64> = found.iter().map(|(&offset, &(key, _))| (key, offset)).collect();
@@ -288,6 +304,7 @@ fn the_last_record_of_each_key_survives_damage_that_comes_and_goes() {
                     _ => machine.pass(log).await,
                 }
             }
+            machine.heal_and_expire(&place, log).await;
             machine.check(log, &*disk).await;
         });
         healed_in_passes += machine.healed_in_passes;
