@@ -211,13 +211,14 @@ impl Machine {
         let segments = log.reader().snapshot();
         let number = usize::try_from(self.below(segments.len() as u64)).unwrap();
         let Some([segment, next]) = segments.windows(2).nth(number).and_then(<[_]>::as_array) else { return };
-        let file = path(log.dir(), segment.base_offset(), FileKind::Log);
-        if self.rot.iter().any(|rot| rot.file == file) {
-            return;
-        }
         let at = self.below(next.base_offset().since(segment.base_offset()));
-        let at = segment.base_offset().checked_add(at).unwrap().max(log.reader().watermarks().log_start);
-        self.rot.push(Rot::of(log, disk, at).await);
+        let at = segment.base_offset().checked_add(at).unwrap();
+        // Of a segment that retention is about to remove nothing is read any more; and what comes next may stand in another one.
+        let Ok(plan) = log.reader().plan(disk, at, 1, true).await else { return };
+        let file = path(log.dir(), plan.segment.base_offset(), FileKind::Log);
+        if plan.segment.base_offset() == segment.base_offset() && self.rot.iter().all(|rot| rot.file != file) {
+            self.rot.push(Rot::of(log, disk, at).await);
+        }
     }
 
     async fn heal_some(&mut self, log: &Log) {
