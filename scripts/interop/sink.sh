@@ -119,10 +119,13 @@ await() {
     local deadline=$((SECONDS + $1)) what=$2
     shift 2
     until "$@"; do
-        [ $SECONDS -lt "$deadline" ] || fail "$what: not there in time; $(tail -n 5 "$work/clickhouse/errors" "$work/rsyslog.log")"
+        [ $SECONDS -lt "$deadline" ] || fail "$what: not there in time; $(last_complaints)"
         sleep 0.1
     done
 }
+
+# last_complaints: of ClickHouse without its stack traces, and of rsyslog.
+last_complaints() { { grep '<Error>' "$work/clickhouse/errors" || true; cat "$work/rsyslog.log"; } | tail -n 5; }
 
 # --- ClickHouse, of the caller's own: the package's files as they are unpacked, with its users and without its ports
 
@@ -134,10 +137,13 @@ clickhouse_start() {
         adapted clickhouse-users.xml > "$dir/users.d/ringmill.xml"
         cp "$clickhouse_root/etc/clickhouse-server/users.xml" "$dir"
         clickhouse_port=$(peer_free_port)
-        # Nothing is merged unasked, so that repeated rows can be counted.
+        # Nothing is merged unasked, so that repeated rows can be counted; the many small parts that leaves are no reason to refuse more.
         cat > "$dir/config.xml" <<CONF
 <yandex>
-    <merge_tree> <max_bytes_to_merge_at_max_space_in_pool>1</max_bytes_to_merge_at_max_space_in_pool> </merge_tree>
+    <merge_tree>
+        <max_bytes_to_merge_at_max_space_in_pool>1</max_bytes_to_merge_at_max_space_in_pool>
+        <parts_to_delay_insert>100000</parts_to_delay_insert> <parts_to_throw_insert>100000</parts_to_throw_insert>
+    </merge_tree>
     <logger><level>information</level><log>$dir/log</log><errorlog>$dir/errors</errorlog></logger>
     <listen_host>127.0.0.1</listen_host> <tcp_port>$clickhouse_port</tcp_port>
     <path>$dir/data/</path> <tmp_path>$dir/data/tmp/</tmp_path> <mark_cache_size>67108864</mark_cache_size>
