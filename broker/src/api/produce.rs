@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ringmill_batch::{
-    BatchError, BatchHeader, Codec, DecompressLimit, TimestampType, check_produced, check_records, read_records,
-    stamp_max_timestamp,
+    BatchError, BatchHeader, Codec, CodecError, DecompressLimit, RecordError, TimestampType, check_produced,
+    check_records, read_records, stamp_max_timestamp,
 };
+use ringmill_engine::CompactionLimits;
 use ringmill_engine::log::{AppendError, Appended, LogState, SealCause};
 use ringmill_net::wire::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
@@ -151,7 +152,7 @@ impl Produce {
                     check_writable(hosted)?;
                     let header = check_batch(&mut records, known, version, now_ms)?;
                     if known.config.compaction.is_some() {
-                        partition.unkeyed = unkeyed(&records)?;
+                        partition.unkeyed = unkeyed(&records, known)?;
                     }
                     if partition.unkeyed.is_empty() { Ok((hosted.owner, header)) } else { Err(unkeyed_refusal()) }
                 });
@@ -321,23 +322,26 @@ fn check_batch(records: &mut [u8], topic: &Topic, version: i16, now_ms: i64) -> 
     if header.is_transactional() {
         return Err(Refusal::new(ErrorCode::InvalidTxnState, "there is no open transaction"));
     }
-    let header = with_max_timestamp(records, header)?;
-    let earliest_ms = if topic.config.strict_records { walked(records)? } else { header.base_timestamp };
+    if topic.config.compaction.is_some() {
+        check_count(&header)?;
+    }
+    let header = with_max_timestamp(records, header, topic)?;
+    let earliest_ms = if topic.config.strict_records { walked(records, topic)? } else { header.base_timestamp };
     check_timestamps(&header, earliest_ms, topic, now_ms)?;
     Ok(header)
 }
 
 /// The smallest timestamp of a batch whose records are what its header says.
-fn walked(records: &[u8]) -> Result<i64, Refusal> {
-    check_records(records, DecompressLimit::default())
-        .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, format!("strict.records is set on the topic: {error}")))
+fn walked(records: &[u8], topic: &Topic) -> Result<i64, Refusal> {
+    check_records(records, decompress_limit(topic))
+        .map_err(|error| records_refusal(&error, "strict.records is set on the topic: ", topic))
 }
 
 /// Which records of a batch have no key: of a compacted topic they could never be the last of anything. The first of them, where they are
 /// many.
-fn unkeyed(batch: &[u8]) -> Result<Vec<i32>, Refusal> {
-    let refuse = |error| Refusal::new(ErrorCode::InvalidRecord, format!("the records cannot be read: {error}"));
-    let records = read_records(batch, DecompressLimit::default()).map_err(refuse)?;
+fn unkeyed(batch: &[u8], topic: &Topic) -> Result<Vec<i32>, Refusal> {
+    let refuse = |error| records_refusal(&error, "the records cannot be read: ", topic);
+    let records = read_records(batch, decompress_limit(topic)).map_err(refuse)?;
     let mut found = Vec::new();
     for (number, record) in (0..).zip(&records) {
         if record.map_err(refuse)?.key.is_none() && found.len() < UNKEYED_NAMED_MAX {
@@ -352,13 +356,44 @@ fn unkeyed_refusal() -> Refusal {
     Refusal::new(ErrorCode::InvalidRecord, why)
 }
 
+/// Refuses what no pass of compaction could ever take: it would stay, and with it every tombstone behind it.
+fn check_count(header: &BatchHeader) -> Result<(), Refusal> {
+    let (count, count_max) = (header.record_count, CompactionLimits::RECORDS_MAX);
+    if usize::try_from(count).is_ok_and(|count| count <= count_max) {
+        return Ok(());
+    }
+    Err(uncompactable(&format!("the batch has {count} records, {count_max} records at most can be compacted")))
+}
+
+/// What the records of a batch may become.
+fn decompress_limit(topic: &Topic) -> DecompressLimit {
+    match topic.config.compaction {
+        Some(_) => CompactionLimits::decompress(CompactionLimits::DECOMPRESSED_BYTES_MAX),
+        None => DecompressLimit::default(),
+    }
+}
+
+/// A client that is told so of a batch's size sends its records in smaller ones, which helps here too.
+fn records_refusal(error: &RecordError, context: &str, topic: &Topic) -> Refusal {
+    match error {
+        RecordError::Codec(CodecError::TooLarge { .. }) if topic.config.compaction.is_some() => {
+            uncompactable(&error.to_string())
+        }
+        _ => Refusal::new(ErrorCode::InvalidRecord, format!("{context}{error}")),
+    }
+}
+
+fn uncompactable(what: &str) -> Refusal {
+    let why = format!("the topic is compacted (cleanup.policy), and {what}: send its records in smaller batches");
+    Refusal::new(ErrorCode::MessageTooLarge, why)
+}
+
 /// The batch's largest timestamp is what a search by time goes by, and sarama before 2025 leaves it out: only such a batch is walked.
-fn with_max_timestamp(records: &mut [u8], header: BatchHeader) -> Result<BatchHeader, Refusal> {
+fn with_max_timestamp(records: &mut [u8], header: BatchHeader, topic: &Topic) -> Result<BatchHeader, Refusal> {
     if !header.lacks_max_timestamp() {
         return Ok(header);
     }
-    stamp_max_timestamp(records, DecompressLimit::default())
-        .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, error.to_string()))
+    stamp_max_timestamp(records, decompress_limit(topic)).map_err(|error| records_refusal(&error, "", topic))
 }
 
 /// Holds the batch's own bounds against the topic's; records are not walked for it. −1 means that the producer knows no time.

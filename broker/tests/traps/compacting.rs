@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, read_records};
+use ringmill_engine::CompactionLimits;
 use ringmill_net::wire::{ErrorCode, Uuid};
 
 use crate::raw::{Produced, Raw, config_with};
@@ -39,6 +40,37 @@ fn records_without_a_key_are_refused_one_by_one() {
     assert_eq!(client.list_offset("logs", -1), (OK, 0), "nothing of them was taken");
     let sound = keyed(Codec::Lz4, &[(Some("a"), b"1"), (Some(""), b"2")]);
     assert_eq!(client.produce("logs", 0, sound), Produced { error: OK, base_offset: 0 });
+    broker.stop();
+}
+
+/// They were acknowledged, never compacted, and kept every tombstone behind them, without a word.
+#[test]
+fn batches_that_no_pass_could_ever_read_are_refused() {
+    let (broker, mut client, _dir) = with_logs(1, &[("cleanup.policy", "compact")]);
+    assert_eq!(client.create_topic("strict", 1, &[("cleanup.policy", "compact"), ("strict.records", "true")]), OK);
+    assert_eq!(client.create_topic("plain", 1, &[]), OK);
+    let value = vec![b'v'; CompactionLimits::DECOMPRESSED_BYTES_MAX / 2];
+    let large = keyed(Codec::Gzip, &[(Some("a"), &value), (Some("b"), &value)]);
+    let beyond_all = keyed(Codec::Gzip, &[(Some("a"), &value[..]); 5]);
+    let many = keyed(Codec::Zstd, &vec![(Some("a"), &b""[..]); CompactionLimits::RECORDS_MAX + 1]);
+    let fitting = keyed(Codec::Gzip, &[(Some("a"), &value), (Some("b"), &value[100..])]);
+    let mut told = |topic: &str, batch: &Bytes| {
+        produce(&mut client, &produce_request(topic, Uuid::default(), batch), 9, batch.clone(), |answer| {
+            let why = answer.error_message.unwrap_or_default().to_owned();
+            (ErrorCode::from_code(answer.error_code).unwrap(), why, answer.record_errors.len())
+        })
+    };
+    for topic in ["logs", "strict"] {
+        for (batch, limit) in [(&large, "67108864 bytes"), (&beyond_all, "67108864 bytes"), (&many, "1258290 records")]
+        {
+            let (error, why, named) = told(topic, batch);
+            assert_eq!((error, named), (ErrorCode::MessageTooLarge, 0), "{topic}: {why}");
+            assert!(why.contains(limit) && why.contains("cleanup.policy") && why.contains("smaller"), "{why}");
+        }
+        assert_eq!(told(topic, &fitting).0, ErrorCode::None, "{topic}");
+    }
+    assert_eq!(told("plain", &large).0, ErrorCode::None, "who keeps everything need not read it");
+    assert_eq!(client.list_offset("logs", -1), (OK, 2));
     broker.stop();
 }
 

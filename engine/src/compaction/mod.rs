@@ -10,6 +10,9 @@ pub(crate) mod group;
 pub(crate) mod offset_map;
 pub(crate) mod settled;
 
+use offset_map::OffsetMap;
+use ringmill_batch::DecompressLimit;
+
 /// What a pass may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompactionLimits {
@@ -22,11 +25,33 @@ pub struct CompactionLimits {
     pub hash_key: [u64; 2],
 }
 
+/// For the map, so that a pass keeps to 64 MB with all else that it needs and what the allocator holds back: 1.2 million keys.
+const MAP_BYTES: usize = 32 << 20;
+
+/// What the records of a batch may grow to, however well they are compressed.
+const RATIO_MAX: usize = 1100;
+
 impl CompactionLimits {
-    /// 32 MiB for the map (1.2 million keys), so that a pass keeps to 64 MB with all else that it needs and what the allocator holds back; at
-    /// most 64 MiB for a batch.
+    /// A batch whose records take more, decompressed, is never compacted. Whoever takes batches for a compacted log refuses it, for no
+    /// tombstone behind it would ever go.
+    pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+    /// The same of one with more records: their keys might not fit into the map, ever.
+    pub const RECORDS_MAX: usize = OffsetMap::keys_max(MAP_BYTES);
+
+    /// The broker's.
     #[must_use]
     pub fn new(hash_key: [u64; 2]) -> CompactionLimits {
-        CompactionLimits { map_bytes: 32 << 20, decompressed_bytes_max: 64 << 20, hash_key }
+        CompactionLimits { map_bytes: MAP_BYTES, decompressed_bytes_max: Self::DECOMPRESSED_BYTES_MAX, hash_key }
+    }
+
+    /// What a pass may make of a batch's compressed records, where they may take `decompressed_bytes_max`.
+    #[must_use]
+    pub fn decompress(decompressed_bytes_max: usize) -> DecompressLimit {
+        DecompressLimit {
+            output_bytes_max: decompressed_bytes_max,
+            ratio_max: RATIO_MAX,
+            ratio_free_bytes: decompressed_bytes_max.min(16 << 20),
+        }
     }
 }

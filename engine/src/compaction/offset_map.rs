@@ -49,8 +49,9 @@ impl OffsetMap {
     }
 
     /// Keys that a map in `bytes_max` takes in any case.
-    pub(crate) fn keys_max(bytes_max: usize) -> usize {
-        (bytes_max / PLACE_BYTES).max(PLACES_MIN) / 4 * USED_QUARTERS_MAX
+    pub(crate) const fn keys_max(bytes_max: usize) -> usize {
+        let places = bytes_max / PLACE_BYTES;
+        (if places > PLACES_MIN { places } else { PLACES_MIN }) / 4 * USED_QUARTERS_MAX
     }
 
     /// Where the part begins that is mapped.

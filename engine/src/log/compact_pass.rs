@@ -45,9 +45,6 @@ const SETTLED_BYTES_MAX: usize = 4 << 20;
 /// Keys of one batch for which memory is kept for the next.
 const FOUND_MAX: usize = 16 << 10;
 
-/// What the records of a batch may grow to, however well they are compressed.
-const RATIO_MAX: usize = 1100;
-
 /// One pass on its way.
 pub(super) struct Pass<'a, P> {
     log: &'a Log,
@@ -95,11 +92,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             newest: writer.producers.newest_batches(),
             tombstones_may_go: true,
         };
-        let limit = DecompressLimit {
-            output_bytes_max: limits.decompressed_bytes_max,
-            ratio_max: RATIO_MAX,
-            ratio_free_bytes: limits.decompressed_bytes_max.min(16 << 20),
-        };
+        let limit = CompactionLimits::decompress(limits.decompressed_bytes_max);
         Pass {
             log,
             pace,

@@ -31,7 +31,7 @@ pub(crate) const CAUSES: &[Cause] = &[
     row(ErrorCode::LeaderNotAvailable, "Metadata names more than 100 topics that would be made by asking; this one is not made yet", "asks again, and then it is made"),
     row(ErrorCode::NotLeaderOrFollower, "the partition's queue is full, or it is just closing; nothing was appended", "asks for metadata and sends again"),
     row(ErrorCode::RequestTimedOut, "the batch, or the deletion of records, was not durable within the request's timeout (at least 1 s); it may become so yet", "sends again; an idempotent producer without a second copy"),
-    row(ErrorCode::MessageTooLarge, "the batch is larger than the topic's `max.message.bytes`", "splits the batch, or fails the record"),
+    row(ErrorCode::MessageTooLarge, "the batch is larger than the topic's `max.message.bytes`, or too large for a compacted topic", "splits the batch, or fails the record"),
     row(ErrorCode::OffsetMetadataTooLarge, "the words beside a committed offset are longer than `offset.metadata.max.bytes`", "fails the commit"),
     row(ErrorCode::CoordinatorLoadInProgress, "the group's partition of `__consumer_offsets` is being read after a start, or after its disk failed", "asks again"),
     row(ErrorCode::CoordinatorNotAvailable, "the broker stops; or `__consumer_offsets` cannot be made or written: the disk failed or is full, or there are as many partitions as there may be. A commit may have happened", "looks for the coordinator and tries again"),

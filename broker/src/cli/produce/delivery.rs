@@ -76,7 +76,7 @@ impl Deliveries {
         let (at, error) = first?;
         let advice = match &error {
             ClientError::Refused { code: ErrorCode::MessageTooLarge, .. } => format!(
-                "; the topic's max.message.bytes is the limit, `ringmill topic config {topic} --set max.message.bytes=N` raises it"
+                "; where the topic's max.message.bytes is the limit, `ringmill topic config {topic} --set max.message.bytes=N` raises it"
             ),
             _ => String::new(),
         };
