@@ -9,7 +9,7 @@ answers each with one that has `ok`, and `error` if that is false. Operations an
 A driver that can `extras` answers that operation with `checks`, a list of name, ok and detail: what only its client does.
 `hello` tells what the client `can`; in `cannot` stand reasons, and words that are otherwise taken for granted: `null_header`,
 `binary_header`, `header_order` (and a name that comes twice), `null_record` (neither key nor value), `empty_record` (no key, an
-empty value), `empty_key`, `append_time` (reading timestamps that the broker set),
+empty value), `empty_key`, `append_time` (reading timestamps that the broker set), `error_names` (of whatever a produce is refused with),
 `configs` (creating topics with settings). With `group:NAME` among what it can, it has a third program, `member`: see
 groups/member.py; NAME is an assignor, `static` or `consumer` (KIP-848), and `stall` among what it cannot is explained in groups/trial.py.
 """

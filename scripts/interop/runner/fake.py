@@ -123,6 +123,8 @@ class FakeDriver:
         try:
             return {"ok": True, **self.receive(op)}
         except Failure as failure:
+            if self.fault == "produce is refused for another reason" and op == "produce":
+                return {"ok": False, "error": "produce failed in the client: UNKNOWN_SERVER_ERROR"}
             return {"ok": False, "error": str(failure)}
 
     def call(self, op, timeout_s=0, **arguments):
@@ -161,6 +163,8 @@ class FakeDriver:
             codec = "none"
         if self.fault == "produce hides refusals" and len(sent) == 1:
             return {"offsets": [0]}
+        if self.fault == "produce is always refused by a compacted topic" and self.broker.configs(topic).get("cleanup.policy") == "compact":
+            raise Failure("produce failed in the client: INVALID_RECORD")
         if self.fault == "produce is not idempotent":
             idempotent = False
         if self.fault == "produce writes nothing without acks" and acks == "0":

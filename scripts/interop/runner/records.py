@@ -111,6 +111,11 @@ def lines(count, can, first=0):
             for number in range(first, first + count)]
 
 
+def keyed(count, can, first=0):
+    """Lines in one partition, each with a key of its own."""
+    return [record(number, can, 0, b"key-%d" % number, line(number)) for number in range(first, first + count)]
+
+
 def large(can, first=0):
     """Values of 1 MB: one of text, one that no codec makes smaller."""
     text = b"\n".join(line(number) for number in range(LARGE_BYTES // 20))[:LARGE_BYTES]

@@ -24,6 +24,8 @@ FAULTS = {
     "produce loses timestamps": "odd shapes",
     "produce writes null as empty": "odd shapes",
     "produce does not compress": "snappy",
+    "produce is refused for another reason": "no key",
+    "produce is always refused by a compacted topic": "no key",
     "produce is not idempotent": "idempotent",
     "produce hides refusals": "too large",
     "produce writes nothing without acks": "0",

@@ -77,14 +77,16 @@ def broker_stamps(scene):
             record["timestamp_ms"] = None
 
 
-def client_is_refused(make, *arguments):
-    """The client is told that what it sends is not taken, and nothing of it is stored."""
+def client_is_refused(make, *arguments, spellings=()):
+    """The client is told that what it sends is not taken, and nothing of it is stored. With `spellings` it names the reason in one of
+    them, unless it cannot."""
     def run(scene):
+        names = () if "error_names" in scene.cannot else spellings
         for record in make(*arguments, can=scene.can):
             scene.client.send("produce", topic=scene.topic, records=[record], acks="all", codec="none", idempotent=False, linger_ms=0)
             answer = scene.client.receive_any("produce")
-            if answer.get("ok"):
-                raise Failure("producing what the topic does not take", "an error", answer)
+            if answer.get("ok") or names and not names_one(answer, names):
+                raise Failure("producing what the topic does not take", names[0] if names else "an error", answer)
         if stored := scene.host.consume(scene.topic, 0):
             raise Failure("records stored though refused", 0, len(stored))
     return run
@@ -92,15 +94,19 @@ def client_is_refused(make, *arguments):
 
 def client_is_told(*spellings, op, **arguments):
     """The operation is refused, and the client names the reason in one of these spellings."""
-    def letters(text):
-        return "".join(filter(str.isalpha, text)).lower()
-
     def run(scene):
         scene.client.send(op, **{"topic": scene.topic, **arguments})
         answer = scene.client.receive_any(op)
-        if answer.get("ok") or not any(letters(spelling) in letters(str(answer.get("error"))) for spelling in spellings):
+        if answer.get("ok") or not names_one(answer, spellings):
             raise Failure(f"the client's error for {op}", spellings[0], answer)
     return run
+
+
+def names_one(answer, spellings):
+    """Whether the error of an answer holds one of these; only letters and digits count."""
+    def bare(text):
+        return "".join(filter(str.isalnum, text)).lower()
+    return any(bare(spelling) in bare(str(answer.get("error"))) for spelling in spellings)
 
 
 def client_reads_beyond(distance):

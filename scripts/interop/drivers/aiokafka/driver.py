@@ -50,7 +50,7 @@ class Driver:
     async def hello(self):
         return {"client": "aiokafka", "version": aiokafka.__version__, "language": "Python", "acks": ["0", "1", "all"],
                 "codecs": ["none", "gzip", "snappy", "lz4", "zstd"],
-                "cannot": {"null_record": "it wants a key or a value"},
+                "cannot": {"null_record": "it wants a key or a value", "error_names": "it knows none by number 87, INVALID_RECORD"},
                 "can": ["idempotent", "headers", "null_value", "null_key", "timestamps", "read_timestamp", "by_timestamp", "tail",
                         "create_topic", "delete_topic", "alter_topic", "describe_topic", "add_partitions", "delete_records",
                         "list_topics", "extras", "group:range", "group:sticky", "group:static"]}
