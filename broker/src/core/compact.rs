@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmill_engine::CompactionLimits;
-use ringmill_engine::log::{Abandoned, Cleanable, Log};
+use ringmill_engine::log::{Abandoned, Cleanable, Log, UnreadBatch};
 use tokio::time::Instant;
 
 use super::Core;
@@ -98,9 +98,12 @@ fn is_dirtier(one: &Cleanable, other: &Cleanable) -> bool {
     u128::from(one.dirty_bytes) * all(other) > u128::from(other.dirty_bytes) * all(one)
 }
 
-/// One line for each pass.
+/// One line for each pass, and one for each batch that it cannot read, once.
 fn tell(log: &Log, pass: Result<Option<&ringmill_engine::log::Compacted>, &Abandoned>, took: Duration) {
     let dir = log.dir().display();
+    for UnreadBatch { offset, records, bytes, why } in pass.iter().flatten().flat_map(|done| &done.unread_named) {
+        tracing::warn!(%dir, %offset, records, bytes, why, "a batch cannot be compacted: it stays, and so does every tombstone behind it");
+    }
     match pass {
         Ok(Some(done)) => tracing::info!(
             %dir,
@@ -110,6 +113,7 @@ fn tell(log: &Log, pass: Result<Option<&ringmill_engine::log::Compacted>, &Aband
             segments_after = done.segments_after,
             keys = done.keys,
             damaged_segments = done.passed_over,
+            batches_unread = done.unread,
             compacted_to = %done.cleaned_to,
             seconds = took.as_secs_f64(),
             "compacted"

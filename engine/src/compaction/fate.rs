@@ -57,6 +57,14 @@ impl Judge {
         if is_unread { BatchFate::KeepUnread } else { BatchFate::Judge }
     }
 
+    /// What stands against reading a batch that is [`BatchFate::KeepUnread`].
+    pub(crate) fn why_unread(&self, header: &BatchHeader) -> String {
+        if header.is_transactional() {
+            return "it belongs to a transaction".to_owned();
+        }
+        format!("it has {} records, {} at most fit into the map", header.record_count, self.records_max)
+    }
+
     /// Whether the batch is the newest of its producer: a repeat of it, or what follows on it, is known by its header.
     pub(crate) fn holds_last_sequence(&self, header: &BatchHeader) -> bool {
         header.has_producer() && self.newest.get(&header.producer_id) == Some(&header.base_offset)

@@ -11,6 +11,7 @@ use ringmill_batch::Offset;
 use tokio::sync::MutexGuard;
 
 use super::compact_pass::Pass;
+use super::compact_unread::UnreadBatch;
 use super::{CompactionConfig, Log, LogEnv};
 use crate::compaction::CompactionLimits;
 use crate::compaction::checkpoint;
@@ -27,13 +28,16 @@ pub(super) struct State {
     pub(super) seen_to: Offset,
     /// What of it stayed as it was, when it was last looked at.
     pub(super) passed_over: PassedOver,
+    /// Before it the batches were named that no pass can read.
+    pub(super) unread_named_to: Offset,
     /// Until the next start, which finds out what has become of a swap.
     pub(super) is_given_up: bool,
 }
 
 impl State {
     pub(super) fn new(cleaned_to: Offset) -> State {
-        State { cleaned_to, seen_to: cleaned_to, passed_over: PassedOver::new(), is_given_up: false }
+        let (seen_to, unread_named_to) = (cleaned_to, Offset::ZERO);
+        State { cleaned_to, seen_to, passed_over: PassedOver::new(), unread_named_to, is_given_up: false }
     }
 }
 
@@ -61,7 +65,7 @@ pub struct Cleanable {
 }
 
 /// What a pass has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
     /// Segments that were written anew, or looked through in vain, and their bytes.
     pub segments_before: usize,
@@ -75,6 +79,10 @@ pub struct Compacted {
     pub keys: usize,
     /// Damaged segments, which stay as they are, in all of what has been looked at.
     pub passed_over: usize,
+    /// Batches whose records cannot be read within the limits, in all of what has been looked at: they stay, and so does every tombstone behind them.
+    pub unread: u64,
+    /// Those of them that no pass of this process has named before, the first of many.
+    pub unread_named: Vec<UnreadBatch>,
     /// Before it no key stands twice.
     pub cleaned_to: Offset,
 }

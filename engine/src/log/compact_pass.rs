@@ -17,6 +17,7 @@ use ringmill_batch::{
 use super::Log;
 use super::compact::{Abandoned, Compacted, PassedOver, Piece, Why, Work};
 use super::compact_output::Output;
+use super::compact_unread::Unread;
 use super::read::ReadError;
 use super::scan::Scan;
 use super::scrub::look;
@@ -67,6 +68,7 @@ pub(super) struct Pass<'a, P> {
     /// Bytes worked on since it was last told: those of records count as they are decompressed.
     slice_bytes: u64,
     passed_over: PassedOver,
+    unread: Unread,
     done: Compacted,
 }
 
@@ -105,6 +107,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             lasts: Vec::new(),
             horizon_ms: now_ms.saturating_add(work.config.tombstones_kept_ms),
             passed_over: work.passed_over.clone(),
+            unread: Unread::new(log.compaction.borrow().unread_named_to),
             work,
             segment_bytes: writer.config.segment_bytes(),
             interval_bytes: writer.config.index_interval_bytes,
@@ -330,33 +333,34 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         }
         let rewritten = match fate {
             BatchFate::Judge => match self.judge.settled.stays(header) {
-                Some(Stays::All) => Some(Rewritten::Unchanged),
-                Some(Stays::None) => Some(Rewritten::Emptied),
-                Some(Stays::Some) => self.rewrite_settled(batch).ok(),
-                None => self.rewrite_batch(header, batch).ok(),
+                Some(Stays::All) => Ok(Rewritten::Unchanged),
+                Some(Stays::None) => Ok(Rewritten::Emptied),
+                Some(Stays::Some) => self.rewrite_settled(batch).map_err(|error| error.to_string()),
+                None => self.rewrite_batch(header, batch).map_err(|error| error.to_string()),
             },
-            _ => None,
+            _ => Err(self.judge.why_unread(header)),
         };
         match rewritten {
-            Some(Rewritten::Unchanged) => output.keep(header, batch).await,
-            Some(Rewritten::Changed(changed)) => {
+            Ok(Rewritten::Unchanged) => output.keep(header, batch).await,
+            Ok(Rewritten::Changed(changed)) => {
                 let written = output.put(&changed, &self.scratch).await;
                 if self.scratch.capacity() > SCRATCH_BYTES_MAX {
                     self.scratch = BytesMut::new();
                 }
                 written
             }
-            Some(Rewritten::Emptied) if self.judge.holds_last_sequence(header) => {
+            Ok(Rewritten::Emptied) if self.judge.holds_last_sequence(header) => {
                 let empty = emptied(header);
                 let header = check_stored(&empty).expect("an emptied batch is a sound one");
                 output.put(&header, &empty).await
             }
-            Some(Rewritten::Emptied) => {
+            Ok(Rewritten::Emptied) => {
                 output.skip(header);
                 Ok(())
             }
-            None => {
+            Err(why) => {
                 self.judge.tombstones_may_go = false;
+                self.unread.note(header, why);
                 output.keep(header, batch).await
             }
         }
@@ -477,10 +481,12 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         let cleaned_to = reach.max(self.work.cleaned_to);
         self.done.passed_over = self.passed_over.len();
         self.done.cleaned_to = cleaned_to;
+        (self.done.unread, self.done.unread_named) = (self.unread.count, std::mem::take(&mut self.unread.named));
         let _house = log.keep_house().await?;
         {
             let mut state = log.compaction.borrow_mut();
             state.seen_to = self.judge.end;
+            state.unread_named_to = state.unread_named_to.max(self.judge.end);
             state.passed_over = std::mem::take(&mut self.passed_over);
         }
         if cleaned_to > self.work.cleaned_to {

@@ -24,6 +24,7 @@ mod append;
 mod compact;
 mod compact_output;
 mod compact_pass;
+mod compact_unread;
 mod config;
 pub(crate) mod producers;
 mod read;
@@ -44,6 +45,7 @@ mod writer;
 mod tests;
 
 pub use compact::{Abandoned, Cleanable, Compacted};
+pub use compact_unread::UnreadBatch;
 pub use config::{CompactionConfig, LogConfig, UNSYNCED_BYTES_BOUND_MAX};
 pub use read::{LogReader, ReadError, ReadPlan};
 pub use recover::{OpenError, RecoveryReport, StartInfo, TornTail};

@@ -230,6 +230,39 @@ fn a_batch_with_more_keys_than_the_map_takes_stays_and_keeps_tombstones_behind_i
 }
 
 #[test]
+fn batches_that_no_pass_can_read_are_named_once_and_counted_each_time() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let few_bytes = CompactionLimits { decompressed_bytes_max: 2000, ..LIMITS };
+    let few_keys = CompactionLimits { map_bytes: 0, ..LIMITS };
+    for (limits, named) in [(few_bytes, "become more than the 2000 bytes"), (few_keys, "100 records, 48 at most")] {
+        let place = Place::on(Rc::clone(&disk));
+        place.run(LogConfig { segment_bytes: 10_000, ..config() }, async |log| {
+            let mut expected = fill(log, [vec![(7, 1)]]).await;
+            let large: Vec<(u32, u32)> = (0..100).map(|key| (key, 1)).collect();
+            append(log, keyed(Codec::Lz4, &large)).await.unwrap();
+            expected.extend((1..).zip(large));
+            let mut told = Vec::new();
+            for _ in 0..3 {
+                fill(log, (1..160).map(|value| vec![(500, value)])).await;
+                let mut unread = Vec::new();
+                while log.cleanable(NOW_MS).is_some() {
+                    let done = log.compact(&limits, async |_| {}).await.unwrap().unwrap();
+                    unread.push(done.unread);
+                    told.extend(done.unread_named);
+                }
+                assert!(unread.iter().all(|&count| count == 1), "{unread:?}");
+            }
+            let [batch] = &told[..] else { panic!("{told:?}") };
+            assert_eq!((batch.offset.get(), batch.records), (1, 100));
+            assert!(batch.why.contains(named), "{batch:?}");
+            let left = records(log, &*disk).await;
+            assert!(left.into_iter().take(101).eq(expected), "what it supersedes and all of it stays");
+        });
+    }
+}
+
+#[test]
 fn records_without_a_key_go_and_other_batches_stay_as_they_are() {
     let place = Place::new();
     place.run(config(), async |log| {
