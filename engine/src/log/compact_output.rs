@@ -41,8 +41,8 @@ impl<'a> Output<'a> {
         let file = log.disk().open(&path, OpenHow::CreateEmpty).await.map_err(Abandoned::io("creating a segment"))?;
         drop(house);
         let segment = Arc::new(Segment::new(&log.dir, base, file));
-        segment.offset_index.begin_anew();
-        segment.time_index.begin_anew();
+        segment.offset_index.begin_anew(swap::UNFINISHED_EXTENSION);
+        segment.time_index.begin_anew(swap::UNFINISHED_EXTENSION);
         Ok(Output {
             log,
             segment,

@@ -11,9 +11,10 @@ use ringmill_batch::Offset;
 
 use crate::disk::Disk;
 use crate::segment::file::{self, FileKind};
+use crate::segment::rebuild;
 
-/// Ends the name of a segment that is being made; a start removes it.
-const UNFINISHED_SUFFIX: &str = ".cleaned.tmp";
+/// Ends the name of a segment that is being made, and those of its indexes; a start removes them.
+pub(super) const UNFINISHED_EXTENSION: &str = "cleaned.tmp";
 
 /// Ends the name of one that is to take its place.
 const SWAP_SUFFIX: &str = ".swap";
@@ -57,7 +58,7 @@ impl Swap {
 
 /// Where the segment that begins at `base` is made.
 pub(super) fn unfinished_path(dir: &Path, base: Offset) -> PathBuf {
-    dir.join(format!("{:020}{UNFINISHED_SUFFIX}", base.get()))
+    dir.join(format!("{:020}.{UNFINISHED_EXTENSION}", base.get()))
 }
 
 /// Makes the swap happen: durable when this returns.
@@ -108,12 +109,19 @@ pub(super) async fn complete_all(disk: &dyn Disk, dir: &Path, names: &[&str]) ->
             tracing::info!(dir = %dir.display(), base = %swap.base, end = %swap.end, "a compacted segment gets its place");
             complete(disk, dir, swap).await?;
             is_changed = true;
-        } else if name.ends_with(UNFINISHED_SUFFIX) {
+        } else if is_unfinished(name) {
             disk.remove_file(&dir.join(name)).await?;
             is_changed = true;
         }
     }
     Ok(is_changed)
+}
+
+/// Whether a name is that of a segment in the making, or of an index that a pass or the keeper has not finished.
+fn is_unfinished(name: &str) -> bool {
+    let before = |extension| name.strip_suffix(extension).and_then(|name| name.strip_suffix('.'));
+    let rebuilt = before(rebuild::TEMPORARY_EXTENSION).and_then(file::parse);
+    before(UNFINISHED_EXTENSION).is_some() || matches!(rebuilt, Some((_, FileKind::OffsetIndex | FileKind::TimeIndex)))
 }
 
 #[cfg(test)]

@@ -51,13 +51,13 @@ struct Tail<E> {
     last: Option<E>,
     /// Entries were left out: the file must not be taken for whole.
     lacks_entries: bool,
-    /// The file is being built anew beside the old one, and gets its name when it is whole.
-    is_unnamed: bool,
+    /// The file is being built anew beside the old one under a name with this extension more, and gets its own when it is whole.
+    temporary: Option<&'static str>,
 }
 
 impl<E> Tail<E> {
     fn of_file(spilled: u64, last: Option<E>) -> Tail<E> {
-        Tail { spilled, entries: Vec::new(), last, lacks_entries: false, is_unnamed: false }
+        Tail { spilled, entries: Vec::new(), last, lacks_entries: false, temporary: None }
     }
 }
 
@@ -124,7 +124,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         let file_path = self.file_path();
         if file_path != self.path {
             disk.rename(&file_path, &self.path).await?;
-            self.lock().is_unnamed = false;
+            self.lock().temporary = None;
         }
         self.lock().entries = Vec::new();
         // Whoever looks something up opens it again: most closed segments are never asked.
@@ -147,7 +147,7 @@ impl<E: IndexEntry> SparseIndex<E> {
 
     /// Removes a file that has not got its name.
     pub(crate) async fn discard_unnamed(&self, disk: &dyn Disk) {
-        if self.lock().is_unnamed {
+        if self.lock().temporary.is_some() {
             self.set_opened(None);
             let _ = disk.remove_file(&self.file_path()).await;
         }
@@ -337,17 +337,17 @@ impl<E: IndexEntry> SparseIndex<E> {
     }
 
     /// Forgets every entry. The file is made beside the old one until [`SparseIndex::finish`], for a start would take a part of it
-    /// for the whole.
-    pub(crate) fn begin_anew(&self) {
+    /// for the whole; who else does so for the same offset at that time gives its file another extension.
+    pub(crate) fn begin_anew(&self, temporary: &'static str) {
         self.clear();
-        self.lock().is_unnamed = true;
+        self.lock().temporary = Some(temporary);
     }
 
     fn file_path(&self) -> PathBuf {
-        if self.lock().is_unnamed {
-            return self.path.with_added_extension("tmp");
+        match self.lock().temporary {
+            Some(temporary) => self.path.with_added_extension(temporary),
+            None => self.path.clone(),
         }
-        self.path.clone()
     }
 
     fn opened(&self) -> Option<DiskFile> {

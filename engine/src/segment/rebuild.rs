@@ -9,6 +9,9 @@ use super::headers::HeaderWalk;
 use super::{IndexCursor, Segment};
 use crate::disk::Disk;
 
+/// Ends the names of the files until they are whole; a start removes what is left of them.
+pub(crate) const TEMPORARY_EXTENSION: &str = "tmp";
+
 /// Headers between two chances for others on this thread to run.
 const HEADERS_PER_TURN: usize = 512;
 
@@ -23,8 +26,8 @@ pub(crate) async fn rebuild(
     end: BatchEnd,
     interval_bytes: u64,
 ) -> io::Result<IndexCursor> {
-    segment.offset_index.begin_anew();
-    segment.time_index.begin_anew();
+    segment.offset_index.begin_anew(TEMPORARY_EXTENSION);
+    segment.time_index.begin_anew(TEMPORARY_EXTENSION);
     let mut cursor = IndexCursor::new();
     let mut walk = HeaderWalk::new(disk, segment, end.position);
     let mut here = BatchEnd { position: 0, offset: segment.base_offset() };

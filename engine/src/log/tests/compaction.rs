@@ -420,17 +420,54 @@ fn what_a_stop_has_left_of_a_swap_is_completed_or_undone() {
         .flat_map(|base| std::fs::read(place.dir().join(format!("{base:020}.log"))).unwrap())
         .collect();
     copy("00000000000000000000.log", "00000000000000000000.cleaned.tmp");
+    copy("00000000000000000000.index", "00000000000000000000.index.cleaned.tmp");
+    copy("00000000000000000000.timeindex", &format!("{:020}.timeindex.tmp", bases[1]));
     let swap = crate::log::swap::Swap { base: offset(0), end: offset(bases[2]) };
     std::fs::write(swap.path(&place.dir()), joined).unwrap();
     let report = verify(&place.dir(), VerifyOptions::default()).unwrap();
     assert_eq!(report.problems().collect::<Vec<_>>(), Vec::<&crate::verify::Problem>::new());
-    assert_eq!((report.segments().count(), report.leftovers.len()), (bases.len() - 1, 2), "{:?}", report.leftovers);
+    assert_eq!((report.segments().count(), report.leftovers.len()), (bases.len() - 1, 4), "{:?}", report.leftovers);
     let log = place.open(config(), StartInfo { clean: false, checkpoint: Some(checkpoint) }).unwrap();
     let (found, _) = place.drive(&log, async { records(&log, &*disk).await });
     assert_eq!(found, all);
     assert_eq!(place.files(".swap").len() + place.files(".tmp").len(), 0);
     let names = place.files(".log");
     assert!(names.len() == bases.len() - 1 && !names.contains(&format!("{:020}.log", bases[1])));
+}
+
+#[test]
+fn an_index_that_is_rebuilt_beside_a_pass_is_not_written_into_by_it() {
+    // Both were made under the same name, so that the one that was finished first got the entries of the other.
+    let place = Place::new();
+    let config = LogConfig { segment_bytes: 100_000, index_interval_bytes: 1, ..config() };
+    place.run(config, async |log| {
+        fill(log, (0..2000).map(|number| vec![(number.max(50), 1)])).await;
+        let old = Arc::clone(&log.reader().snapshot()[0]);
+        let index = path(log.dir(), old.base_offset(), FileKind::OffsetIndex);
+        let whole = std::fs::read(&index).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&index).unwrap());
+        let (before, mut slices_since) = (inode(), 0);
+        let done = log.compact(&LIMITS, async |_| {
+            if slices_since == 0 && place.files(".tmp").iter().any(|name| name.contains(".index")) {
+                old.distrust_index();
+                log.wake_keeper.notify_one();
+                while inode() == before {
+                    crate::turn::yield_now().await;
+                }
+                slices_since = 1;
+            } else if slices_since > 0 && Arc::ptr_eq(&old, &log.reader().snapshot()[0]) {
+                assert!(std::fs::read(&index).unwrap() == whole, "the pass has written into it");
+                slices_since += 1;
+            }
+        });
+        let done = done.await.unwrap().unwrap();
+        assert!(done.bytes_after < done.bytes_before && slices_since > 10, "{done:?} {slices_since}");
+        let new = log.reader().snapshot();
+        assert!(!new[0].take_index_is_wrong() && std::fs::read(&index).unwrap() != whole, "its own has its place");
+    });
+    assert_eq!(place.files(".tmp"), Vec::<String>::new());
+    let report = verify(&place.dir(), VerifyOptions::default()).unwrap();
+    assert_eq!(report.problems().collect::<Vec<_>>(), Vec::<&crate::verify::Problem>::new());
 }
 
 #[test]
