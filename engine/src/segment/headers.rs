@@ -7,6 +7,7 @@ use std::io;
 use ringmill_batch::{BatchHeader, Offset, check_stored};
 
 use super::Segment;
+use super::damage::is_device_error;
 use super::offset_index::lies_in_segment;
 use crate::disk::Disk;
 
@@ -15,6 +16,10 @@ const WINDOW_BYTES: usize = 1024;
 
 /// Bytes read at once from a file that is not cached.
 const COLD_WINDOW_BYTES: usize = 4096;
+
+/// The largest batch that is read whole where nothing but its own checksum can bear it out, for what stands behind it is no batch that follows.
+/// A larger one has to wait for the scrub.
+const ALONE_BYTES_MAX: usize = 16 << 20;
 
 /// Why a header could not be had.
 #[derive(Debug)]
@@ -86,14 +91,18 @@ impl<'a> HeaderWalk<'a> {
     async fn bear_out(&self, position: u64, header: &BatchHeader) -> Result<(), HeaderFault> {
         let BatchHeader { record_count, last_offset_delta, .. } = header;
         let why = format!("{record_count} records for a last offset delta of {last_offset_delta}");
-        let io = |error| HeaderFault::Io { position, error };
-        // Asked first, for the length is not under the checksum, and what a wrong one claims is not worth reading.
+        // Asked first, for the length is not under the checksum, and what a wrong one claims is hardly worth reading.
         let behind = position + header.total_bytes() as u64;
-        let following = self.disk.read_at(self.segment.file(), behind, BatchHeader::BYTES).await.map_err(io)?;
-        let follows = BatchHeader::parse(&following).is_ok_and(|next| next.base_offset == header.next_offset());
-        if !follows && behind != self.end {
+        let follows = match self.disk.read_at(self.segment.file(), behind, BatchHeader::BYTES).await {
+            Ok(following) => BatchHeader::parse(&following).is_ok_and(|next| next.base_offset == header.next_offset()),
+            // What stands behind it cannot be read, which says nothing about it.
+            Err(error) if is_device_error(&error) => false,
+            Err(error) => return Err(HeaderFault::Io { position, error }),
+        };
+        if !follows && behind != self.end && header.total_bytes() > ALONE_BYTES_MAX {
             return Err(HeaderFault::Damaged { position, why });
         }
+        let io = |error| HeaderFault::Io { position, error };
         let batch = self.disk.read_at(self.segment.file(), position, header.total_bytes()).await.map_err(io)?;
         if check_stored(&batch).is_err() {
             return Err(HeaderFault::Damaged { position, why });

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::compaction::{LIMITS, active_base, compact, config, fill, keyed, model, records};
+use super::crashes::{DIR, on_quiet_disk, segment_path};
 use super::*;
 use crate::compaction::CompactionLimits;
+use crate::disk::sim::Fault;
 use crate::log::{Abandoned, Compacted};
 use crate::segment::file::{FileKind, path};
 
@@ -129,6 +131,67 @@ fn a_damaged_segment_stays_as_it_is_and_no_tombstone_behind_it_goes() {
         let left = records(log, &*disk).await;
         assert!(left.values().all(|&(key, _)| key != 1), "{left:?}");
         assert_eq!(left.values().filter(|record| record.0 > 100).count(), 59);
+    });
+}
+
+#[test]
+fn a_sparse_batch_in_front_of_rot_is_served_after_a_start() {
+    // Nothing that followed bore out that compaction had made it, and it was refused together with what is rotten until the scrub came by.
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let log = place.create(config());
+    let (all, checkpoint) = place.drive(&log, async {
+        fill(&log, (0..100).map(|number| vec![(1000 + number, 1), (7, 2)])).await;
+        compact(&log).await.unwrap();
+        records(&log, &*disk).await
+    });
+    let file = path(log.dir(), Offset::ZERO, FileKind::Log);
+    let whole = std::fs::read(&file).unwrap();
+    let mut starts = vec![0];
+    for batch in whole_batches(&whole) {
+        starts.push(starts[starts.len() - 1] + batch.len());
+    }
+    // Of the batch behind: its magic byte, its offset, its length.
+    for (byte, value) in [(16, 9), (7, 9), (8, 0x7f)] {
+        let mut rotten = whole.clone();
+        rotten[starts[1] + byte] = value;
+        std::fs::write(&file, &rotten).unwrap();
+        let log = place.open(config(), StartInfo { clean: true, checkpoint: Some(checkpoint.clone()) }).unwrap();
+        place.drive(&log, async {
+            let reader = log.reader();
+            let mut refused = Vec::new();
+            for wanted in 0..8 {
+                match reader.plan(&*disk, offset(wanted), 1, true).await {
+                    Ok(plan) => assert_eq!(plan.position, starts[usize::try_from(wanted / 2).unwrap()] as u64),
+                    Err(error) => refused.push((wanted, error)),
+                }
+            }
+            let refused: Vec<i64> = refused.into_iter().map(|(wanted, _)| wanted).collect();
+            assert_eq!(refused, [2, 3], "byte {byte}: only what is rotten");
+        });
+    }
+    std::fs::write(&file, &whole).unwrap();
+    let log = place.open(config(), StartInfo { clean: true, checkpoint: Some(checkpoint) }).unwrap();
+    assert_eq!(place.drive(&log, async { records(&log, &*disk).await }).0, all);
+}
+
+#[test]
+fn a_sparse_batch_in_front_of_what_the_device_has_lost_is_served_after_a_start() {
+    let simulation = on_quiet_disk(config(), async |_, _, log| {
+        fill(log, (0..100).map(|number| vec![(1000 + number, 1), (7, 2)])).await;
+        compact(log).await.unwrap();
+    });
+    simulation.crash_process();
+    let disk: Rc<dyn Disk> = Rc::new(simulation.disk());
+    let env = LogEnv::new(Rc::clone(&disk), Arc::new(ManualClock::new(NOW_MS)));
+    block_on(&*disk, async {
+        let log = Log::open(env, DIR.into(), ID, config(), StartInfo::default()).await.unwrap();
+        let reader = log.reader();
+        // Its header is cached, and the first read of the device is for what stands behind it.
+        disk.read_at(reader.snapshot()[0].file(), 0, BatchHeader::BYTES).await.unwrap();
+        simulation.inject(&segment_path(0), Fault::ReadFails);
+        let plan = reader.plan(&*disk, Offset::ZERO, 1, true).await.unwrap();
+        assert_eq!((plan.position, reader.damaged_ranges()), (0, Vec::new()));
     });
 }
 
