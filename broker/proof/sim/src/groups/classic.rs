@@ -174,7 +174,12 @@ impl Member {
             ErrorCode::UnknownMemberId => {
                 let mut state = self.state.borrow_mut();
                 state.is_in = false;
-                state.id.clear();
+                let member = std::mem::take(&mut state.id);
+                drop(state);
+                // A start may bring the generation back that this member was in, and its name's next process may take its place there.
+                if self.instance.is_some() && !member.is_empty() {
+                    life.history.record(Event::MemberOut { group: CLASSIC.to_owned(), member, told: false });
+                }
                 life.history.count("members out");
             }
             ErrorCode::FencedInstanceId => {
