@@ -1,6 +1,5 @@
 //! Runs seeds of the simulation, as many as asked, on several threads; says what they reached, and how a failing one is run again.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -38,7 +37,7 @@ struct Arguments {
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
-    /// Give every run this theme and no other
+    /// Give every run this theme and no other, and judge what it can reach
     #[arg(long, value_name = "NAME", value_parser = parse_theme)]
     workload: Option<Theme>,
     /// Print every event of the disk and of the clients
@@ -159,10 +158,7 @@ fn conclude(shared: &Shared, began: Instant) -> ExitCode {
     for (what, count) in &*totals {
         println!("{count:>12}  {what}");
     }
-    let missing = match shared.arguments.workload {
-        None => reached::missing(done, &totals),
-        Some(_) => BTreeMap::new(),
-    };
+    let missing = reached::missing(done, shared.arguments.workload, &totals);
     for (what, least) in &missing {
         println!("NOT REACHED: {what}: {} of at least {least}", totals.get(what).copied().unwrap_or(0));
     }

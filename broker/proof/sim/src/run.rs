@@ -320,6 +320,9 @@ impl Run {
     /// What a life has come to, as its files show it.
     fn look_at_files(&self) {
         compacting::look_at_files(&self.machine, &self.history);
+        if let Some(groups) = &self.groups {
+            groups.look_at_files(&self.machine, &self.history);
+        }
         for topic in &self.topics {
             let names = self.machine.simulation.names(Path::new(&format!("{DATA_DIR}/{}-0", topic.name)));
             let logs = names.iter().filter(|name| name.ends_with(".log")).count();

@@ -13,7 +13,10 @@ mod observer;
 mod scratch;
 mod topics;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::Client;
 use crate::history::History;
 use crate::life::Life;
+use crate::machine::{DATA_DIR, Machine};
 use crate::random::Random;
 use commits::Commits;
 use scratch::Scratch;
@@ -54,6 +58,8 @@ const COME_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// The topic that groups live in.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 const TOPIC_RESOURCE: i8 = 2;
+/// In a partition's directory: written at the end of a pass, with the offset up to which the log is clean.
+const CLEANED_FILE: &str = "compaction";
 
 /// All that outlives a life.
 pub(crate) struct Groups {
@@ -64,6 +70,8 @@ pub(crate) struct Groups {
     scratch: Rc<Scratch>,
     /// How often the broker had stopped in order when the last life began.
     clean_stops: Cell<u64>,
+    /// What stood at the end of the last life in the files that say how far the partitions of their topic have been cleaned.
+    cleaned: RefCell<BTreeMap<String, Vec<u8>>>,
 }
 
 /// What a broker of such a run is set to: names as in `--set`.
@@ -119,6 +127,7 @@ impl Groups {
             newer: members("new").map(|(_, name)| Rc::new(newer::Member::new(name, random))).collect(),
             scratch: Rc::default(),
             clean_stops: Cell::new(0),
+            cleaned: RefCell::default(),
         })
     }
 
@@ -148,6 +157,23 @@ impl Groups {
         clients.spawn_local(scratch::run(groups, life, random));
     }
 
+    /// Whether the topic that groups live in was compacted while they lived, as its files show it when a life has ended.
+    pub(crate) fn look_at_files(&self, machine: &Machine, history: &History) {
+        let root = Path::new(DATA_DIR);
+        let names = machine.simulation.names(root).into_iter();
+        for name in names.filter(|name| name.starts_with(OFFSETS_TOPIC)) {
+            let dir = root.join(&name);
+            if !machine.simulation.names(&dir).iter().any(|name| name == CLEANED_FILE) {
+                continue;
+            }
+            // A disk that fails reads fails this one, too.
+            let Ok(cleaned) = read(machine, &dir.join(CLEANED_FILE)) else { continue };
+            if self.cleaned.borrow_mut().insert(name, cleaned.clone()).is_none_or(|before| before != cleaned) {
+                history.count("topic of groups compacted");
+            }
+        }
+    }
+
     /// After the last crash, on a sound disk: every committed offset is there, and every group can be worked with.
     pub(crate) async fn judge(&self, life: &Life, random: &Random) {
         let client = life.running.connect(2);
@@ -175,6 +201,13 @@ fn is_passing(code: ErrorCode) -> bool {
 async fn come_again(group: &str, error: ErrorCode, until: Option<Instant>) {
     assert!(until.is_none_or(|until| Instant::now() < until), "{group}: its coordinator never comes, it says {error}");
     sleep(COME_AGAIN_AFTER).await;
+}
+
+fn read(machine: &Machine, path: &Path) -> io::Result<Vec<u8>> {
+    let file = machine.simulation.file(path)?;
+    let mut bytes = vec![0; usize::try_from(file.len()?).expect("it has a few bytes")];
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// For a setting of a request.

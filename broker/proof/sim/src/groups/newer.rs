@@ -38,6 +38,8 @@ struct State {
     id: String,
     /// 0: it has to join.
     epoch: i32,
+    /// The one that it was in before this, as the same member.
+    former_epoch: Option<i32>,
     /// What it shall own.
     assigned: Parts,
     /// What it shall not own any more, and has not given up yet.
@@ -59,6 +61,7 @@ impl State {
         State {
             id: format!("{:016x}", random.next()),
             epoch: JOIN_EPOCH,
+            former_epoch: None,
             assigned: Parts::new(),
             lost: Parts::new(),
             says_all: true,
@@ -133,6 +136,7 @@ impl Member {
                 2 => self.dies(life, random),
                 3..20 => self.commits(client, groups, life, random).await?,
                 20..22 => self.looks(client, groups, life).await?,
+                22..25 => self.commits_late(client, groups, life).await?,
                 _ => {
                     if random.one_in(2) {
                         self.gives_up(groups, life);
@@ -204,6 +208,7 @@ impl Member {
         let changes = epoch != state.epoch || assigned.is_some() || state.is_doubtful;
         if epoch != state.epoch {
             life.history.count(if is_new { "members of the new protocol joined" } else { "epochs reached" });
+            state.former_epoch = (!is_new).then_some(state.epoch);
         }
         state.epoch = epoch;
         if let Some(assigned) = assigned {
@@ -215,7 +220,11 @@ impl Member {
         } else {
             state.asked_to_give_up.get_or_insert(since);
         }
-        if changes {
+        if changes && state.is_sure_until() <= Instant::now() {
+            // The answer was so long on its way that what it says may be over.
+            drop(state);
+            self.may_be_out(life);
+        } else if changes {
             state.is_doubtful = false;
             let (group, member, places) = (NEWER.to_owned(), state.id.clone(), groups.topics.places(&state.assigned));
             drop(state);
@@ -256,6 +265,24 @@ impl Member {
             }
         }
         Ok(())
+    }
+
+    /// Commits what it worked with before it heard of its epoch, in the one before, as if the answer had overtaken the commit: that is not
+    /// taken, and what was committed stays.
+    async fn commits_late(&self, client: &Client, groups: &Groups, life: &Life) -> io::Result<()> {
+        let state = self.state.borrow().clone();
+        let Some(former) = state.former_epoch else { return Ok(()) };
+        let who = Who { generation: former, ..self.who(&state) };
+        for result in groups.commit(client, life, &who, &flat(&state.owned()), Duration::MAX).await? {
+            match result {
+                Err(ErrorCode::StaleMemberEpoch) => life.history.count("commits of old epochs refused"),
+                // Its session may be over by now, and topics go.
+                Err(ErrorCode::UnknownMemberId | ErrorCode::UnknownTopicId) => {}
+                Err(error) if is_passing(error) => {}
+                other => panic!("a member in epoch {} commits in {former} and is told {other:?}", state.epoch),
+            }
+        }
+        self.looks(client, groups, life).await
     }
 
     /// Looks up what is committed of its own.
