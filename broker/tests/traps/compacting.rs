@@ -5,6 +5,8 @@ use ringmill_batch::{BatchBuilder, Codec, DecompressLimit, read_records};
 use ringmill_engine::CompactionLimits;
 use ringmill_net::wire::{ErrorCode, Uuid};
 
+use crate::configs::{TOPIC, set};
+use crate::raw::process::Process;
 use crate::raw::{Produced, Raw, config_with};
 use crate::{OK, produce, produce_request, with_logs};
 
@@ -72,6 +74,35 @@ fn batches_that_no_pass_could_ever_read_are_refused() {
     assert_eq!(told("plain", &large).0, ErrorCode::None, "who keeps everything need not read it");
     assert_eq!(client.list_offset("logs", -1), (OK, 2));
     broker.stop();
+}
+
+/// Nothing said why the topic did not shrink.
+#[test]
+fn a_batch_from_before_the_topic_was_compacted_is_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start_with(dir.path(), "auto", &["--set", "broker.log.cleaner.backoff.ms=20"]);
+    let mut client = Raw::connect(broker.address);
+    let settings = [("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0")];
+    assert_eq!(client.create_topic("logs", 1, &settings), OK);
+    let value = vec![b'v'; CompactionLimits::DECOMPRESSED_BYTES_MAX];
+    assert_eq!(client.produce("logs", 0, keyed(Codec::Gzip, &[(Some("a"), &value)])).error, OK);
+    for pass in 1..=2 {
+        for _ in 0..30 {
+            assert_eq!(client.produce("logs", 0, keyed(Codec::None, &[(Some("b"), &value[..100_000])])).error, OK);
+        }
+        set(&mut client, (TOPIC, "logs"), "cleanup.policy", "compact");
+        let begun = std::time::Instant::now();
+        while broker.said("\"batches_unread\":1").len() < pass {
+            assert!(begun.elapsed().as_secs() < 60, "nothing is compacted: {:#?}", broker.said(""));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    let told = broker.said("cannot be compacted");
+    let [line] = &told[..] else { panic!("{told:#?}") };
+    for part in ["logs-0", "67108864", "\"offset\":\"0\"", "WARN"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert_eq!(broker.stop(), Some(0));
 }
 
 #[test]

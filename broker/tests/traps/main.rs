@@ -33,6 +33,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helper functions too")]
 
+#[path = "../configs/mod.rs"]
+mod configs;
 #[path = "../raw/mod.rs"]
 mod raw;
 
