@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringmill_groups::answer::{Answer, TopicOffsets};
+use ringmill_groups::answer::{Answer, ClassicDescription, ConsumerDescription, Listed, TopicOffsets};
 use ringmill_groups::record::Record;
 use ringmill_groups::request::{
     Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
     PartitionCommit, Protocol, Request, SyncGroup,
 };
 use ringmill_groups::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
+use ringmill_net::wire::ErrorCode;
 
 use crate::script::Script;
 
@@ -28,6 +29,9 @@ const WALL_MS: i64 = 1_800_000_000_000;
 
 /// Deadlines that a pause of an hour may bring.
 const DEADLINES_MAX: usize = 10_000;
+
+/// The kind of a group of KIP-848, in Kafka's words.
+const CONSUMER_KIND: &str = "consumer";
 
 /// Two topics.
 struct Known;
@@ -205,15 +209,43 @@ impl Run {
             assert_eq!(next.offsets(&group), self.offsets(&group), "offsets of {group}");
         }
         assert_eq!(next.with_offsets(), self.with_offsets());
+        for Listed { group, kind, .. } in self.listed() {
+            if kind == CONSUMER_KIND {
+                assert_eq!(next.consumer_group(&group), self.consumer_group(&group), "what is said of {group}");
+                continue;
+            }
+            let told = self.classic_group(&group);
+            // What members of the classic protocol have not agreed on yet is written nowhere.
+            if told.as_ref().is_ok_and(|group| group.state == "Stable") {
+                assert_eq!(next.classic_group(&group), told, "what is said of {group}");
+            }
+        }
+    }
+
+    fn classic_group(&mut self, group: &Arc<str>) -> Result<ClassicDescription, ErrorCode> {
+        match self.ask(Request::DescribeClassic(Arc::clone(group))).pop() {
+            Some(Answer::DescribeClassic(told)) => told,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn consumer_group(&mut self, group: &Arc<str>) -> Result<ConsumerDescription, ErrorCode> {
+        match self.ask(Request::DescribeConsumer(Arc::clone(group))).pop() {
+            Some(Answer::DescribeConsumer(told)) => told,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn listed(&mut self) -> Vec<Listed> {
+        match self.ask(Request::List).pop() {
+            Some(Answer::List(listed)) => listed,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Groups that have committed something.
     fn with_offsets(&mut self) -> Vec<Arc<str>> {
-        let listed = self.ask(Request::List).into_iter().flat_map(|answer| match answer {
-            Answer::List(listed) => listed,
-            other => panic!("{other:?}"),
-        });
-        let groups: Vec<Arc<str>> = listed.map(|listed| listed.group).collect();
+        let groups: Vec<Arc<str>> = self.listed().into_iter().map(|listed| listed.group).collect();
         groups.into_iter().filter(|group| !self.offsets(group).is_empty()).collect()
     }
 
