@@ -1,6 +1,7 @@
 //! What every step of the state machine is given, and what it leaves behind.
 
 use crate::answer::Answer;
+use crate::consumer::Matching;
 use crate::random::Random;
 use crate::record::Record;
 use crate::settings::Settings;
@@ -35,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) topics: &'a dyn Topics,
     pub(crate) random: &'a mut Random,
     pub(crate) effects: &'a mut Effects,
+    /// What the step may still match of regular expressions.
+    pub(crate) matching: &'a mut Matching,
 }
 
 impl Context<'_> {

@@ -47,6 +47,9 @@ use crate::request::told_bytes;
 
 use assignment::Assignment;
 pub(crate) use check::check;
+#[cfg(test)]
+pub(crate) use limits::REGEX_STEP_PAIRS_MAX;
+pub(crate) use regexes::Matching;
 use timers::Timers;
 
 /// A group.
@@ -59,6 +62,8 @@ pub(crate) struct ConsumerGroup {
     regexes_matched_ms: Option<u64>,
     /// When they are to be matched again, because topics have changed meanwhile.
     regexes_due_ms: Option<u64>,
+    /// Those that were due and of which only a part was matched yet.
+    regexes_round: regexes::Round,
     /// Since when it has no members, or is known to have none, milliseconds since 1970.
     idle_since_ms: Option<i64>,
 }
@@ -97,6 +102,7 @@ impl ConsumerGroup {
             timers: Timers::default(),
             regexes_matched_ms: None,
             regexes_due_ms: None,
+            regexes_round: regexes::Round::default(),
             idle_since_ms: None,
         }
     }

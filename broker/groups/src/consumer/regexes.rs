@@ -2,14 +2,21 @@
 //!
 //! The syntax is RE2's, as in Kafka (KIP-848): matching takes linear time. An expression means the topics whose whole name it matches;
 //! internal topics are never meant. `\w` and its like mean ASCII letters, as in RE2; names of topics have no others.
+//!
+//! When topics change, every group of a shard matches all of its expressions. A step takes a bounded part of that; what is left is due at once,
+//! in a step of its own, so that others have their turn between.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 use ringmill_net::wire::ErrorCode;
 
 use super::ConsumerGroup;
-use super::limits::{REGEX_BYTES_MAX, REGEX_PROGRAM_BYTES_MAX, REGEX_REFRESH_MIN_MS};
+use super::limits::{
+    REGEX_BYTES_MAX, REGEX_COMPILE_PAIRS, REGEX_PROGRAM_BYTES_MAX, REGEX_REFRESH_MIN_MS, REGEX_SHARED_NAMES_MAX,
+    REGEX_STEP_PAIRS_MAX,
+};
 use crate::answer::Refused;
 use crate::context::Context;
 use crate::record::{ConsumerPart, ResolvedRegex};
@@ -37,19 +44,97 @@ pub(super) fn compile(expression: &str) -> Result<Regex, Refused> {
     build(&format!(r"\A(?:{expression})\z"))
 }
 
-/// The topics that an expression means.
-fn matches(regex: &Regex, topics: &dyn Topics) -> Vec<Arc<str>> {
-    let external = |name: &&str| !INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    topics.names().filter(external).filter(|name| regex.is_match(name.as_bytes())).map(Arc::from).collect()
+/// The topics that an expression means, and with how many names it was matched.
+fn meaning(expression: &str, topics: &dyn Topics) -> (Vec<Arc<str>>, usize) {
+    // It was compiled when it came. Should a newer version of the crate refuse it, it means nothing.
+    let Ok(regex) = compile(expression) else { return (Vec::new(), 0) };
+    let is_internal = |name: &str| INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let mut names = 0;
+    let counted = topics.names().inspect(|_| names += 1);
+    let meant = counted.filter(|name| !is_internal(name) && regex.is_match(name.as_bytes())).map(Arc::from).collect();
+    (meant, names)
+}
+
+/// What a step may still match, and what steps before it have found: groups of a shard often have the same expressions.
+#[derive(Debug)]
+pub(crate) struct Matching {
+    /// Pairs of an expression and a topic's name that this step may still match. The last expression may go beyond.
+    pairs_left: usize,
+    has_matched: bool,
+    has_put_off: bool,
+    /// What expressions mean, until topics change or all groups know.
+    found: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// The sum of the lengths in `found`.
+    found_names: usize,
+}
+
+impl Default for Matching {
+    fn default() -> Matching {
+        Matching {
+            pairs_left: REGEX_STEP_PAIRS_MAX,
+            has_matched: false,
+            has_put_off: false,
+            found: BTreeMap::new(),
+            found_names: 0,
+        }
+    }
+}
+
+impl Matching {
+    /// Another step begins.
+    pub(crate) fn begin_step(&mut self) {
+        if self.has_matched && !self.has_put_off {
+            // Every group is through.
+            self.forget();
+        }
+        (self.pairs_left, self.has_matched, self.has_put_off) = (REGEX_STEP_PAIRS_MAX, false, false);
+    }
+
+    /// Topics have changed: what was found is no longer true.
+    pub(crate) fn forget(&mut self) {
+        self.found.clear();
+        self.found_names = 0;
+    }
+
+    /// The topics that an expression means; none if this step has matched as much as it may.
+    fn topics(&mut self, expression: &Arc<str>, topics: &dyn Topics) -> Option<Vec<Arc<str>>> {
+        if self.pairs_left == 0 {
+            self.has_put_off = true;
+            return None;
+        }
+        self.has_matched = true;
+        if let Some(found) = self.found.get(expression) {
+            self.pairs_left = self.pairs_left.saturating_sub(1 + found.len());
+            return Some(found.clone());
+        }
+        let (found, names) = meaning(expression, topics);
+        self.pairs_left = self.pairs_left.saturating_sub(REGEX_COMPILE_PAIRS + names);
+        if self.found_names + found.len() <= REGEX_SHARED_NAMES_MAX {
+            self.found_names += found.len();
+            self.found.insert(Arc::clone(expression), found.clone());
+        }
+        Some(found)
+    }
+}
+
+/// How far a group has come with matching its expressions anew.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Round {
+    /// Those that wait for a later step.
+    left: BTreeSet<Arc<str>>,
+    /// Whether any means other topics than before.
+    changed: bool,
+    /// Topics have changed since it began: those that were matched before have to be once more.
+    outdated: bool,
 }
 
 impl ConsumerGroup {
     /// Topics were made, deleted or given more partitions.
     pub(crate) fn on_topics_changed(&mut self, cx: &mut Context<'_>) {
         if !self.tables.regex_users.is_empty() && self.regexes_due_ms.is_none() {
-            let rest_ends = self.regexes_matched_ms.map(|at| at.saturating_add(REGEX_REFRESH_MIN_MS));
-            self.regexes_due_ms = Some(rest_ends.unwrap_or(0).max(cx.now.monotonic_ms));
+            self.regexes_due_ms = Some(self.regexes_rest_ends_ms().max(cx.now.monotonic_ms));
         }
+        self.regexes_round.outdated = !self.regexes_round.left.is_empty();
         let matched = self.match_due_regexes(cx);
         let known = self.tables.epoch.map(|epoch| epoch.metadata_hash);
         if !self.is_empty() && (matched || known != Some(self.metadata_hash(cx.topics))) {
@@ -57,22 +142,41 @@ impl ConsumerGroup {
         }
     }
 
-    /// Matches all expressions again if that is due; says whether any means other topics now.
+    /// Expressions are not matched again before this.
+    fn regexes_rest_ends_ms(&self) -> u64 {
+        self.regexes_matched_ms.map_or(0, |at| at.saturating_add(REGEX_REFRESH_MIN_MS))
+    }
+
+    /// Matches expressions again if that is due, as many as this step may; the rest stays due. Once all are, says whether any means other
+    /// topics now: members would share anew for each part otherwise.
     pub(super) fn match_due_regexes(&mut self, cx: &mut Context<'_>) -> bool {
         if self.regexes_due_ms.is_none_or(|due_ms| due_ms > cx.now.monotonic_ms) {
             return false;
         }
-        self.regexes_due_ms = None;
-        self.regexes_matched_ms = Some(cx.now.monotonic_ms);
-        let expressions: Vec<Arc<str>> = self.tables.regex_users.keys().cloned().collect();
-        let changed = expressions.iter().filter(|expression| self.resolve(cx, expression)).count();
-        changed > 0
+        if self.regexes_round.left.is_empty() {
+            self.regexes_round = Round { left: self.tables.regex_users.keys().cloned().collect(), ..Round::default() };
+            self.regexes_matched_ms = Some(cx.now.monotonic_ms);
+        }
+        while let Some(expression) = self.regexes_round.left.first().cloned() {
+            if self.tables.regex_users.contains_key(&expression) {
+                let Some(topics) = cx.matching.topics(&expression, cx.topics) else { return false };
+                self.regexes_round.changed |= self.set_meaning(cx, &expression, topics);
+            }
+            self.regexes_round.left.remove(&expression);
+        }
+        let round = std::mem::take(&mut self.regexes_round);
+        self.regexes_due_ms = round.outdated.then(|| self.regexes_rest_ends_ms().max(cx.now.monotonic_ms + 1));
+        round.changed
     }
 
-    /// Finds the topics that an expression means; says whether they are others than before.
-    pub(super) fn resolve(&mut self, cx: &mut Context<'_>, expression: &Arc<str>) -> bool {
-        // It was compiled when it came. Should a newer version of the crate refuse it, it means nothing.
-        let topics = compile(expression).map(|regex| matches(&regex, cx.topics)).unwrap_or_default();
+    /// Finds the topics that an expression means which is new to the group.
+    pub(super) fn resolve(&mut self, cx: &mut Context<'_>, expression: &Arc<str>) {
+        let (topics, _) = meaning(expression, cx.topics);
+        self.set_meaning(cx, expression, topics);
+    }
+
+    /// Says whether these topics are others than before.
+    fn set_meaning(&mut self, cx: &mut Context<'_>, expression: &Arc<str>, topics: Vec<Arc<str>>) -> bool {
         if self.tables.regexes.get(expression).is_some_and(|known| known.topics == topics) {
             return false;
         }

@@ -7,6 +7,7 @@ use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::consumer_protocol::{self, ConsumerProtocolSubscription, TopicPartition};
 
 use super::assignment::Assignment;
+use super::regexes::Matching;
 use super::{ConsumerGroup, Tables};
 use crate::answer::{Answer, JoinRefused, Joined};
 use crate::context::{Context, Effects, Now, Ticket};
@@ -91,8 +92,10 @@ impl World {
     pub(super) fn step<R>(&mut self, step: impl FnOnce(&mut ConsumerGroup, &mut Context<'_>) -> R) -> R {
         let mut effects = Effects::default();
         let now = Now { monotonic_ms: self.now_ms, wall_ms: 1_700_000_000_000 + self.now_ms.cast_signed() };
+        let mut matching = Matching::default();
         let mut cx = Context {
             now,
+            matching: &mut matching,
             settings: &self.settings,
             topics: &self.topics,
             random: &mut self.random,

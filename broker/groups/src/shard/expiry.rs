@@ -22,6 +22,7 @@ impl Groups {
     }
 
     pub(super) fn on_topics_changed(&mut self, cx: &mut Context<'_>) {
+        cx.matching.forget();
         let ids: Vec<Arc<str>> = self.by_id.keys().cloned().collect();
         for id in ids {
             self.by_id.get_mut(&id).expect("its key was just read").members.on_topics_changed(cx);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::classic::ClassicGroup;
+use crate::consumer::Matching;
 use crate::context::{Context, Effects, Now, Ticket};
 use crate::offsets::Offsets;
 use crate::random::Random;
@@ -32,6 +33,7 @@ pub struct Shard {
     settings: Arc<Settings>,
     random: Random,
     groups: Groups,
+    matching: Matching,
 }
 
 /// By id, with the times at which they want to be looked at.
@@ -58,7 +60,7 @@ impl Shard {
     /// Without groups yet. Member ids come from `random`.
     #[must_use]
     pub fn new(settings: Arc<Settings>, random: Random) -> Shard {
-        Shard { settings, random, groups: Groups::default() }
+        Shard { settings, random, groups: Groups::default(), matching: Matching::default() }
     }
 
     /// Goes by other settings from now on.
@@ -76,7 +78,7 @@ impl Shard {
         self.step(now, topics, |groups, cx| groups.on_time(cx))
     }
 
-    /// Topics have come, gone or grown: groups that read them share anew.
+    /// Topics have come, gone or grown: groups that read them share anew. Regular expressions may be left to the next [`on_time`](Self::on_time).
     pub fn on_topics_changed(&mut self, now: Now, topics: &dyn Topics) -> Effects {
         self.step(now, topics, Groups::on_topics_changed)
     }
@@ -101,7 +103,9 @@ impl Shard {
 
     fn step(&mut self, now: Now, topics: &dyn Topics, act: impl FnOnce(&mut Groups, &mut Context<'_>)) -> Effects {
         let mut effects = Effects::default();
-        let mut cx = Context { now, settings: &self.settings, topics, random: &mut self.random, effects: &mut effects };
+        self.matching.begin_step();
+        let (settings, random, matching) = (&*self.settings, &mut self.random, &mut self.matching);
+        let mut cx = Context { now, settings, topics, random, effects: &mut effects, matching };
         act(&mut self.groups, &mut cx);
         effects
     }

@@ -15,6 +15,7 @@ use crate::request::{
 use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
 mod offsets;
+mod regexes;
 mod room;
 
 struct NoTopics;
