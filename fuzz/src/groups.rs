@@ -94,12 +94,14 @@ struct Run {
     tickets: u64,
     /// Who was let in or given an id: group, member and generation or epoch.
     members: Vec<(Arc<str>, Arc<str>, i32)>,
+    /// The groups that somebody has asked to join, by the ticket.
+    joining: BTreeMap<u64, Arc<str>>,
 }
 
 impl Run {
     fn new() -> Run {
         let shard = Shard::new(Arc::new(Settings::default()), Random::new(1));
-        Run { shard, log: Vec::new(), now_ms: 0, tickets: 0, members: Vec::new() }
+        Run { shard, log: Vec::new(), now_ms: 0, tickets: 0, members: Vec::new(), joining: BTreeMap::new() }
     }
 
     fn now(&self) -> Now {
@@ -116,6 +118,9 @@ impl Run {
 
     fn ask(&mut self, request: Request) -> Vec<Answer> {
         let ticket = Ticket(self.tickets);
+        if let Request::Join(join) = &request {
+            self.joining.insert(self.tickets, Arc::clone(&join.group));
+        }
         self.tickets += 1;
         let effects = self.shard.handle(self.now(), &Known, ticket, request);
         self.take(effects)
@@ -192,6 +197,12 @@ impl Run {
             assert!(next_ms > self.now_ms || self.now_ms == 0, "a deadline at {next_ms} is not met at {}", self.now_ms);
             self.now_ms = next_ms.max(self.now_ms + 1);
             let effects = self.shard.on_time(self.now(), &Known);
+            for (ticket, answer) in &effects.answers {
+                // Whoever waited for the others to join is in now.
+                if let (Some(group), Answer::Join(Ok(joined))) = (self.joining.remove(&ticket.0), answer) {
+                    self.members.push((group, Arc::clone(&joined.member_id), joined.generation));
+                }
+            }
             self.take(effects);
         }
         self.now_ms = self.now_ms.max(until_ms);
