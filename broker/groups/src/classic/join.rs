@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringmill_net::wire::ErrorCode;
 
 use super::members::refuse_join;
-use super::{ClassicGroup, State};
+use super::{ClassicGroup, Member, State};
 use crate::answer::{Answer, Joined, JoinedMember};
 use crate::context::{Context, Ticket};
 use crate::request::{JoinGroup, PROTOCOLS_MAX, Protocol};
@@ -49,7 +49,10 @@ impl ClassicGroup {
 
     /// Whether every member can follow a protocol.
     pub(super) fn all_know(&self, protocol: &str) -> bool {
-        self.members.values().all(|member| member.protocols.iter().any(|each| &*each.name == protocol))
+        let knows = |member: &Member| member.protocols.iter().any(|each| &*each.name == protocol);
+        let count = self.supporters.count(protocol);
+        debug_assert_eq!(count, self.members.values().filter(|member| knows(member)).count(), "{protocol}");
+        count == self.members.len()
     }
 
     fn join_new(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &JoinGroup) {

@@ -37,8 +37,17 @@ impl ClassicGroup {
             joining: Some(ticket),
             syncing: None,
         };
-        let before = self.members.insert(id, member);
-        assert!(before.is_none(), "a new member's id is new");
+        assert!(!self.members.contains_key(&id), "a new member's id is new");
+        self.insert_member(id, member);
+    }
+
+    /// The one way for a member to come in.
+    pub(crate) fn insert_member(&mut self, id: Arc<str>, member: Member) {
+        self.supporters.add(&member.protocols);
+        // A stored group may name one twice: what a log says is not asserted.
+        if let Some(before) = self.members.insert(id, member) {
+            self.supporters.remove(&before.protocols);
+        }
     }
 
     /// Takes over what a member says of itself when it joins again.
@@ -47,7 +56,11 @@ impl ClassicGroup {
         member.client = request.client.clone();
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
-        member.protocols.clone_from(&request.protocols);
+        if member.protocols != request.protocols {
+            self.supporters.remove(&member.protocols);
+            self.supporters.add(&request.protocols);
+            member.protocols.clone_from(&request.protocols);
+        }
         // One that is new has been given its time: its rebalance may take longer than a session.
         if !member.is_new {
             member.session_ends_ms = cx.after_ms(request.session_timeout_ms);
@@ -72,6 +85,7 @@ impl ClassicGroup {
     /// Takes a member out; whatever it has parked is refused.
     pub(super) fn remove_member(&mut self, cx: &mut Context<'_>, id: &str) {
         let Some((id, member)) = self.members.remove_entry(id) else { return };
+        self.supporters.remove(&member.protocols);
         if let Some(instance) = &member.instance_id {
             self.static_members.remove(instance);
         }

@@ -19,6 +19,7 @@ mod leave;
 mod members;
 mod rebalance;
 mod stored;
+mod supporters;
 mod sync;
 
 /// A group.
@@ -36,6 +37,8 @@ pub(crate) struct ClassicGroup {
     /// When the state was entered, milliseconds since 1970.
     pub(crate) state_ms: i64,
     pub(crate) members: BTreeMap<Arc<str>, Member>,
+    /// From `members`: how many know a protocol.
+    supporters: supporters::Supporters,
     /// Which member has a static name.
     pub(crate) static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids that were given out (KIP-394), and until when they may join.
@@ -95,6 +98,7 @@ impl ClassicGroup {
             state: State::Empty,
             state_ms: wall_ms,
             members: BTreeMap::new(),
+            supporters: supporters::Supporters::default(),
             static_members: BTreeMap::new(),
             pending: BTreeMap::new(),
             unsynced: BTreeSet::new(),

@@ -57,7 +57,7 @@ impl ClassicGroup {
                 joining: None,
                 syncing: None,
             };
-            group.members.insert(Arc::clone(&member.member_id), loaded);
+            group.insert_member(Arc::clone(&member.member_id), loaded);
         }
         group.state = if group.members.is_empty() { State::Empty } else { State::Stable };
         group

@@ -31,7 +31,9 @@ impl ConsumerGroup {
         group.generation = self.tables.current.values().map(|current| current.member_epoch).max().unwrap_or(0);
         group.protocol_type = Some(Arc::from(PROTOCOL_TYPE));
         group.static_members.clone_from(&self.tables.static_members);
-        group.members = self.classic_members(cx);
+        for (id, member) in self.classic_members(cx) {
+            group.insert_member(id, member);
+        }
         group.protocol = group.vote();
         group.state = State::Stable;
         // No member made this assignment: a record without a leader has a load begin with a rebalance as well.
