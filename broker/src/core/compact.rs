@@ -80,7 +80,7 @@ impl Core {
         tell(&log, pass.as_ref().map(Option::as_ref), begun.elapsed());
         match pass {
             Ok(done) => done.is_some(),
-            Err(Abandoned::Closed | Abandoned::Overtaken) => true,
+            Err(Abandoned::Closed) => true,
             Err(_) => false,
         }
     }
@@ -118,7 +118,7 @@ fn tell(log: &Log, pass: Result<Option<&ringmill_engine::log::Compacted>, &Aband
             seconds = took.as_secs_f64(),
             "compacted"
         ),
-        Ok(None) | Err(Abandoned::Closed | Abandoned::Overtaken) => {}
+        Ok(None) | Err(Abandoned::Closed) => {}
         Err(error) => tracing::warn!(%dir, %error, "compaction is put off; the partition serves as before"),
     }
 }

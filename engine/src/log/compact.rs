@@ -93,9 +93,6 @@ pub enum Abandoned {
     /// The log is closed, sealed, or not to be compacted any more.
     #[error("the log is closed, sealed or not compacted any more")]
     Closed,
-    /// Retention has removed what was being compacted.
-    #[error("retention was faster")]
-    Overtaken,
     /// The disk has less room than is to be kept free, and as much again.
     #[error("there is too little space to write a segment anew")]
     NoSpace,

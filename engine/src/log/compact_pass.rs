@@ -223,6 +223,11 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             if base >= self.judge.end {
                 return Ok(());
             }
+            if piece.end.offset <= self.log.reader.snapshot()[0].base_offset() {
+                // Retention was faster.
+                number += 1;
+                continue;
+            }
             if !self.may_be_read(piece) {
                 self.pass_over(base, Why::Damaged);
                 // Values that its tombstones are to hide may be in it.
@@ -408,20 +413,23 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         }
     }
 
-    /// Puts a finished segment in the place of its old ones.
+    /// Puts a finished segment in the place of its old ones. Where retention has removed the first of them meanwhile, it takes the place of the
+    /// others: what lies before the log start goes with it, later. Ended instead, a pass beside a busy retention would come to nothing each time.
     async fn swap_in(&mut self, output: Output<'_>, pieces: Range<usize>) -> Result<(), Abandoned> {
         let (log, disk) = (self.log, self.log.disk());
-        let old: Vec<Arc<Segment>> =
-            self.work.pieces[pieces.clone()].iter().map(|piece| Arc::clone(&piece.segment)).collect();
         let end = self.work.pieces[pieces.end - 1].end.offset;
         let Ok(house) = log.keep_house().await else {
             output.discard().await;
             return Err(Abandoned::Closed);
         };
-        if !old.iter().all(|old| log.reader.snapshot().iter().any(|segment| Arc::ptr_eq(segment, old))) {
+        let segments = log.reader.snapshot();
+        let is_there = |old: &&Arc<Segment>| segments.iter().any(|segment| Arc::ptr_eq(segment, old));
+        let old = self.work.pieces[pieces.clone()].iter().map(|piece| &piece.segment);
+        let old: Vec<Arc<Segment>> = old.filter(is_there).cloned().collect();
+        if old.is_empty() {
             drop(house);
             output.discard().await;
-            return Err(Abandoned::Overtaken);
+            return Ok(());
         }
         for segment in &old {
             segment.keep_indexes_open(disk).await;
@@ -446,6 +454,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         new.note_sparse();
         let mut segments = log.reader.snapshot().to_vec();
         let at = segments.iter().position(|segment| Arc::ptr_eq(segment, &old[0])).expect("asked under the same lock");
+        assert!(segments[at..].iter().zip(&old).all(|(segment, old)| Arc::ptr_eq(segment, old)), "only the first go");
         segments.splice(at..at + old.len(), [Arc::clone(&new)]);
         log.reader.set_segments(segments.into());
         log.reader.forget_hints();

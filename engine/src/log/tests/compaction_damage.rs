@@ -308,7 +308,7 @@ impl Machine {
             }
         });
         match done.await {
-            Err(Abandoned::Closed | Abandoned::Overtaken) => self.abandoned += 1,
+            Err(Abandoned::Closed) => self.abandoned += 1,
             done => drop(done.unwrap()),
         }
         log.set_config(config());

@@ -16,6 +16,7 @@ use crate::disk::{Disk, PosixDisk, block_on};
 
 mod appending;
 mod compaction;
+mod compaction_beside;
 mod compaction_crashes;
 mod compaction_damage;
 mod crashes;
