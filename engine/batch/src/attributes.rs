@@ -97,6 +97,8 @@ pub enum TimestampType {
 pub struct Attributes(i16);
 
 impl Attributes {
+    /// Bits 0–2: the codec.
+    const CODEC: i16 = 0b111;
     /// Bit 3: the timestamps are the broker's.
     const LOG_APPEND_TIME: i16 = 1 << 3;
     /// Bit 4: the batch belongs to a transaction.
@@ -131,6 +133,12 @@ impl Attributes {
     #[must_use]
     pub const fn codec(self) -> Codec {
         Codec::from_attributes(self.0).expect("an attribute word is only made with a known codec")
+    }
+
+    /// The same with another codec.
+    #[must_use]
+    pub(crate) const fn with_codec(self, codec: Codec) -> Attributes {
+        Attributes(self.0 & !Attributes::CODEC | codec.id())
     }
 
     /// Bit 3.
@@ -213,5 +221,6 @@ mod tests {
         assert_eq!(plain.timestamp_type(), TimestampType::CreateTime);
         assert!(!plain.is_transactional() && !plain.is_control() && !plain.has_delete_horizon());
         assert_eq!(plain.with_log_append_time().get(), 0b1001);
+        assert_eq!(all.with_codec(Codec::Gzip).get(), 0b0111_1001);
     }
 }

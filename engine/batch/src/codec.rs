@@ -32,7 +32,7 @@ impl Default for DecompressLimit {
 
 impl DecompressLimit {
     /// Bytes that `input_bytes` may become.
-    fn output_bytes_max(&self, input_bytes: usize) -> usize {
+    pub(crate) fn output_bytes_max(&self, input_bytes: usize) -> usize {
         input_bytes.saturating_mul(self.ratio_max).max(self.ratio_free_bytes).min(self.output_bytes_max)
     }
 }

@@ -24,5 +24,5 @@ pub use crc::crc32c;
 pub use header::{BatchHeader, HeaderError, sequence_after};
 pub use offset::{LeaderEpoch, Offset};
 pub use records::{Headers, Record, RecordError, RecordReader, RecordSet, Records, check_records, read_records};
-pub use rewrite::{BatchRewriter, Rewritten, emptied};
+pub use rewrite::{BatchRewriter, HORIZON_BYTES_MAX, Rewritten, emptied};
 pub use stamp::{stamp, stamp_append_time, stamp_max_timestamp};

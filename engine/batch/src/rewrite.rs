@@ -1,8 +1,8 @@
 //! Takes records out of a batch, as compaction does: what is kept stays at its offset, under its timestamp, in its order.
 //!
 //! Offsets, epoch, producer and sequence of the batch stay what they were; length, count, largest timestamp and checksum follow from the
-//! records that are left, which are compressed as they were. Who is kept is the caller's to say. The delete horizon is KIP-534's: the
-//! base timestamp of a batch with tombstones says from when on they may go.
+//! records that are left, which are compressed as they were, unless that made too little of them for whoever reads them under a limit. Who is
+//! kept is the caller's to say. The delete horizon is KIP-534's: the base timestamp of a batch with tombstones says from when on they may go.
 
 use std::ops::Range;
 
@@ -12,7 +12,10 @@ use crate::codec::Compressor;
 use crate::crc::crc32c;
 use crate::header::{AT_ATTRIBUTES, AT_CRC, BatchHeader, put};
 use crate::varint::{self, VARINT32_BYTES_MAX, VARINT64_BYTES_MAX};
-use crate::{Codec, Record, RecordError, RecordSet, TimestampType};
+use crate::{Codec, DecompressLimit, Record, RecordError, RecordSet, TimestampType};
+
+/// Bytes that a record may take more, decompressed, once its batch has a delete horizon: its timestamp, and its length for that.
+pub const HORIZON_BYTES_MAX: usize = VARINT64_BYTES_MAX;
 
 /// Memory that is kept from one batch to the next; a larger batch's is given back.
 const KEPT_BYTES_MAX: usize = 2 << 20;
@@ -47,7 +50,7 @@ struct Survey {
 
 impl BatchRewriter {
     /// Appends to `output` the batch of `records` with those that `keep` names, compressed as it was. Where a tombstone is kept in a batch
-    /// that has no delete horizon yet, it gets `horizon_ms`; the records' own timestamps stay.
+    /// that has no delete horizon yet, it gets `horizon_ms`; the records' own timestamps stay. Whoever reads it under `limit` can.
     ///
     /// # Errors
     /// When the records cannot be read; nothing was written then.
@@ -56,6 +59,7 @@ impl BatchRewriter {
         records: &RecordSet<'_>,
         horizon_ms: i64,
         keep: impl FnMut(&Record<'_>) -> bool,
+        limit: DecompressLimit,
         output: &mut BytesMut,
     ) -> Result<Rewritten, RecordError> {
         let header = *records.header();
@@ -85,7 +89,7 @@ impl BatchRewriter {
             TimestampType::LogAppendTime => header.max_timestamp,
         };
         let changed = BatchHeader { attributes, base_timestamp, max_timestamp, record_count: survey.count, ..header };
-        let header = self.write(changed, output);
+        let header = self.write(changed, limit, output);
         self.give_back();
         Ok(Rewritten::Changed(header))
     }
@@ -118,17 +122,27 @@ impl BatchRewriter {
         }
     }
 
-    /// Appends header and records, compressed, to `output`; the length and the checksum are computed here.
-    fn write(&mut self, header: BatchHeader, output: &mut BytesMut) -> BatchHeader {
+    /// Appends header and records, compressed, to `output`; codec, length and checksum are settled here.
+    fn write(&mut self, header: BatchHeader, limit: DecompressLimit, output: &mut BytesMut) -> BatchHeader {
         let start = output.len();
         output.resize(start + BatchHeader::BYTES, 0);
-        let codec = header.codec();
-        let number = Codec::ALL.iter().position(|&each| each == codec).expect("all codecs are listed");
-        let compressor = self.compressors[number].get_or_insert_with(|| Compressor::new(codec, None));
-        compressor.compress_onto(&self.plain, output);
+        let records = start + BatchHeader::BYTES;
+        // Equal records, which is what may be left, zstd makes smaller than readers believe; gzip never does.
+        let mut codec = header.codec();
+        for tried in [codec, Codec::Gzip, Codec::None] {
+            codec = tried;
+            output.truncate(records);
+            let number = Codec::ALL.iter().position(|&each| each == codec).expect("all codecs are listed");
+            let compressor = self.compressors[number].get_or_insert_with(|| Compressor::new(codec, None));
+            compressor.compress_onto(&self.plain, output);
+            if codec == Codec::None || self.plain.len() <= limit.output_bytes_max(output.len() - records) {
+                break;
+            }
+        }
         let length = output.len() - start - BatchHeader::LENGTH_PREFIX_BYTES;
         let batch_length = i32::try_from(length).expect("a batch that was read has records below 2 GiB");
-        seal(BatchHeader { batch_length, ..header }, &mut output[start..])
+        let attributes = header.attributes.with_codec(codec);
+        seal(BatchHeader { batch_length, attributes, ..header }, &mut output[start..])
     }
 
     /// After a large batch, its memory.
@@ -234,7 +248,8 @@ mod tests {
     fn rewritten(batch: &[u8], keep: impl FnMut(&Record<'_>) -> bool) -> (Rewritten, BytesMut) {
         let mut output = BytesMut::from(&b"before"[..]);
         let records = read_records(batch, DecompressLimit::default()).unwrap();
-        let done = BatchRewriter::default().rewrite(&records, HORIZON_MS, keep, &mut output).unwrap();
+        let limit = DecompressLimit::default();
+        let done = BatchRewriter::default().rewrite(&records, HORIZON_MS, keep, limit, &mut output).unwrap();
         assert_eq!(output.split_to(6), &b"before"[..], "it appends");
         (done, output)
     }
@@ -283,6 +298,43 @@ mod tests {
         let (_, values) = rewritten(&before, |record| record.value.is_some());
         assert_eq!(check_stored(&values).unwrap().delete_horizon_ms(), None, "no tombstone is left");
         assert_eq!(rewritten(&values, |_| true), (Rewritten::Unchanged, BytesMut::new()));
+    }
+
+    #[test]
+    fn what_is_left_can_be_read_within_the_limit_in_another_codec_if_need_be() {
+        let mut builder = BatchBuilder::new(Codec::Zstd, None);
+        let noise: Vec<u8> =
+            (0..2000_u32).flat_map(|number| crate::crc32c(&number.to_be_bytes()).to_be_bytes()).collect();
+        builder.push(1000, Some(b"a"), Some(&noise), &[]);
+        builder.push(1000, Some(b"b"), Some(&[b'v'; 300_000]), &[]);
+        let before = builder.finish();
+        let ratio = |ratio_max| DecompressLimit { output_bytes_max: 1 << 20, ratio_max, ratio_free_bytes: 1000 };
+        let records = read_records(&before, ratio(1100)).unwrap();
+        let mut walk = records.iter();
+        walk.next();
+        let first_bytes = records.bytes() - walk.bytes_left();
+        for (ratio_max, codec) in [(1 << 20, Codec::Zstd), (1100, Codec::Gzip), (200, Codec::None)] {
+            let (limit, mut after) = (ratio(ratio_max), BytesMut::new());
+            let keep = |record: &Record<'_>| record.key == Some(b"b");
+            BatchRewriter::default().rewrite(&records, HORIZON_MS, keep, limit, &mut after).unwrap();
+            assert_eq!(check_stored(&after).unwrap().codec(), codec, "{ratio_max}");
+            assert_eq!(read_records(&after, limit).unwrap().bytes(), records.bytes() - first_bytes, "{ratio_max}");
+            assert_eq!(plain(&after), plain(&before)[1..], "{ratio_max}");
+        }
+    }
+
+    #[test]
+    fn a_delete_horizon_costs_each_record_no_more_than_is_said() {
+        for timestamp_ms in [0, -1, i64::MIN, i64::MAX, HORIZON_MS] {
+            let mut builder = BatchBuilder::new(Codec::Lz4, None);
+            // Lengths around those at which one more byte is needed for them.
+            (0..200).for_each(|bytes| builder.push(timestamp_ms, Some(&vec![b'k'; bytes]), None, &[]));
+            let before = builder.finish();
+            let (_, after) = rewritten(&before, |_| true);
+            let bytes = |batch: &[u8]| read_records(batch, DecompressLimit::default()).unwrap().bytes();
+            let grown = bytes(&after) - bytes(&before);
+            assert!(grown <= 200 * HORIZON_BYTES_MAX, "{timestamp_ms}: {grown} bytes");
+        }
     }
 
     #[test]

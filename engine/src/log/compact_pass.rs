@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use ringmill_batch::{
-    BatchHeader, BatchRewriter, DecompressLimit, Offset, Record, RecordError, RecordReader, Rewritten, check_stored,
-    emptied,
+    BatchHeader, BatchRewriter, DecompressLimit, HORIZON_BYTES_MAX, Offset, Record, RecordError, RecordReader,
+    Rewritten, check_stored, emptied,
 };
 
 use super::Log;
@@ -50,7 +50,7 @@ const FOUND_MAX: usize = 16 << 10;
 pub(super) struct Pass<'a, P> {
     log: &'a Log,
     pace: P,
-    limit: DecompressLimit,
+    decompressed_bytes_max: usize,
     judge: Judge,
     reader: RecordReader,
     rewriter: BatchRewriter,
@@ -94,11 +94,10 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             newest: writer.producers.newest_batches(),
             tombstones_may_go: true,
         };
-        let limit = CompactionLimits::decompress(limits.decompressed_bytes_max);
         Pass {
             log,
             pace,
-            limit,
+            decompressed_bytes_max: limits.decompressed_bytes_max,
             judge,
             reader: RecordReader::default(),
             rewriter: BatchRewriter::default(),
@@ -193,7 +192,8 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         if self.judge.batch(header) != BatchFate::Judge {
             return Ok(());
         }
-        let Ok(records) = self.reader.read(batch, self.limit) else { return Ok(()) };
+        let limit = self.limit(header, header.delete_horizon_ms().is_some());
+        let Ok(records) = self.reader.read(batch, limit) else { return Ok(()) };
         self.slice_bytes += records.bytes() as u64;
         self.found.clear();
         let mut is_plain = true;
@@ -340,7 +340,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             BatchFate::Judge => match self.judge.settled.stays(header) {
                 Some(Stays::All) => Ok(Rewritten::Unchanged),
                 Some(Stays::None) => Ok(Rewritten::Emptied),
-                Some(Stays::Some) => self.rewrite_settled(batch).map_err(|error| error.to_string()),
+                Some(Stays::Some) => self.rewrite_settled(header, batch).map_err(|error| error.to_string()),
                 None => self.rewrite_batch(header, batch).map_err(|error| error.to_string()),
             },
             _ => Err(self.judge.why_unread(header)),
@@ -372,19 +372,22 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
     }
 
     /// What stays of a batch of which it is known: no key is looked at.
-    fn rewrite_settled(&mut self, batch: &[u8]) -> Result<Rewritten, RecordError> {
-        let records = self.reader.read(batch, self.limit)?;
+    fn rewrite_settled(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
+        let limit = self.limit(header, header.delete_horizon_ms().is_some());
+        let records = self.reader.read(batch, limit)?;
         self.slice_bytes += records.bytes() as u64;
         self.scratch.clear();
         let settled = &self.judge.settled;
         let keep = |record: &Record<'_>| !settled.is_superseded(record.offset);
-        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, &mut self.scratch);
+        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, limit, &mut self.scratch);
         self.give_back();
         rewritten
     }
 
     fn rewrite_batch(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
-        let records = self.reader.read(batch, self.limit)?;
+        let limit = self.limit(header, header.delete_horizon_ms().is_some());
+        let next_limit = self.limit(header, true);
+        let records = self.reader.read(batch, limit)?;
         self.slice_bytes += records.bytes() as u64;
         self.scratch.clear();
         self.found.clear();
@@ -398,9 +401,16 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         self.lasts.extend(self.found.iter().map(|(hash, _)| judge.map.last(hash)));
         let mut lasts = self.lasts.iter().copied();
         let keep = |record: &Record<'_>| judge.keeps(header, record, lasts.next().expect("one for each record"));
-        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, &mut self.scratch);
+        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, next_limit, &mut self.scratch);
         self.give_back();
         rewritten
+    }
+
+    /// What the records of a batch may become: those of one that has a delete horizon were within the limits before it came.
+    fn limit(&self, header: &BatchHeader, has_horizon: bool) -> DecompressLimit {
+        let records = usize::try_from(header.record_count).expect("a count is never negative");
+        let horizon_bytes = if has_horizon { records * HORIZON_BYTES_MAX } else { 0 };
+        CompactionLimits::decompress(self.decompressed_bytes_max + horizon_bytes)
     }
 
     /// After a large batch, its memory.

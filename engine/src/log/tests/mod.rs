@@ -19,6 +19,7 @@ mod compaction;
 mod compaction_beside;
 mod compaction_crashes;
 mod compaction_damage;
+mod compaction_limits;
 mod crashes;
 mod damage;
 mod indexes;
