@@ -111,6 +111,11 @@ impl ClassicGroup {
         self.state == State::Empty && self.pending.is_empty()
     }
 
+    /// Since when it has had no members, milliseconds since 1970; none while it has, and if it never had any.
+    pub(crate) fn idle_since_ms(&self) -> Option<i64> {
+        (self.state == State::Empty && self.protocol_type.is_some()).then_some(self.state_ms)
+    }
+
     /// In Kafka's words.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {

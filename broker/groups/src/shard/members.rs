@@ -93,7 +93,7 @@ impl Members {
     /// Since when there have been none; nothing while there are, and for a group that never had any.
     pub(super) fn idle_since_ms(&self) -> Option<i64> {
         match self {
-            Members::Classic(group) => group.protocol_type.is_some().then_some(group.state_ms),
+            Members::Classic(group) => group.idle_since_ms(),
             Members::Consumer(group) => group.idle_since_ms(),
         }
     }

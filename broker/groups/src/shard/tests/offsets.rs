@@ -77,3 +77,36 @@ fn offsets_of_a_deleted_topic_are_not_those_of_another_one_with_its_name() {
     let new = PartitionCommit { offset: 3, topic_id: [1; 16], ..commit("t", 0) };
     assert_eq!((bench.commit_of("", -1, new), bench.committed("t")), (Ok(()), Some((3, "".into()))));
 }
+
+/// A member alone, whose subscription names these topics; it may be silent for half an hour.
+fn reader(bench: &mut Bench, member_id: &str, topics: &[&str]) -> Joined {
+    let subscription = ConsumerProtocolSubscription { topics: topics.to_vec(), ..Default::default() };
+    let mut join = joining(member_id, None);
+    join.protocols[0].metadata = consumer_protocol::encode(&subscription, 1);
+    (join.session_timeout_ms, join.knows_member_id_required) = (1_800_000, false);
+    let ticket = bench.ask(Request::Join(join));
+    bench.pass(3_000);
+    let joined = bench.joined(ticket);
+    let ticket = bench.sync(&joined, &[(&joined.member_id, "all")]);
+    assert_eq!(bench.share(ticket), Ok(Bytes::from("all")));
+    joined
+}
+
+/// Each rebalance began the time of all offsets anew: a group with one a week never forgot anything.
+#[test]
+fn offsets_of_topics_that_members_read_no_more_expire_however_often_they_share_anew() {
+    let mut bench = Bench::new();
+    let mut joined = reader(&mut bench, "", &["t"]);
+    for topic in ["t", "other"] {
+        assert_eq!(bench.commit_of(&joined.member_id, joined.generation, commit(topic, 0)), Ok(()));
+    }
+    for beat in 0..8 * 48 {
+        bench.pass(1_790_000);
+        assert_eq!(bench.beat(&joined.member_id, joined.generation), Ok(()));
+        if beat % 48 == 47 {
+            joined = reader(&mut bench, &joined.member_id, &["t"]);
+        }
+    }
+    assert_eq!(joined.generation, 9);
+    assert_eq!((bench.committed("t").is_some(), bench.committed("other")), (true, None));
+}
