@@ -47,6 +47,20 @@ impl ConsumerGroup {
         group
     }
 
+    /// The classic group that one without members becomes when one of that protocol comes; its records are left. It goes on being empty since
+    /// it was, whatever becomes of who came: by that its offsets expire.
+    pub(crate) fn to_empty_classic(&self, cx: &mut Context<'_>) -> ClassicGroup {
+        cx.effects.records.extend(self.tombstones());
+        let empty_since_ms = self.idle_since_ms().unwrap_or(cx.now.wall_ms);
+        let mut group = ClassicGroup::new(Arc::clone(&self.id), empty_since_ms);
+        group.generation = self.epoch();
+        group.protocol_type = Some(Arc::from(PROTOCOL_TYPE));
+        if !self.is_unwritten() {
+            group.store(cx);
+        }
+        group
+    }
+
     fn classic_members(&self, cx: &Context<'_>) -> BTreeMap<Arc<str>, Member> {
         let none = CurrentAssignment::default();
         let converted = |(id, member): (&Arc<str>, &ConsumerMember)| {

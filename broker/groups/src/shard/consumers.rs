@@ -6,7 +6,6 @@ use ringmill_net::wire::ErrorCode;
 
 use super::{Groups, Members};
 use crate::answer::{ConsumerBeat, Refused};
-use crate::classic::ClassicGroup;
 use crate::consumer::ConsumerGroup;
 use crate::consumer::check;
 use crate::context::Context;
@@ -90,8 +89,7 @@ impl Groups {
         if let Members::Consumer(consumer) = &group.members
             && consumer.is_empty()
         {
-            cx.effects.records.extend(consumer.tombstones());
-            group.members = Members::Classic(ClassicGroup::new(Arc::clone(id), cx.now.wall_ms));
+            group.members = Members::Classic(consumer.to_empty_classic(cx));
         }
     }
 }

@@ -110,3 +110,33 @@ fn offsets_of_topics_that_members_read_no_more_expire_however_often_they_share_a
     assert_eq!(joined.generation, 9);
     assert_eq!((bench.committed("t").is_some(), bench.committed("other")), (true, None));
 }
+
+/// The group became a classic one of which nothing was known but its offsets, and those that were committed long ago were gone at once.
+#[test]
+fn a_classic_member_that_comes_to_an_empty_group_begins_the_time_of_its_offsets_not_anew() {
+    for session_timeout_ms in [1, 10_000] {
+        let mut bench = Bench::new();
+        bench.shard.set_settings(Arc::new(Settings { offsets_retention_ms: 1_800_000, ..Settings::default() }));
+        let beat = |bench: &mut Bench, epoch| match bench.answered(Request::ConsumerHeartbeat(beating(epoch))) {
+            Answer::ConsumerHeartbeat(Ok(beat)) => beat.member_epoch,
+            other => panic!("{other:?}"),
+        };
+        let epoch = beat(&mut bench, 0);
+        assert_eq!(bench.commit("m", epoch, 5), Ok(()));
+        for _ in 0..60 {
+            bench.pass(40_000);
+            assert_eq!(beat(&mut bench, epoch), epoch);
+        }
+        beat(&mut bench, -1);
+        let ticket = bench.ask(Request::Join(JoinGroup { session_timeout_ms, ..joining("", None) }));
+        bench.join_error(ticket);
+        let mut restarted = bench.reloaded();
+        restarted.shard.set_settings(Arc::new(Settings { offsets_retention_ms: 1_800_000, ..Settings::default() }));
+        for bench in [&mut bench, &mut restarted] {
+            bench.pass(1_300_000);
+            assert_eq!(bench.committed("t"), Some((5, "".into())), "after a session of {session_timeout_ms} ms");
+            bench.pass(1_300_000);
+            assert_eq!((bench.committed("t"), bench.state()), (None, "none"));
+        }
+    }
+}
