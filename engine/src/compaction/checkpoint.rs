@@ -4,7 +4,7 @@
 //! cleaned to     8   before this offset no key stands twice
 //! ```
 //! Written at the end of a pass, when all that it has swapped is durable. A value that is too low is as good as none; one that lies past
-//! the segment that is being written is none.
+//! the segment that is being written is none, and a start removes it.
 
 use std::io;
 use std::path::{Path, PathBuf};

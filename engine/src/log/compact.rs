@@ -116,14 +116,24 @@ impl Abandoned {
     }
 }
 
-/// How far the log in `dir` has been cleaned; nothing is lost where the file cannot say.
-pub(super) async fn load(env: &LogEnv, dir: &Path, active: Offset) -> Offset {
+/// How far the log in `dir` has been cleaned; nothing is lost where the file cannot say. One that speaks of more than there is goes, durably:
+/// once the log had grown past it, it would be believed.
+///
+/// # Errors
+/// The disk's, if it keeps that one.
+pub(super) async fn load(env: &LogEnv, dir: &Path, active: Offset) -> io::Result<Offset> {
     match checkpoint::read(&*env.disk, dir).await {
-        Ok(cleaned_to) if cleaned_to <= active => cleaned_to,
-        Ok(_) | Err(durable_file::ReadError::Missing { .. }) => Offset::ZERO,
+        Ok(cleaned_to) if cleaned_to <= active => Ok(cleaned_to),
+        Ok(cleaned_to) => {
+            tracing::warn!(dir = %dir.display(), %cleaned_to, "compacted further than the log goes: the next compaction looks through all of it");
+            env.disk.remove_file(&checkpoint::path(dir)).await?;
+            env.disk.sync_dir(dir).await?;
+            Ok(Offset::ZERO)
+        }
+        Err(durable_file::ReadError::Missing { .. }) => Ok(Offset::ZERO),
         Err(error) => {
             tracing::warn!(%error, "the next compaction looks through the whole log");
-            Offset::ZERO
+            Ok(Offset::ZERO)
         }
     }
 }

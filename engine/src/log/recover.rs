@@ -361,7 +361,9 @@ async fn assemble(
         end_segment: active.base_offset(),
         end_position: end.position,
     };
-    let cleaned_to = compact::load(&env, &dir, active.base_offset()).await;
+    let cleaned_to = compact::load(&env, &dir, active.base_offset())
+        .await
+        .map_err(OpenError::io("removing what is wrong about the compaction of", &dir))?;
     let reader = LogReader::new(meta.identity, Arc::new(segments), watermarks, meta.epochs.clone());
     let producers = producers::load(&env, &dir, &reader, end.offset)
         .await

@@ -1,8 +1,8 @@
-//! Compaction of a log whose start moves meanwhile, by retention or by deletions.
+//! Compaction of a log whose start moves meanwhile, by retention or by deletions, or whose end went back between two lives.
 
 use std::collections::BTreeMap;
 
-use super::compaction::{LIMITS, active_base, config, fill, model, records};
+use super::compaction::{LIMITS, active_base, compact, config, fill, model, records};
 use super::*;
 use crate::log::swap::unfinished_path;
 use crate::verify::{VerifyOptions, verify};
@@ -59,4 +59,35 @@ fn a_pass_goes_on_with_what_retention_leaves_of_its_segments() {
         let log = place.open(config(), start).unwrap();
         assert_eq!(place.drive(&log, records(&log, &*disk)).0, expected);
     }
+}
+
+#[test]
+fn how_far_a_log_was_clean_is_forgotten_when_its_end_lies_before() {
+    // The file was passed over, and left there: once the log had grown past it, it was believed, and what had been appended since kept keys
+    // twice, and lost tombstones before what they hide.
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let log = place.create(config());
+    let (mut all, _) = place.drive(&log, async {
+        let all = fill(&log, churn(600)).await;
+        assert_eq!(compact(&log).await.unwrap().cleaned_to.get(), active_base(&log));
+        model(&all, active_base(&log))
+    });
+    // The newest files are lost, and so is what would know of them.
+    let cut = log.reader().snapshot()[1].base_offset().get();
+    for name in place.files(".log").into_iter().filter(|name| *name >= format!("{cut:020}.log")) {
+        std::fs::remove_file(place.dir().join(name)).unwrap();
+    }
+    all.retain(|&offset, _| offset < cut);
+    let log = place.open(config(), StartInfo::default()).unwrap();
+    let ((), checkpoint) = place.drive(&log, async {
+        assert_eq!(records(&log, &*disk).await, all);
+        all.extend(fill(&log, [vec![(100, 1), (100, 2)]]).await);
+        all.extend(fill(&log, churn(900)).await);
+    });
+    let log = place.open(config(), StartInfo { clean: true, checkpoint: Some(checkpoint) }).unwrap();
+    place.drive(&log, async {
+        compact(&log).await.unwrap();
+        assert_eq!(records(&log, &*disk).await, model(&all, active_base(&log)));
+    });
 }
