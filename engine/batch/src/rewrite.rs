@@ -50,14 +50,14 @@ struct Survey {
 
 impl BatchRewriter {
     /// Appends to `output` the batch of `records` with those that `keep` names, compressed as it was. Where a tombstone is kept in a batch
-    /// that has no delete horizon yet, it gets `horizon_ms`; the records' own timestamps stay. Whoever reads it under `limit` can.
+    /// that has no delete horizon yet, it gets `horizon_ms`, if there is one; the records' own timestamps stay. Whoever reads it under `limit` can.
     ///
     /// # Errors
     /// When the records cannot be read; nothing was written then.
     pub fn rewrite(
         &mut self,
         records: &RecordSet<'_>,
-        horizon_ms: i64,
+        horizon_ms: Option<i64>,
         keep: impl FnMut(&Record<'_>) -> bool,
         limit: DecompressLimit,
         output: &mut BytesMut,
@@ -68,20 +68,21 @@ impl BatchRewriter {
             return Ok(Rewritten::Emptied);
         }
         let gets_horizon = survey.has_tombstone && !header.attributes.has_delete_horizon();
-        if survey.count == header.record_count && !gets_horizon {
+        let horizon_ms = horizon_ms.filter(|_| gets_horizon);
+        if survey.count == header.record_count && horizon_ms.is_none() {
             return Ok(Rewritten::Unchanged);
         }
         self.plain.clear();
         for range in &self.kept {
             let bytes = &records.plain_bytes()[range.clone()];
-            match gets_horizon {
-                true => rebase(bytes, header.base_timestamp, horizon_ms, &mut self.plain),
-                false => self.plain.extend_from_slice(bytes),
+            match horizon_ms {
+                Some(horizon_ms) => rebase(bytes, header.base_timestamp, horizon_ms, &mut self.plain),
+                None => self.plain.extend_from_slice(bytes),
             }
         }
-        let (attributes, base_timestamp) = match gets_horizon {
-            true => (header.attributes.with_delete_horizon(), horizon_ms),
-            false => (header.attributes, header.base_timestamp),
+        let (attributes, base_timestamp) = match horizon_ms {
+            Some(horizon_ms) => (header.attributes.with_delete_horizon(), horizon_ms),
+            None => (header.attributes, header.base_timestamp),
         };
         // Where the broker's time of append is every record's, it stays so whoever is left.
         let max_timestamp = match header.timestamp_type() {
@@ -249,7 +250,7 @@ mod tests {
         let mut output = BytesMut::from(&b"before"[..]);
         let records = read_records(batch, DecompressLimit::default()).unwrap();
         let limit = DecompressLimit::default();
-        let done = BatchRewriter::default().rewrite(&records, HORIZON_MS, keep, limit, &mut output).unwrap();
+        let done = BatchRewriter::default().rewrite(&records, Some(HORIZON_MS), keep, limit, &mut output).unwrap();
         assert_eq!(output.split_to(6), &b"before"[..], "it appends");
         (done, output)
     }
@@ -279,6 +280,15 @@ mod tests {
     #[test]
     fn a_kept_tombstone_gives_the_batch_a_horizon_once_and_changes_no_timestamp() {
         let before = batch(Codec::Lz4);
+        let records = read_records(&before, DecompressLimit::default()).unwrap();
+        let done = BatchRewriter::default().rewrite(
+            &records,
+            None,
+            |_| true,
+            DecompressLimit::default(),
+            &mut BytesMut::new(),
+        );
+        assert_eq!(done.unwrap(), Rewritten::Unchanged, "not yet");
         let (_, once) = rewritten(&before, |_| true);
         let header = check_stored(&once).unwrap();
         assert_eq!(header.delete_horizon_ms(), Some(HORIZON_MS));
@@ -316,7 +326,7 @@ mod tests {
         for (ratio_max, codec) in [(1 << 20, Codec::Zstd), (1100, Codec::Gzip), (200, Codec::None)] {
             let (limit, mut after) = (ratio(ratio_max), BytesMut::new());
             let keep = |record: &Record<'_>| record.key == Some(b"b");
-            BatchRewriter::default().rewrite(&records, HORIZON_MS, keep, limit, &mut after).unwrap();
+            BatchRewriter::default().rewrite(&records, None, keep, limit, &mut after).unwrap();
             assert_eq!(check_stored(&after).unwrap().codec(), codec, "{ratio_max}");
             assert_eq!(read_records(&after, limit).unwrap().bytes(), records.bytes() - first_bytes, "{ratio_max}");
             assert_eq!(plain(&after), plain(&before)[1..], "{ratio_max}");

@@ -379,7 +379,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         self.scratch.clear();
         let settled = &self.judge.settled;
         let keep = |record: &Record<'_>| !settled.is_superseded(record.offset);
-        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, limit, &mut self.scratch);
+        let rewritten = self.rewriter.rewrite(&records, None, keep, limit, &mut self.scratch);
         self.give_back();
         rewritten
     }
@@ -401,7 +401,9 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         self.lasts.extend(self.found.iter().map(|(hash, _)| judge.map.last(hash)));
         let mut lasts = self.lasts.iter().copied();
         let keep = |record: &Record<'_>| judge.keeps(header, record, lasts.next().expect("one for each record"));
-        let rewritten = self.rewriter.rewrite(&records, self.horizon_ms, keep, next_limit, &mut self.scratch);
+        // The time of a tombstone begins when nothing that it hides is left in front.
+        let horizon_ms = judge.tombstones_may_go.then_some(self.horizon_ms);
+        let rewritten = self.rewriter.rewrite(&records, horizon_ms, keep, next_limit, &mut self.scratch);
         self.give_back();
         rewritten
     }

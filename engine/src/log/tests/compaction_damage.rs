@@ -135,6 +135,36 @@ fn a_damaged_segment_stays_as_it_is_and_no_tombstone_behind_it_goes() {
 }
 
 #[test]
+fn the_time_of_a_tombstone_begins_when_nothing_is_left_that_it_hides() {
+    // It began with the first pass, though damage in front kept values: the pass that took these away took the tombstone with them, and who
+    // had read one of them was never told.
+    let place = Place::new();
+    let disk = place.disk.clone();
+    place.run(config(), async |log| {
+        fill(log, (1..60).map(|value| vec![(1, value), (100 + value, value)])).await;
+        let rot = Rot::of(log, &*disk, log.reader().snapshot()[1].base_offset()).await;
+        fill(log, [vec![(1, 0)]]).await;
+        for passed_over in [1, 1, 0] {
+            place.clock.advance(5000);
+            fill(log, (1..60).map(|value| vec![(3, value)])).await;
+            if passed_over == 0 {
+                rot.heal(log).await;
+            }
+            assert_eq!(compact(log).await.unwrap().passed_over, passed_over);
+        }
+        let of_key = async || {
+            let left = records(log, &*disk).await;
+            left.into_values().filter(|record| record.0 == 1).collect::<Vec<_>>()
+        };
+        assert_eq!(of_key().await, [(1, 0)], "for as long as any other");
+        place.clock.advance(1000);
+        fill(log, (1..60).map(|value| vec![(3, value)])).await;
+        compact(log).await.unwrap();
+        assert_eq!(of_key().await, []);
+    });
+}
+
+#[test]
 fn a_sparse_batch_in_front_of_rot_is_served_after_a_start() {
     // Nothing that followed bore out that compaction had made it, and it was refused together with what is rotten until the scrub came by.
     let place = Place::new();
