@@ -339,18 +339,25 @@ fn many_groups_are_asked_for_at_once() {
 fn offsets_are_forgotten_but_of_topics_that_members_read() {
     let (broker, _dir) = broker();
     let mut client = Raw::connect(broker.address());
-    let delete = |client: &mut Raw, group: &str| {
-        let partitions = [0, 1].map(|partition_index| OffsetDeleteRequestPartition { partition_index }).to_vec();
-        let topics = vec![OffsetDeleteRequestTopic { name: "logs", partitions }];
+    let delete_of = |client: &mut Raw, group: &str, name: &str, partitions: [i32; 2]| {
+        let partitions = partitions.map(|partition_index| OffsetDeleteRequestPartition { partition_index }).to_vec();
+        let topics = vec![OffsetDeleteRequestTopic { name, partitions }];
         let frame = client.call(&OffsetDeleteRequest { group_id: group, topics }, 0);
         let answer: OffsetDeleteResponse<'_> = frame.decode(0);
         let told = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|each| code(each.error_code)).collect();
         (code(answer.error_code), told)
     };
+    let delete = |client: &mut Raw, group: &str| delete_of(client, group, "logs", [0, 1]);
     assert_eq!(delete(&mut client, ""), (ErrorCode::InvalidGroupId, Vec::new()));
     assert_eq!(delete(&mut client, "nobody"), (ErrorCode::GroupIdNotFound, Vec::new()));
     assert_eq!(commit(&mut client, "g", one_offset("logs", 0, 5, None), 9), [ErrorCode::None]);
     assert_eq!(commit(&mut client, "g", one_offset("logs", 3, 5, None), 9), [ErrorCode::None]);
+    let unknown = ErrorCode::UnknownTopicOrPartition;
+    assert_eq!(delete_of(&mut client, "g", "nowhere", [0, 1]), (ErrorCode::None, vec![unknown; 2]));
+    assert_eq!(delete_of(&mut client, "nobody", "nowhere", [0, 1]), (ErrorCode::GroupIdNotFound, Vec::new()));
+    assert_eq!(delete_of(&mut client, "g", "logs", [99, 0]), (ErrorCode::None, vec![unknown, ErrorCode::None]));
+    assert_eq!(fetch(&mut client, "g", None, 9).1, [told(3, 5, 3, "")]);
+    assert_eq!(commit(&mut client, "g", one_offset("logs", 0, 5, None), 9), [ErrorCode::None]);
     assert_eq!(delete(&mut client, "g"), (ErrorCode::None, vec![ErrorCode::None; 2]));
     assert_eq!(fetch(&mut client, "g", None, 9).1, [told(3, 5, 3, "")]);
     // What this member told is no subscription that can be read: it may read anything.
