@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ringmill_net::wire::ErrorCode;
 use ringmill_net::wire::consumer_protocol::{PROTOCOL_TYPE, subscribed_topics};
 
 use super::{ClassicGroup, State};
@@ -46,6 +47,14 @@ impl ClassicGroup {
             read.extend(subscribed.into_iter().filter_map(|name| topics.get(name).cloned()));
         }
         read
+    }
+
+    /// Whether offsets may be deleted of topics that it does not read: what members read is known of consumers alone.
+    pub(crate) fn check_delete_offsets(&self) -> Result<(), ErrorCode> {
+        match self.state == State::Empty || self.protocol_type.as_deref() == Some(PROTOCOL_TYPE) {
+            true => Ok(()),
+            false => Err(ErrorCode::NonEmptyGroup),
+        }
     }
 
     /// About what it takes in memory.

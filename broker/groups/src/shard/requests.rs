@@ -171,6 +171,9 @@ impl Groups {
         request: &OffsetDelete,
     ) -> Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode> {
         let group = self.by_id.get_mut(&request.group).ok_or(ErrorCode::GroupIdNotFound)?;
+        if let Members::Classic(classic) = &group.members {
+            classic.check_delete_offsets()?;
+        }
         let read = group.members.read_of(request.topics.iter().map(|(topic, _)| Arc::clone(topic)).collect());
         let delete = |(topic, partitions): &(Arc<str>, Vec<i32>)| {
             let result = match read.contains(topic) {

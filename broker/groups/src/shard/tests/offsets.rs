@@ -68,6 +68,28 @@ fn offsets_of_topics_that_members_read_are_not_deleted_however_many_are_asked_fo
     assert!(answered[50_000..].iter().all(|each| *each == [Ok(())]));
 }
 
+/// What members of another protocol than consumers' read is not known: the group has to be empty, and that is said of it as a whole.
+#[test]
+fn offsets_of_a_group_that_is_not_of_consumers_are_deleted_once_it_is_empty() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.commit("", -1, 5), Ok(()));
+    let join = JoinGroup { protocol_type: "connect".into(), knows_member_id_required: false, ..joining("", None) };
+    let ticket = bench.ask(Request::Join(join));
+    let delete = |bench: &mut Bench| {
+        let request = OffsetDelete { group: "g".into(), topics: vec![("t".into(), vec![0])] };
+        match bench.answered(Request::DeleteOffsets(request)) {
+            Answer::DeleteOffsets(deleted) => deleted,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(delete(&mut bench), Err(ErrorCode::NonEmptyGroup));
+    bench.pass(3_000);
+    let joined = bench.joined(ticket);
+    assert_eq!(delete(&mut bench), Err(ErrorCode::NonEmptyGroup));
+    assert_eq!((bench.leave(&joined.member_id), bench.committed("t").is_some()), (Ok(()), true));
+    assert_eq!((delete(&mut bench), bench.committed("t")), (Ok(vec![vec![Ok(())]]), None));
+}
+
 /// Whoever asked soon after a topic was deleted and made again was told the old one's offset, and missed records of the new one.
 #[test]
 fn offsets_of_a_deleted_topic_are_not_those_of_another_one_with_its_name() {
