@@ -304,7 +304,7 @@ fn committing(group: &Arc<str>, member_id: Arc<str>, generation: i32, script: &m
         retention_ms,
     };
     let offsets = vec![commit];
-    OffsetCommit { group: Arc::clone(group), member_id, instance_id: None, generation, offsets }
+    OffsetCommit { group: Arc::clone(group), member_id, instance_id: None, generation, knows_epochs: !is_old, offsets }
 }
 
 fn beating(group: &Arc<str>, member_id: Arc<str>, epoch: i32, script: &mut Script<'_>) -> ConsumerHeartbeat {

@@ -156,6 +156,8 @@ pub struct OffsetCommit {
     pub instance_id: Option<Arc<str>>,
     /// The member's generation or epoch; −1 beside an empty member id.
     pub generation: i32,
+    /// From version 9 on (KIP-848): a member of the new protocol may commit, and knows what it may be refused with.
+    pub knows_epochs: bool,
     /// One entry for each partition.
     pub offsets: Vec<PartitionCommit>,
 }

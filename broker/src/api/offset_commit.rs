@@ -20,6 +20,9 @@ use super::{decode, respond, too_many_partitions};
 use crate::core::Core;
 use crate::metadata::{MetadataImage, Topic};
 
+/// From this version on (KIP-848) members of the new protocol commit at their epochs.
+const EPOCHS_FROM: i16 = 9;
+
 /// From this version on topics come by id.
 const TOPIC_IDS_FROM: i16 = 10;
 
@@ -52,6 +55,7 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
                 member_id: asked.member_id.into(),
                 instance_id: asked.group_instance_id.map(Arc::from),
                 generation: asked.generation_id_or_member_epoch,
+                knows_epochs: request.header.api_version >= EPOCHS_FROM,
                 offsets,
             };
             match ask(core, asked.group_id, request::Request::Commit(commit)).await {

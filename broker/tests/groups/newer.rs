@@ -143,7 +143,7 @@ fn commits_and_fetches_go_by_the_members_epoch() {
     until_shared(&mut [&mut member], &[4]);
     let epoch = member.epoch;
     let client = &mut member.client;
-    let mut commit = |member_id: &str, epoch: i32| {
+    let mut commit_in = |version: i16, member_id: &str, epoch: i32| {
         let request = OffsetCommitRequest {
             group_id: "g",
             generation_id_or_member_epoch: epoch,
@@ -151,9 +151,14 @@ fn commits_and_fetches_go_by_the_members_epoch() {
             topics: vec![one_offset("logs", 0, 7, Some("words"))],
             ..OffsetCommitRequest::default()
         };
-        let frame = client.call(&request, 9);
-        code(frame.decode::<OffsetCommitResponse<'_>>(9).topics[0].partitions[0].error_code)
+        let frame = client.call(&request, version);
+        code(frame.decode::<OffsetCommitResponse<'_>>(version).topics[0].partitions[0].error_code)
     };
+    // Clients of older versions know no epochs, nor what they would be refused with.
+    assert_eq!(commit_in(8, "member", epoch), ErrorCode::UnsupportedVersion);
+    assert_eq!(commit_in(8, "member", epoch - 1), ErrorCode::UnsupportedVersion);
+    assert_eq!(commit_in(8, "nobody", epoch), ErrorCode::UnknownMemberId);
+    let mut commit = |member_id: &str, epoch: i32| commit_in(9, member_id, epoch);
     assert_eq!(commit("member", epoch), ErrorCode::None);
     assert_eq!(commit("member", epoch - 1), ErrorCode::StaleMemberEpoch);
     assert_eq!(commit("nobody", epoch), ErrorCode::UnknownMemberId);

@@ -11,6 +11,7 @@ impl ConsumerGroup {
         member_id: &str,
         instance_id: Option<&str>,
         member_epoch: i32,
+        knows_epochs: bool,
     ) -> Result<(), ErrorCode> {
         if member_epoch < 0 && self.is_empty() {
             return Ok(());
@@ -21,6 +22,9 @@ impl ConsumerGroup {
                 Some(holder) if **holder != *member_id => return Err(ErrorCode::FencedInstanceId),
                 Some(_) => {}
             }
+        }
+        if !knows_epochs && self.tables.members.get(member_id).is_some_and(|member| member.classic.is_none()) {
+            return Err(ErrorCode::UnsupportedVersion);
         }
         self.validate_epoch(member_id, member_epoch)
     }

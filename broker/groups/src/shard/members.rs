@@ -107,7 +107,9 @@ impl Members {
                 group.committed(cx, member_id);
                 Ok(())
             }
-            Members::Consumer(group) => group.validate_commit(member_id, instance_id, commit.generation),
+            Members::Consumer(group) => {
+                group.validate_commit(member_id, instance_id, commit.generation, commit.knows_epochs)
+            }
         }
     }
 

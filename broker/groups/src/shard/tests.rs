@@ -172,6 +172,7 @@ impl Bench {
             member_id: id.into(),
             instance_id: None,
             generation,
+            knows_epochs: true,
             offsets: vec![commit],
         };
         match self.answered(Request::Commit(commit)) {

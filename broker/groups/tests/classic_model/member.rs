@@ -160,6 +160,7 @@ impl Member {
             member_id: Arc::clone(&self.id),
             instance_id: None,
             generation: joined.generation,
+            knows_epochs: true,
             offsets: vec![commit],
         };
         match chance.below(4) {

@@ -26,6 +26,7 @@ fn groups_without_members_are_bounded_too_and_one_whose_commits_are_all_refused_
             member_id: "".into(),
             instance_id: None,
             generation: -1,
+            knows_epochs: true,
             offsets: vec![words],
         };
         match bench.answered(Request::Commit(request)) {
