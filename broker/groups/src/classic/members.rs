@@ -17,9 +17,6 @@ impl ClassicGroup {
     /// Puts a new member in, with its JoinGroup parked.
     pub(super) fn add_member(&mut self, cx: &Context<'_>, id: Arc<str>, ticket: Ticket, request: &JoinGroup) {
         self.pending.remove(&id);
-        if let Some(instance) = &request.instance_id {
-            self.static_members.insert(Arc::clone(instance), Arc::clone(&id));
-        }
         self.protocol_type.get_or_insert_with(|| Arc::clone(&request.protocol_type));
         if self.members.is_empty() {
             self.protocol_type = Some(Arc::clone(&request.protocol_type));
@@ -44,9 +41,23 @@ impl ClassicGroup {
     /// The one way for a member to come in.
     pub(crate) fn insert_member(&mut self, id: Arc<str>, member: Member) {
         self.supporters.add(&member.protocols);
+        let instance_id = member.instance_id.clone();
         // A stored group may name one twice: what a log says is not asserted.
-        if let Some(before) = self.members.insert(id, member) {
+        if let Some(before) = self.members.insert(Arc::clone(&id), member) {
             self.supporters.remove(&before.protocols);
+            self.release_static_name(&id, &before);
+        }
+        if let Some(instance_id) = instance_id {
+            self.static_members.insert(instance_id, id);
+        }
+    }
+
+    /// A member has its static name no longer, if no other has taken it over.
+    fn release_static_name(&mut self, id: &Arc<str>, member: &Member) {
+        if let Some(instance_id) = &member.instance_id
+            && self.static_members.get(instance_id) == Some(id)
+        {
+            self.static_members.remove(instance_id);
         }
     }
 
@@ -86,9 +97,7 @@ impl ClassicGroup {
     pub(super) fn remove_member(&mut self, cx: &mut Context<'_>, id: &str) {
         let Some((id, member)) = self.members.remove_entry(id) else { return };
         self.supporters.remove(&member.protocols);
-        if let Some(instance) = &member.instance_id {
-            self.static_members.remove(instance);
-        }
+        self.release_static_name(&id, &member);
         self.unsynced.remove(&id);
         answer_parked(cx, &id, &member, ErrorCode::UnknownMemberId);
         if self.leader.as_ref() == Some(&id) {

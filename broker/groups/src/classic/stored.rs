@@ -41,9 +41,6 @@ impl ClassicGroup {
         group.leader.clone_from(&stored.leader);
         let chosen = stored.protocol.clone().unwrap_or_default();
         for member in &stored.members {
-            if let Some(instance) = &member.instance_id {
-                group.static_members.insert(Arc::clone(instance), Arc::clone(&member.member_id));
-            }
             let loaded = Member {
                 instance_id: member.instance_id.clone(),
                 client: Client { id: Arc::clone(&member.client_id), host: Arc::clone(&member.client_host) },

@@ -30,7 +30,6 @@ impl ConsumerGroup {
         // None of them has heard of a later generation than this.
         group.generation = self.tables.current.values().map(|current| current.member_epoch).max().unwrap_or(0);
         group.protocol_type = Some(Arc::from(PROTOCOL_TYPE));
-        group.static_members.clone_from(&self.tables.static_members);
         for (id, member) in self.classic_members(cx) {
             group.insert_member(id, member);
         }

@@ -16,6 +16,7 @@ use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
 mod offsets;
 mod regexes;
+mod resumed;
 mod room;
 
 struct NoTopics;
