@@ -158,6 +158,12 @@ impl ClassicGroup {
 }
 
 impl Member {
+    /// It has the whole time before it is taken for gone.
+    pub(super) fn begin_session(&mut self, cx: &Context<'_>) {
+        self.session_ends_ms =
+            cx.after_ms(if self.is_new { NEW_MEMBER_PARKED_MAX_MS } else { self.session_timeout_ms });
+    }
+
     /// When it is taken for gone; never while it waits for an answer, unless it is new.
     pub(super) fn ends_ms(&self) -> Option<u64> {
         let waits = (self.joining.is_some() && !self.is_new) || self.syncing.is_some();

@@ -21,17 +21,30 @@ impl ClassicGroup {
             }
         }
         self.unsynced.clear();
+        self.state = self.preparing(cx, self.state == State::Empty);
+        self.state_ms = cx.now.wall_ms;
+        self.complete_join_if_all_are_there(cx);
+    }
+
+    /// A rebalance that begins now.
+    fn preparing(&self, cx: &Context<'_>, is_first: bool) -> State {
         let longest_ms = self.longest_rebalance_timeout_ms();
-        self.state = match self.state {
-            State::Empty => State::PreparingRebalance {
+        match is_first {
+            true => State::PreparingRebalance {
                 // Members are usually started together: with the first alone, each of the others would cost a rebalance (KIP-134).
                 ends_ms: cx.after_ms(cx.settings.initial_rebalance_delay_ms.min(longest_ms)),
                 first_until_ms: Some(cx.after_ms(longest_ms)),
             },
-            _ => State::PreparingRebalance { ends_ms: cx.after_ms(longest_ms), first_until_ms: None },
-        };
-        self.state_ms = cx.now.wall_ms;
-        self.complete_join_if_all_are_there(cx);
+            false => State::PreparingRebalance { ends_ms: cx.after_ms(longest_ms), first_until_ms: None },
+        }
+    }
+
+    /// Nobody could join or ask for its assignment for a time: who is waited for has all of it again.
+    pub(super) fn wait_anew(&mut self, cx: &Context<'_>) {
+        if let State::PreparingRebalance { first_until_ms, .. } = self.state {
+            self.state = self.preparing(cx, first_until_ms.is_some());
+        }
+        self.sync_ends_ms = cx.after_ms(self.longest_rebalance_timeout_ms());
     }
 
     fn longest_rebalance_timeout_ms(&self) -> i32 {

@@ -60,11 +60,13 @@ impl ClassicGroup {
         group
     }
 
-    /// The group was loaded: its members' sessions begin now. One that came from the new protocol and has had no leader yet needs one.
+    /// The group was loaded, or its members were refused for a time: their sessions begin now, and so does the time that others have for them.
+    /// One that came from the new protocol and has had no leader yet needs one.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
         for member in self.members.values_mut() {
-            member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
+            member.begin_session(cx);
         }
+        self.wait_anew(cx);
         if self.state == State::Stable && self.leader.is_none() {
             self.prepare_rebalance(cx);
         }

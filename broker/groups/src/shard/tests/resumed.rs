@@ -1,4 +1,4 @@
-//! A shard that is started: out of a log that no coordinator has written so.
+//! A shard that is started: out of a log that no coordinator has written so, or again after its members were refused for a time.
 
 use super::*;
 use crate::record;
@@ -55,4 +55,54 @@ fn a_static_name_that_two_stored_members_have_stays_with_the_last_when_the_first
         generation: 3,
     }));
     assert!(matches!(fenced, Answer::Heartbeat(Err(ErrorCode::FencedInstanceId))), "{fenced:?}");
+}
+
+impl Bench {
+    /// The partition takes no records for a time, in which joins and syncs are refused and nothing is done by time; then it goes on.
+    fn stall(&mut self, millis: u64) {
+        self.now_ms += millis;
+        let effects = self.shard.start(self.now(), &NoTopics);
+        self.note(effects);
+    }
+}
+
+/// Those who could not join meanwhile were out as soon as the partition took records again, and who was new with them.
+#[test]
+fn a_rebalance_waits_anew_for_members_that_were_refused() {
+    let mut bench = Bench::new();
+    let (leader, follower) = bench.pair();
+    let (_, third) = bench.join_new();
+    bench.stall(70_000);
+    bench.pass(9_000);
+    assert_eq!(bench.beat(&follower.member_id, 1), Err(ErrorCode::RebalanceInProgress));
+    let one = bench.join(&leader.member_id);
+    bench.pass(9_000);
+    let other = bench.join(&follower.member_id);
+    assert_eq!([third, one, other].map(|ticket| bench.joined(ticket).generation), [2, 2, 2]);
+}
+
+#[test]
+fn members_that_could_not_ask_for_their_shares_have_time_to_do_so() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.join_new().1, bench.join_new().1);
+    bench.pass(3_000);
+    let (one, other) = (bench.joined(first), bench.joined(second));
+    bench.stall(70_000);
+    bench.pass(1_000);
+    let (leader, follower) = if one.members.is_empty() { (other, one) } else { (one, other) };
+    let waiting = bench.sync(&follower, &[]);
+    let ticket = bench.sync(&leader, &[(&leader.member_id, "L"), (&follower.member_id, "F")]);
+    assert_eq!((bench.share(ticket), bench.share(waiting)), (Ok(Bytes::from("L")), Ok(Bytes::from("F"))));
+}
+
+/// The first rebalance of a group, too, in which those who come next are waited for.
+#[test]
+fn a_first_rebalance_waits_anew_as_well() {
+    let mut bench = Bench::new();
+    let (_, first) = bench.join_new();
+    bench.stall(70_000);
+    bench.pass(2_000);
+    let (_, second) = bench.join_new();
+    bench.pass(3_000);
+    assert_eq!([first, second].map(|ticket| bench.joined(ticket).generation), [1, 1]);
 }
