@@ -96,13 +96,16 @@ impl ConsumerGroup {
         }
     }
 
-    /// After the last record of a load: members have their whole time from now on, and topics may have changed meanwhile.
+    /// After the last record of a load, or after members were refused for a time: they have their whole time from now on, and topics may have
+    /// changed meanwhile.
     pub(crate) fn loaded(&mut self, cx: &mut Context<'_>) {
         self.drop_orphans(cx);
         self.idle_since_ms = Some(cx.now.wall_ms);
         let members: Vec<Arc<str>> = self.tables.members.keys().cloned().collect();
         for member_id in &members {
             self.start_session(cx, member_id);
+            // One of the classic protocol hears once more that it must join.
+            self.timers.set_rebalance(member_id, None);
             self.time_revocation(cx, member_id);
         }
         self.on_topics_changed(cx);

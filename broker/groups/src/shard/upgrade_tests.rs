@@ -381,3 +381,22 @@ fn a_member_that_is_refused_changes_no_group() {
     assert_eq!((refused.code, bench.records.len()), (ErrorCode::InvalidRegularExpression, records));
     assert_eq!((bench.beat(&one, 2), bench.beat(&other, 2)), (Ok(()), Ok(())));
 }
+
+/// As soon as the partition took records again they were put out, for they had not joined in time.
+#[test]
+fn classic_members_that_were_refused_when_they_had_to_join_have_time_to_do_so() {
+    let mut bench = Bench::new(Migration::Bidirectional);
+    let (one, other) = bench.pair();
+    bench.new_beat(0, None).unwrap();
+    for member in [&one, &other] {
+        assert_eq!(bench.beat(member, 2), Err(ErrorCode::RebalanceInProgress));
+    }
+    bench.now_ms += 70_000;
+    let effects = bench.shard.start(bench.now(), &OneTopic);
+    bench.note(effects);
+    bench.pass(1_000);
+    assert_eq!(bench.join(&one, &[0, 1, 2]), 2);
+    assert_eq!(bench.beat(&other, 2), Err(ErrorCode::RebalanceInProgress));
+    bench.pass(29_000);
+    assert_eq!(bench.beat(&other, 2), Err(ErrorCode::RebalanceInProgress));
+}
