@@ -431,12 +431,17 @@ pub(super) fn visible_length(segment: &Segment, watermarks: &Watermarks) -> u64 
     if segment.base_offset() > watermarks.end_segment { 0 } else { segment.closed_length().unwrap_or(0) }
 }
 
-/// The same with the offset that follows these bytes.
+/// The same with the offset that follows these bytes. The watermarks may be older than the segments: of one that was closed since, all is
+/// visible, and compaction may have made it shorter than it was.
 pub(super) fn visible_end(segment: &Segment, watermarks: &Watermarks, segments: &[Arc<Segment>]) -> BatchEnd {
     let behind = segments.partition_point(|other| other.base_offset() <= segment.base_offset());
-    let is_last = segment.base_offset() == watermarks.end_segment;
-    let offset = segments.get(behind).filter(|_| !is_last).map_or(watermarks.high_watermark, |next| next.base_offset());
-    BatchEnd { position: visible_length(segment, watermarks), offset }
+    let holds_end = segment.base_offset() == watermarks.end_segment;
+    let (position, offset) = match (segments.get(behind), segment.closed_length()) {
+        (Some(next), Some(length)) if holds_end => (length, next.base_offset()),
+        (Some(next), _) if !holds_end => (visible_length(segment, watermarks), next.base_offset()),
+        _ => (visible_length(segment, watermarks), watermarks.high_watermark),
+    };
+    BatchEnd { position, offset }
 }
 
 fn refused(segment: &Segment, damage: &DamagedRange) -> ReadError {

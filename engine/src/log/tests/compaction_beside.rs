@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::compaction::{LIMITS, active_base, compact, config, fill, model, records};
 use super::*;
+use crate::log::read::visible_end;
 use crate::log::swap::unfinished_path;
 use crate::verify::{VerifyOptions, verify};
 
@@ -89,5 +90,27 @@ fn how_far_a_log_was_clean_is_forgotten_when_its_end_lies_before() {
     place.drive(&log, async {
         compact(&log).await.unwrap();
         assert_eq!(records(&log, &*disk).await, model(&all, active_base(&log)));
+    });
+}
+
+#[test]
+fn who_has_looked_where_the_end_was_before_a_roll_and_a_pass_reads_no_further_than_there_is() {
+    // A core that stood still between its look at the watermarks and that at the segments took the old position of the end for one in the
+    // new file, met nothing there, and called it damaged.
+    let place = Place::new();
+    place.run(config(), async |log| {
+        fill(log, churn(4)).await;
+        let reader = log.reader();
+        let before = reader.watermarks();
+        assert_eq!(before.end_segment, offset(0));
+        fill(log, churn(200)).await;
+        compact(log).await.unwrap();
+        let segments = reader.snapshot();
+        assert!(segments[0].closed_length().unwrap() < before.end_position);
+        let end = visible_end(&segments[0], &before, &segments);
+        assert_eq!((end.position, end.offset), (segments[0].closed_length().unwrap(), segments[1].base_offset()));
+        for segment in &segments[1..] {
+            assert_eq!(visible_end(segment, &before, &segments).position, 0, "these were begun later");
+        }
     });
 }
