@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ringmill_net::wire::ErrorCode;
 
 use crate::TopicId;
+use crate::listing::ListedPart;
 
 /// The answer to one [`Request`](crate::request::Request), of the same kind.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub enum Answer {
     /// To ConsumerGroupDescribe.
     DescribeConsumer(Result<ConsumerDescription, ErrorCode>),
     /// To ListGroups.
-    List(Vec<Listed>),
+    List(ListedPart),
     /// To DeleteGroups.
     Delete(Result<(), ErrorCode>),
     /// To ConsumerGroupHeartbeat.

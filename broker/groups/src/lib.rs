@@ -12,6 +12,7 @@ pub mod answer;
 mod classic;
 mod consumer;
 mod context;
+pub mod listing;
 mod offsets;
 mod random;
 pub mod record;

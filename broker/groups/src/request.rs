@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::listing::ListGroups;
+
 /// Who sends a request, as groups are described with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
@@ -35,8 +37,8 @@ pub enum Request {
     DescribeClassic(Arc<str>),
     /// ConsumerGroupDescribe, one group of it.
     DescribeConsumer(Arc<str>),
-    /// ListGroups, this shard's part of it.
-    List,
+    /// ListGroups, a part of this shard's part of it.
+    List(ListGroups),
     /// DeleteGroups, one group of it.
     Delete(Arc<str>),
     /// ConsumerGroupHeartbeat.

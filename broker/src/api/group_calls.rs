@@ -27,7 +27,7 @@ const CLIENT_ID_BYTES_MAX: usize = 255;
 const AT_A_TIME: usize = 32;
 
 /// About how large the answer to one request gets. Requests are small beside what they may ask for.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What is said of groups that have no room.
 const FULL: &str = "the answer would be too large; ask for fewer groups or partitions at a time";

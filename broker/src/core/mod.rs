@@ -137,7 +137,7 @@ impl Core {
             fetches: Cell::new(0),
             fetch_sessions,
             turns: Turns::new(),
-            groups: Hosts::default(),
+            groups: Hosts::new(),
         })
     }
 

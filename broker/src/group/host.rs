@@ -440,7 +440,7 @@ fn writes(request: &Request) -> bool {
             | Request::Fetch(_)
             | Request::DescribeClassic(_)
             | Request::DescribeConsumer(_)
-            | Request::List
+            | Request::List(_)
     )
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use ringmill_net::LineLimit;
 use ringmill_net::wire::ErrorCode;
 use tokio::task::JoinHandle;
 
@@ -14,8 +15,10 @@ use crate::core::hosting::PartitionId;
 use crate::internal_topics::GROUPS;
 
 /// By partition.
-#[derive(Default)]
-pub struct Hosts(RefCell<BTreeMap<PartitionId, Hosted>>);
+pub struct Hosts {
+    hosted: RefCell<BTreeMap<PartitionId, Hosted>>,
+    lines: LineLimit,
+}
 
 struct Hosted {
     host: Rc<Host>,
@@ -24,6 +27,18 @@ struct Hosted {
 }
 
 impl Hosts {
+    /// None yet.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it reads the clock")]
+    pub fn new() -> Hosts {
+        Hosts { hosted: RefCell::default(), lines: LineLimit::new() }
+    }
+
+    /// For lines about what peers ask of this core's groups.
+    pub(super) fn lines(&self) -> &LineLimit {
+        &self.lines
+    }
+
     /// Begins to load what the core owns, so that sessions end and offsets expire although nobody asks.
     pub fn start(core: &Rc<Core>) {
         let image = core.metadata();
@@ -48,14 +63,14 @@ impl Hosts {
 
     /// Ends the shards' tasks; what is parked is refused.
     pub fn stop(&self) {
-        for hosted in std::mem::take(&mut *self.0.borrow_mut()).into_values() {
+        for hosted in std::mem::take(&mut *self.hosted.borrow_mut()).into_values() {
             hosted.task.abort();
             hosted.host.close();
         }
     }
 
     fn host(core: &Rc<Core>, partition: PartitionId) -> Rc<Host> {
-        let mut hosts = core.groups().0.borrow_mut();
+        let mut hosts = core.groups().hosted.borrow_mut();
         let hosted = hosts.entry(partition).or_insert_with(|| {
             let host = Host::new(partition);
             let task = tokio::task::spawn_local(Rc::clone(&host).live(Rc::clone(core)));

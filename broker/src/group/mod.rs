@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringmill_groups::answer::{Answer, Listed};
+use ringmill_groups::answer::Answer;
 use ringmill_groups::request::Request;
 use ringmill_net::wire::ErrorCode;
 use tokio::sync::oneshot;
@@ -19,12 +19,14 @@ use crate::metadata::Topic;
 
 mod host;
 mod hosts;
+mod list;
 mod load;
 mod place;
 mod topics;
 mod writer;
 
 pub use hosts::Hosts;
+pub use list::list;
 pub use place::partition_of;
 
 /// A request on its way to the core that keeps its group.
@@ -48,21 +50,6 @@ pub async fn ask(core: &Rc<Core>, group: &str, request: Request) -> Result<Answe
     let topic = group_topic(core).await?;
     let index = partition_of(group, topic.partition_count);
     ask_partition(core, &topic, index, request).await
-}
-
-/// Lists all groups.
-///
-/// # Errors
-/// As [`ask`], if only one core cannot tell its part.
-pub async fn ask_all(core: &Rc<Core>) -> Result<Vec<Listed>, ErrorCode> {
-    let topic = group_topic(core).await?;
-    let mut all = Vec::new();
-    for index in 0..topic.partition_count {
-        if let Answer::List(listed) = ask_partition(core, &topic, index, Request::List).await? {
-            all.extend(listed);
-        }
-    }
-    Ok(all)
 }
 
 /// The topic of offsets, made if it is not there.

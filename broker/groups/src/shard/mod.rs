@@ -14,6 +14,7 @@ use crate::topics::Topics;
 
 mod consumers;
 mod expiry;
+mod listing;
 mod load;
 mod members;
 mod requests;
@@ -27,6 +28,13 @@ use members::Members;
 
 /// About what a group takes in memory beside its name, its members and its offsets.
 const GROUP_BYTES: usize = 600;
+
+/// How many looks one step may take where it is about all groups: the others on the core, and the shard's own deadlines and requests, have
+/// their turn between. A group is a look, and so are each of its offsets and so much of its members as [`LOOK_BYTES`] says.
+const LOOKS_PER_STEP_MAX: usize = 4_000;
+
+/// About what one look takes in of a group's members.
+const LOOK_BYTES: usize = 256;
 
 /// The groups of one partition of `__consumer_offsets`.
 pub struct Shard {
@@ -198,6 +206,11 @@ impl Group {
             Members::Classic(group) => group.generation > 0,
             Members::Consumer(group) => !group.is_unwritten(),
         }
+    }
+
+    /// What a look at all of its members counts as.
+    fn looks(&self) -> usize {
+        1 + self.members.bytes() / LOOK_BYTES
     }
 
     /// Whether nothing of it was ever stored, nor will be.

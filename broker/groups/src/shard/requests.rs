@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringmill_net::wire::ErrorCode;
 
 use super::{Groups, Members};
-use crate::answer::{Answer, JoinRefused, Listed};
+use crate::answer::{Answer, JoinRefused};
 use crate::context::{Context, Ticket};
 use crate::offsets::Offsets;
 use crate::request::{Heartbeat, JoinGroup, LeaveGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request, SyncGroup};
@@ -64,7 +64,7 @@ impl Groups {
                 };
                 cx.answer(ticket, Answer::DescribeConsumer(result));
             }
-            Request::List => cx.answer(ticket, Answer::List(self.list())),
+            Request::List(asked) => cx.answer(ticket, Answer::List(self.list(&asked))),
             Request::Delete(id) => {
                 let result = self.delete(cx, &id);
                 cx.answer(ticket, Answer::Delete(result));
@@ -188,10 +188,6 @@ impl Groups {
             vec![result; partitions.len()]
         };
         Ok(request.topics.iter().map(delete).collect())
-    }
-
-    fn list(&self) -> Vec<Listed> {
-        self.by_id.iter().map(|(id, group)| group.members.listed(id)).collect()
     }
 
     fn delete(&mut self, cx: &mut Context<'_>, id: &Arc<str>) -> Result<(), ErrorCode> {

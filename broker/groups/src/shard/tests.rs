@@ -14,6 +14,7 @@ use crate::request::{
 };
 use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
+mod listing;
 mod offsets;
 mod regexes;
 mod resumed;

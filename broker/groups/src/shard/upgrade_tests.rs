@@ -10,6 +10,7 @@ use ringmill_net::wire::consumer_protocol::{
 };
 
 use crate::answer::{Answer, ConsumerBeat, Joined, Refused};
+use crate::listing::ListGroups;
 use crate::record::Record;
 use crate::request::{
     Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, Protocol, Request, SyncGroup,
@@ -208,8 +209,10 @@ impl Bench {
 
     /// Kind and state.
     fn state(&mut self) -> (&'static str, &'static str) {
-        let Answer::List(groups) = self.answered(Request::List) else { panic!("not its answer") };
-        groups.first().map_or(("none", "none"), |group| (group.kind, group.state))
+        let Answer::List(listed) = self.answered(Request::List(ListGroups::default())) else {
+            panic!("not its answer")
+        };
+        listed.groups.first().map_or(("none", "none"), |group| (group.kind, group.state))
     }
 
     /// Two classic members that share the topic in a generation; the first leads.
