@@ -72,7 +72,7 @@ impl LogReader {
             let largest_ms = match segment.largest_timestamp_ms() {
                 None => None,
                 Some(largest)
-                    if largest.1 >= watermarks.log_start
+                    if self.is_left(disk, segment, largest.1, watermarks.log_start, visible).await
                         && self.largest_is_true(disk, segment, largest, visible).await =>
                 {
                     Some(largest.0)
@@ -92,7 +92,27 @@ impl LogReader {
         self.first_record(disk, segment, from, visible, |record_ms| record_ms >= largest_ms).await
     }
 
-    /// The largest timestamp in the batches from that of `from` on, where the segment's largest lies before them and is deleted.
+    /// Whether all of the batch that ends with `last_offset` lies behind the log start.
+    async fn is_left(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        last_offset: Offset,
+        log_start: Offset,
+        visible: BatchEnd,
+    ) -> bool {
+        if segment.base_offset() >= log_start {
+            return true;
+        }
+        let is_inside = (log_start..visible.offset).contains(&last_offset);
+        is_inside
+            && self
+                .find(disk, segment, last_offset, visible)
+                .await
+                .is_ok_and(|(_, header)| header.base_offset >= log_start)
+    }
+
+    /// The largest timestamp from `from` on, where the segment's largest lies before and is deleted.
     async fn largest_from(
         &self,
         disk: &dyn Disk,
@@ -101,11 +121,18 @@ impl LogReader {
         visible: BatchEnd,
     ) -> Result<Option<i64>, ReadError> {
         let largest = Cell::new(None);
-        let look = |batch_ms: i64| {
-            largest.set(largest.get().max(Some(batch_ms)));
+        let look = |timestamp_ms: i64| {
+            largest.set(largest.get().max(Some(timestamp_ms)));
             false
         };
-        self.first_record(disk, segment, from, visible, look).await?;
+        let Some((position, header)) = self.find_from(disk, segment, from, visible).await? else { return Ok(None) };
+        let mut whole_from = from;
+        if header.base_offset < from {
+            // Its header speaks of what is deleted, too.
+            record_in(disk, segment, position, &header, from, visible, &look).await?;
+            whole_from = header.next_offset();
+        }
+        self.first_record(disk, segment, whole_from, visible, look).await?;
         Ok(largest.get())
     }
 
@@ -244,6 +271,9 @@ async fn record_in(
         return Ok(None);
     }
     if header.timestamp_type() == TimestampType::LogAppendTime && header.is_dense() {
+        if !is_wanted(header.max_timestamp) {
+            return Ok(None);
+        }
         let offset = header.base_offset.max(from);
         return Ok(Some(TimestampOffset { offset, timestamp_ms: header.max_timestamp, leader_epoch }));
     }

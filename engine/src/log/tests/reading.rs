@@ -81,6 +81,28 @@ fn the_largest_timestamp_is_that_of_a_record_that_is_still_there() {
     });
 }
 
+/// Where it had been deleted out of the middle of a batch, the batch's header was asked, which counts what is deleted: nothing was found.
+#[test]
+fn the_largest_timestamp_is_that_of_a_record_that_is_left_of_a_batch() {
+    let place = Place::new();
+    let disk = place.disk.clone();
+    place.run(config(600), async |log| {
+        for timestamps in [[100, 700, 350], [600, 500, 200], [550, 110, 90]] {
+            let mut builder = BatchBuilder::new(Codec::Lz4, None);
+            timestamps.iter().for_each(|&timestamp_ms| builder.push(timestamp_ms, None, Some(b"value"), &[]));
+            append(log, builder.finish()).await.unwrap();
+        }
+        let reader = log.reader();
+        let largest = [(1, 700), (1, 700), (3, 600), (3, 600), (6, 550), (6, 550), (6, 550), (7, 110), (8, 90)];
+        for (deleted_before, expected) in (0..).zip(largest) {
+            log.delete_records_before(offset(deleted_before)).await.unwrap();
+            let found =
+                reader.max_timestamp(&*disk).await.unwrap().map(|found| (found.offset.get(), found.timestamp_ms));
+            assert_eq!(found, Some(expected), "deleted before {deleted_before}");
+        }
+    });
+}
+
 #[test]
 fn an_index_that_lies_costs_time_and_is_rebuilt() {
     let place = Place::new();
