@@ -8,6 +8,8 @@
 mod calls;
 mod classic;
 mod commits;
+#[cfg(test)]
+mod loading_tests;
 mod newer;
 mod observer;
 mod scratch;
