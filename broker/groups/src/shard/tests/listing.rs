@@ -12,6 +12,7 @@ impl Bench {
             member_id: "".into(),
             instance_id: None,
             generation: -1,
+            knows_epochs: true,
             offsets: vec![commit("t", 0)],
         };
         let answer = self.answered(Request::Commit(request));
