@@ -1,6 +1,7 @@
 //! The committed offsets of one group: taken, given, forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
@@ -13,6 +14,9 @@ use crate::topics::{TopicId, Topics};
 
 /// About what an offset takes in memory beside its words.
 const OFFSET_BYTES: usize = 160;
+
+/// Topic and partition of an offset.
+pub(crate) type Place = (Arc<str>, i32);
 
 /// By topic and partition.
 #[derive(Clone, Debug, Default)]
@@ -66,10 +70,30 @@ impl Offsets {
         commits.iter().map(more).sum()
     }
 
-    /// The topics of those that `is_one` names.
-    pub(crate) fn topics_where(&self, is_one: impl Fn(&Offset) -> bool) -> BTreeSet<Arc<str>> {
-        let has_one = |(_, partitions): &(&Arc<str>, &BTreeMap<i32, Offset>)| partitions.values().any(&is_one);
-        self.topics.iter().filter(has_one).map(|(topic, _)| Arc::clone(topic)).collect()
+    /// Those whose place is behind this one, in order.
+    fn behind<'a>(&'a self, place: Option<&'a Place>) -> impl Iterator<Item = (&'a Arc<str>, i32, &'a Offset)> {
+        let from_topic = place.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(&**topic));
+        self.topics.range::<str, _>((from_topic, Bound::Unbounded)).flat_map(move |(topic, partitions)| {
+            let amid = place.filter(|(amid, _)| amid == topic);
+            let from = amid.map_or(Bound::Unbounded, |(_, partition)| Bound::Excluded(*partition));
+            partitions.range((from, Bound::Unbounded)).map(move |(partition, offset)| (topic, *partition, offset))
+        })
+    }
+
+    /// The topics of those that `is_one` names, of the next `most` behind this place.
+    pub(crate) fn topics_where(
+        &self,
+        place: Option<&Place>,
+        most: usize,
+        is_one: impl Fn(&Offset) -> bool,
+    ) -> BTreeSet<Arc<str>> {
+        let mut topics: BTreeSet<Arc<str>> = BTreeSet::new();
+        for (topic, _, _) in self.behind(place).take(most).filter(|(_, _, offset)| is_one(offset)) {
+            if !topics.contains(topic) {
+                topics.insert(Arc::clone(topic));
+            }
+        }
+        topics
     }
 
     /// Takes a commit that its group has allowed; one result for each partition.
@@ -139,25 +163,36 @@ impl Offsets {
         }
     }
 
-    /// Removes those that `is_due` names.
-    pub(crate) fn delete_where(
+    /// Removes all of them.
+    pub(crate) fn delete_all(&mut self, cx: &mut Context<'_>, group: &Arc<str>) {
+        self.delete_part(cx, group, None, usize::MAX, |_, _| true);
+    }
+
+    /// Removes those that `is_due` names, of the next `most` behind this place: how many were looked at, and where that ended if there are
+    /// more.
+    pub(crate) fn delete_part(
         &mut self,
         cx: &mut Context<'_>,
         group: &Arc<str>,
+        place: Option<&Place>,
+        most: usize,
         is_due: impl Fn(&Arc<str>, &Offset) -> bool,
-    ) {
-        let due: Vec<(Arc<str>, i32)> = self
-            .topics
-            .iter()
-            .flat_map(|(topic, partitions)| {
-                partitions.iter().map(move |(partition, offset)| (topic, *partition, offset))
-            })
-            .filter(|(topic, _, offset)| is_due(topic, offset))
-            .map(|(topic, partition, _)| (Arc::clone(topic), partition))
-            .collect();
+    ) -> (usize, Option<Place>) {
+        let (mut looked, mut due, mut last) = (0, Vec::new(), None);
+        let mut next = self.behind(place);
+        for (topic, partition, offset) in next.by_ref().take(most) {
+            looked += 1;
+            last = Some((topic, partition));
+            if is_due(topic, offset) {
+                due.push((Arc::clone(topic), partition));
+            }
+        }
+        let rest = next.next().and(last).map(|(topic, partition)| (Arc::clone(topic), partition));
+        drop(next);
         for (topic, partition) in due {
             self.delete(cx, group, &topic, partition);
         }
+        (looked, rest)
     }
 }
 

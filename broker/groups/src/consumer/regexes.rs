@@ -96,6 +96,11 @@ impl Matching {
         self.found_names = 0;
     }
 
+    /// More groups are to come that may have the same expressions.
+    pub(crate) fn keep_found(&mut self) {
+        self.has_put_off = true;
+    }
+
     /// The topics that an expression means; none if this step has matched as much as it may.
     fn topics(&mut self, expression: &Arc<str>, topics: &dyn Topics) -> Option<Vec<Arc<str>>> {
         if self.pairs_left == 0 {

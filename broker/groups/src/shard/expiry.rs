@@ -8,45 +8,11 @@ use std::sync::Arc;
 
 use super::{Group, Groups};
 use crate::context::Context;
+use crate::offsets::Place;
 use crate::record::Offset;
 
 impl Groups {
-    /// Forgets what has expired.
-    pub(super) fn expire(&mut self, cx: &mut Context<'_>) {
-        let ids: Vec<Arc<str>> = self.by_id.keys().cloned().collect();
-        for id in ids {
-            let group = self.by_id.get_mut(&id).expect("its key was just read");
-            group.expire(cx, &id);
-            self.forget_if_idle(cx, &id);
-        }
-    }
-
-    pub(super) fn on_topics_changed(&mut self, cx: &mut Context<'_>) {
-        cx.matching.forget();
-        let ids: Vec<Arc<str>> = self.by_id.keys().cloned().collect();
-        for id in ids {
-            self.by_id.get_mut(&id).expect("its key was just read").members.on_topics_changed(cx);
-            self.settle(&id, cx.now.monotonic_ms);
-        }
-    }
-
-    /// Forgets the offsets of topics that are no more.
-    pub(super) fn forget_deleted_topics(&mut self, cx: &mut Context<'_>) {
-        let ids: Vec<Arc<str>> = self.by_id.keys().cloned().collect();
-        for id in ids {
-            let group = self.by_id.get_mut(&id).expect("its key was just read");
-            let topics = cx.topics;
-            let is_gone = |topic: &Arc<str>, offset: &Offset| match topics.find(topic) {
-                None => true,
-                // Another topic of the same name.
-                Some((topic_id, _)) => offset.is_of_another(topic_id),
-            };
-            group.offsets.delete_where(cx, &id, is_gone);
-            self.settle(&id, cx.now.monotonic_ms);
-        }
-    }
-
-    fn forget_if_idle(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
+    pub(super) fn forget_if_idle(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
         let is_idle = self.by_id.get(id).is_some_and(|group| group.members.is_empty() && group.offsets.is_empty());
         match is_idle {
             true => self.forget(cx, id),
@@ -63,7 +29,14 @@ impl Groups {
 }
 
 impl Group {
-    fn expire(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
+    /// Forgets what has expired of the next so many offsets: how many were looked at, and where that ended if there are more.
+    pub(super) fn expire(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: &Arc<str>,
+        behind: Option<&Place>,
+        most: usize,
+    ) -> (usize, Option<Place>) {
         let (now_ms, retention_ms) = (cx.now.wall_ms, cx.settings.offsets_retention_ms);
         let idle_since_ms = self.members.idle_since_ms();
         let is_old = |offset: &Offset| match offset.expire_ms {
@@ -73,8 +46,25 @@ impl Group {
             }
             expire_ms => now_ms >= expire_ms,
         };
-        let old = self.offsets.topics_where(is_old);
+        let old = self.offsets.topics_where(behind, most, is_old);
         let read = if self.members.is_empty() { BTreeSet::new() } else { self.members.read_of(old) };
-        self.offsets.delete_where(cx, id, |topic, offset| is_old(offset) && !read.contains(topic));
+        self.offsets.delete_part(cx, id, behind, most, |topic, offset| is_old(offset) && !read.contains(topic))
+    }
+
+    /// The same of topics that are no more.
+    pub(super) fn forget_deleted_topics(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: &Arc<str>,
+        behind: Option<&Place>,
+        most: usize,
+    ) -> (usize, Option<Place>) {
+        let topics = cx.topics;
+        let is_gone = |topic: &Arc<str>, offset: &Offset| match topics.find(topic) {
+            None => true,
+            // Another topic of the same name.
+            Some((topic_id, _)) => offset.is_of_another(topic_id),
+        };
+        self.offsets.delete_part(cx, id, behind, most, is_gone)
     }
 }

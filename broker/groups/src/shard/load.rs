@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::sweeps::Sweeps;
 use super::{Groups, Members, Shard};
 use crate::classic::ClassicGroup;
 use crate::consumer::ConsumerGroup;
@@ -20,6 +21,7 @@ impl Shard {
     pub fn start(&mut self, now: Now, topics: &dyn Topics) -> Effects {
         let check = self.settings.expiry_interval_ms;
         self.step(now, topics, |groups, cx| {
+            cx.matching.forget();
             let ids: Vec<Arc<str>> = groups.by_id.keys().cloned().collect();
             for id in ids {
                 let group = groups.by_id.get_mut(&id).expect("its key was just read");
@@ -31,7 +33,9 @@ impl Shard {
                 groups.turn_classic_if_due(cx, &id);
                 groups.settle(&id, cx.now.monotonic_ms);
             }
-            groups.forget_deleted_topics(cx);
+            groups.sweeps = Sweeps::default();
+            groups.sweeps.begin_deleted();
+            groups.sweep(cx);
             groups.next_expiry_ms = Some(cx.now.monotonic_ms.saturating_add(check));
         })
     }

@@ -19,12 +19,14 @@ mod load;
 mod members;
 mod requests;
 mod room;
+mod sweeps;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod upgrade_tests;
 
 use members::Members;
+use sweeps::Sweeps;
 
 /// About what a group takes in memory beside its name, its members and its offsets.
 const GROUP_BYTES: usize = 600;
@@ -53,6 +55,7 @@ struct Groups {
     bytes: usize,
     /// When to look for expired offsets.
     next_expiry_ms: Option<u64>,
+    sweeps: Sweeps,
 }
 
 struct Group {
@@ -86,21 +89,28 @@ impl Shard {
         self.step(now, topics, |groups, cx| groups.on_time(cx))
     }
 
-    /// Topics have come, gone or grown: groups that read them share anew. Regular expressions may be left to the next [`on_time`](Self::on_time).
+    /// Topics have come, gone or grown: groups that read them share anew. What one step may not do is left to [`on_time`](Self::on_time).
     pub fn on_topics_changed(&mut self, now: Now, topics: &dyn Topics) -> Effects {
-        self.step(now, topics, Groups::on_topics_changed)
+        self.step(now, topics, |groups, cx| {
+            cx.matching.forget();
+            groups.sweeps.begin_changed();
+            groups.sweep(cx);
+        })
     }
 
-    /// Topics have been deleted: their offsets are forgotten. Looks at every offset there is.
+    /// Topics have been deleted: their offsets are forgotten. What one step may not do is left to [`on_time`](Self::on_time).
     pub fn on_topics_deleted(&mut self, now: Now, topics: &dyn Topics) -> Effects {
-        self.step(now, topics, Groups::forget_deleted_topics)
+        self.step(now, topics, |groups, cx| {
+            groups.sweeps.begin_deleted();
+            groups.sweep(cx);
+        })
     }
 
     /// When to call [`on_time`](Self::on_time) next, by the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let first = self.groups.deadlines.first().map(|(at_ms, _)| *at_ms);
-        first.into_iter().chain(self.groups.next_expiry_ms).min()
+        first.into_iter().chain(self.groups.next_expiry_ms).chain(self.groups.sweeps.due_ms()).min()
     }
 
     /// How many groups there are.
@@ -133,9 +143,10 @@ impl Groups {
             self.settle(&id, now_ms);
         }
         if self.next_expiry_ms.is_none_or(|at_ms| at_ms <= now_ms) {
-            self.expire(cx);
+            self.sweeps.begin_expiry();
             self.next_expiry_ms = Some(now_ms.saturating_add(cx.settings.expiry_interval_ms));
         }
+        self.sweep(cx);
     }
 
     /// The group, made if it is not there.

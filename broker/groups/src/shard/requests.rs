@@ -195,7 +195,7 @@ impl Groups {
         if !group.members.is_empty() {
             return Err(ErrorCode::NonEmptyGroup);
         }
-        group.offsets.delete_where(cx, id, |_, _| true);
+        group.offsets.delete_all(cx, id);
         self.forget(cx, id);
         Ok(())
     }

@@ -19,6 +19,7 @@ mod offsets;
 mod regexes;
 mod resumed;
 mod room;
+mod sweeps;
 
 struct NoTopics;
 
