@@ -16,6 +16,9 @@ use crate::segment::{IndexCursor, SEGMENT_BYTES_MAX, Segment};
 /// Bytes written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// The largest segment that is made; tests have small logs.
+pub(super) const OUTPUT_BYTES_MAX: u64 = if cfg!(test) { 1 << 20 } else { SEGMENT_BYTES_MAX };
+
 /// A segment in the making.
 pub(super) struct Output<'a> {
     log: &'a Log,
@@ -123,7 +126,7 @@ impl<'a> Output<'a> {
 
     async fn push(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Abandoned> {
         assert_eq!((self.next, header.total_bytes()), (header.base_offset, batch.len()), "a batch behind the last");
-        if self.position + batch.len() as u64 > SEGMENT_BYTES_MAX {
+        if self.position + batch.len() as u64 > OUTPUT_BYTES_MAX {
             return Err(Abandoned::Outgrown);
         }
         self.cursor.advance(&self.segment, header, self.position, self.interval_bytes);

@@ -3,6 +3,7 @@
 use super::compaction::{LIMITS, config, fill, keyed, records};
 use super::*;
 use crate::compaction::CompactionLimits;
+use crate::log::compact_output::OUTPUT_BYTES_MAX;
 
 /// Compacts until nothing is new; gives the batches that could not be read.
 async fn compact_all(log: &Log, limits: &CompactionLimits) -> u64 {
@@ -66,5 +67,42 @@ fn a_batch_that_grows_with_its_delete_horizon_is_read_by_the_next_pass() {
             place.clock.advance(5000);
         }
         assert!(records(log, &*disk).await.values().all(|record| record.0 == 5000), "their time is over");
+    });
+}
+
+#[test]
+fn a_segment_that_would_outgrow_its_bounds_stays_until_a_start() {
+    // A delete horizon years away makes small tombstones half as large again.
+    let place = Place::new();
+    let disk = place.disk.clone();
+    let mut config = LogConfig { segment_bytes: OUTPUT_BYTES_MAX * 9 / 10, ..config() };
+    config.compaction.as_mut().unwrap().tombstones_kept_ms = 1 << 40;
+    let limits = CompactionLimits { map_bytes: 8 << 20, ..LIMITS };
+    let keys = u32::try_from(OUTPUT_BYTES_MAX).unwrap() / 14;
+    let of_all = |value: u32| (0..keys / 1000).map(move |batch| (0..1000).map(|n| (batch * 1000 + n, value)).collect());
+    let log = place.create(config.clone());
+    let first = |log: &Log| Arc::clone(&log.reader().snapshot()[0]);
+    let ((), checkpoint) = place.drive(&log, async {
+        fill(&log, of_all(0)).await;
+        fill(&log, [(0..1000).map(|key| (keys + key, 0)).collect()]).await;
+        fill(&log, (0..20).map(|_| vec![(u32::MAX, 1); 1000])).await;
+        let before = first(&log);
+        for number in 0..3 {
+            place.clock.advance(5000);
+            let done = log.compact(&limits, async |_| crate::turn::yield_now().await).await.unwrap().unwrap();
+            assert_eq!((done.passed_over, done.cleaned_to), (1, offset(0)), "{number}");
+            assert_eq!(log.cleanable(NOW_MS * 2), None, "it is not tried again for its own sake");
+            fill(&log, of_all(number + 1)).await;
+        }
+        assert!(Arc::ptr_eq(&before, &first(&log)), "it stays as it is");
+    });
+    assert_eq!(place.files(".tmp"), Vec::<String>::new());
+    let log = place.open(config, StartInfo { clean: true, checkpoint: Some(checkpoint) }).unwrap();
+    place.drive(&log, async {
+        let done = log.compact(&limits, async |_| crate::turn::yield_now().await).await.unwrap().unwrap();
+        assert_eq!(done.passed_over, 0, "what outgrew it has been superseded");
+        let left = records(&log, &*disk).await;
+        let tombstones: Vec<u32> = left.values().filter(|record| record.1 == 0).map(|record| record.0).collect();
+        assert_eq!(tombstones, (keys..keys + 1000).collect::<Vec<_>>(), "their time begins now");
     });
 }
