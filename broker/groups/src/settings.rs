@@ -40,7 +40,7 @@ pub enum Migration {
     Upgrade,
     /// To classic only.
     Downgrade,
-    /// Not at all.
+    /// Not at all, and members of both are never in one group.
     Disabled,
 }
 

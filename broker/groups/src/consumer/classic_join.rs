@@ -15,6 +15,7 @@ use crate::answer::{Answer, JoinRefused, Joined};
 use crate::context::{Context, Ticket};
 use crate::record::{ClassicMemberPart, ConsumerMember};
 use crate::request::{JoinGroup, PROTOCOLS_MAX};
+use crate::settings::Migration;
 
 impl ConsumerGroup {
     /// JoinGroup.
@@ -61,6 +62,9 @@ impl ConsumerGroup {
         let timeouts = cx.settings.session_timeout_min_ms..=cx.settings.session_timeout_max_ms;
         if !timeouts.contains(&request.session_timeout_ms) {
             return Err(ErrorCode::InvalidSessionTimeout);
+        }
+        if cx.settings.migration == Migration::Disabled {
+            return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let offered = &request.protocols;
         let others_know = |name: &Arc<str>| {

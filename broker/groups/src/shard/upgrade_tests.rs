@@ -403,3 +403,25 @@ fn classic_members_that_were_refused_when_they_had_to_join_have_time_to_do_so() 
     bench.pass(29_000);
     assert_eq!(bench.beat(&other, 2), Err(ErrorCode::RebalanceInProgress));
 }
+
+/// The other policies let classic members in, be it that the group never becomes classic by them.
+#[test]
+fn where_protocols_are_not_to_mix_classic_members_come_to_groups_of_their_own_only() {
+    for (migration, joins) in [
+        (Migration::Disabled, false),
+        (Migration::Upgrade, true),
+        (Migration::Downgrade, true),
+        (Migration::Bidirectional, true),
+    ] {
+        let mut bench = Bench::new(migration);
+        bench.new_beat(0, None).unwrap();
+        let ticket = bench.ask_join("", &[]);
+        let joined = bench.joined(ticket).map(|_| ());
+        assert_eq!(joined, if joins { Ok(()) } else { Err(ErrorCode::InconsistentGroupProtocol) }, "{migration:?}");
+        bench.new_beat(-1, None).unwrap();
+        if !joins {
+            let ticket = bench.ask_join("", &[]);
+            assert!(bench.joined(ticket).is_ok(), "an empty group takes the protocol of who comes");
+        }
+    }
+}
