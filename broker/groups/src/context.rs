@@ -23,7 +23,8 @@ pub struct Ticket(pub u64);
 /// What a step leaves to be done.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To be appended as one batch, before those of any later step.
+    /// To be appended in this order, before those of any later step; in one batch or, where they are many, in several: a load may find any
+    /// first part of them.
     pub records: Vec<Record>,
     /// To be sent once these records and all of earlier steps are durable.
     pub answers: Vec<(Ticket, Answer)>,
@@ -42,8 +43,8 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// Leaves an answer.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: impl Into<Answer>) {
-        self.effects.answers.push((ticket, answer.into()));
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.effects.answers.push((ticket, answer));
     }
 
     /// The moment so many milliseconds from now; nothing for a negative number.

@@ -107,7 +107,7 @@ impl Offsets {
         group: &Arc<str>,
         commit: &PartitionCommit,
     ) -> Result<(), ErrorCode> {
-        let metadata = commit.metadata.clone().unwrap_or_else(|| "".into());
+        let metadata = commit.metadata.clone().unwrap_or_default();
         if metadata.len() > cx.settings.offset_metadata_bytes_max {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }

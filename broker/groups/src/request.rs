@@ -177,7 +177,7 @@ pub struct PartitionCommit {
     pub offset: i64,
     /// −1 where the client does not know it.
     pub leader_epoch: i32,
-    /// Words of the client, given back as they are; `None` is kept as such.
+    /// Words of the client, given back as they are; `None` comes back as empty ones, as from Kafka.
     pub metadata: Option<Arc<str>>,
     /// Versions 2 to 4: the offset's own time to live, which overrides the broker's.
     pub retention_ms: Option<i64>,

@@ -37,7 +37,7 @@ impl ConsumerGroup {
         group.state = State::Stable;
         // No member made this assignment: a record without a leader has a load begin with a rebalance as well.
         group.store(cx);
-        tracing::info!(
+        tracing::debug!(
             group = &*self.id,
             members = group.members.len(),
             "only classic members are left: it is a classic group"

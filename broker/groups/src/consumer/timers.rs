@@ -83,7 +83,7 @@ impl ConsumerGroup {
     pub(crate) fn on_time(&mut self, cx: &mut Context<'_>) {
         let gone = self.timers.due(cx.now.monotonic_ms);
         for member_id in &gone {
-            tracing::info!(
+            tracing::debug!(
                 group = &*self.id,
                 member = &**member_id,
                 "a member was silent or gave nothing up in its time: it is out"

@@ -1,5 +1,7 @@
 //! A group goes from the classic protocol to the new one and back, while its members go on.
 
+mod torn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
