@@ -173,7 +173,7 @@ impl World {
             Err(error) => panic!("the disk is well, and still: {error}"),
         };
         let found = self.compare(&**disk, log).await;
-        let Some(done) = done.filter(|done| done.passed_over == 0 && !self.was_stingy) else { return };
+        let Some(done) = done.filter(|done| done.damaged + done.outgrown == 0 && !self.was_stingy) else { return };
         let mut keys = BTreeSet::new();
         for (offset, record) in found.range(..done.cleaned_to.get()) {
             assert!(record.key.is_some_and(|key| keys.insert(key)), "offset {offset}: {record:?} is superseded");

@@ -115,7 +115,7 @@ async fn compact(log: &Log, memory_before: u64) -> Result<Measured, String> {
     let (elapsed, cpu, process_cpu) = (begun.elapsed(), thread_cpu() - cpu, own_cpu() - process_cpu);
     let memory_bytes = memory_bytes("VmHWM:")?.saturating_sub(memory_before);
     match done {
-        Ok(Some(Compacted { bytes_before, bytes_after, passed_over: 0, .. })) if bytes_before > 0 => {
+        Ok(Some(Compacted { bytes_before, bytes_after, damaged: 0, outgrown: 0, .. })) if bytes_before > 0 => {
             Ok(Measured { bytes_before, bytes_after, elapsed, cpu, process_cpu, memory_bytes })
         }
         done => Err(format!("the pass had nothing to do, or not all could be read: {done:?}")),

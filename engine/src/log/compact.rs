@@ -78,7 +78,9 @@ pub struct Compacted {
     /// Keys that were new.
     pub keys: usize,
     /// Damaged segments, which stay as they are, in all of what has been looked at.
-    pub passed_over: usize,
+    pub damaged: usize,
+    /// Sound segments that would be larger than a segment may be if they were written anew, and stay as they are.
+    pub outgrown: usize,
     /// Batches whose records cannot be read within the limits, in all of what has been looked at: they stay, and so does every tombstone behind them.
     pub unread: u64,
     /// Those of them that no pass of this process has named before, the first of many.
@@ -96,9 +98,6 @@ pub enum Abandoned {
     /// The disk has less room than is to be kept free, and as much again.
     #[error("there is too little space to write a segment anew")]
     NoSpace,
-    /// Recompressed, the records need more room than a segment has.
-    #[error("the segment would outgrow its bounds")]
-    Outgrown,
     /// The disk's word.
     #[error("{what}: {error}")]
     Io {

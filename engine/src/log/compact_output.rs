@@ -36,6 +36,20 @@ pub(super) struct Output<'a> {
     is_changed: bool,
 }
 
+/// Why a segment was not written to its end.
+pub(super) enum Unwritten {
+    /// Recompressed, the records need more room than a segment has.
+    Outgrown,
+    /// The whole pass ends.
+    Abandoned(Abandoned),
+}
+
+impl From<Abandoned> for Unwritten {
+    fn from(why: Abandoned) -> Unwritten {
+        Unwritten::Abandoned(why)
+    }
+}
+
 impl<'a> Output<'a> {
     /// Begins a segment at `base`.
     pub(super) async fn create(log: &'a Log, base: Offset, interval_bytes: u64) -> Result<Output<'a>, Abandoned> {
@@ -71,13 +85,13 @@ impl<'a> Output<'a> {
     }
 
     /// Appends a batch that stays as it is.
-    pub(super) async fn keep(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Abandoned> {
+    pub(super) async fn keep(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Unwritten> {
         self.cover_up_to(header.base_offset).await?;
         self.push(header, batch).await
     }
 
     /// Appends what is left of a batch.
-    pub(super) async fn put(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Abandoned> {
+    pub(super) async fn put(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Unwritten> {
         self.is_changed = true;
         self.keep(header, batch).await
     }
@@ -90,7 +104,7 @@ impl<'a> Output<'a> {
     }
 
     /// Completes the segment, which goes up to `end`, and makes its data durable.
-    pub(super) async fn finish(&mut self, end: Offset) -> Result<(), Abandoned> {
+    pub(super) async fn finish(&mut self, end: Offset) -> Result<(), Unwritten> {
         self.cover_up_to(end).await?;
         self.write().await?;
         let synced = self.log.disk().sync_all(self.segment.file()).await;
@@ -114,7 +128,7 @@ impl<'a> Output<'a> {
     }
 
     /// An empty batch stands for what is gone before `offset`.
-    async fn cover_up_to(&mut self, offset: Offset) -> Result<(), Abandoned> {
+    async fn cover_up_to(&mut self, offset: Offset) -> Result<(), Unwritten> {
         if let Some(epoch) = self.gone.take() {
             let covering = cover(self.next, offset, epoch);
             let header = check_stored(&covering).expect("a cover is a sound batch");
@@ -124,10 +138,10 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    async fn push(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Abandoned> {
+    async fn push(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Unwritten> {
         assert_eq!((self.next, header.total_bytes()), (header.base_offset, batch.len()), "a batch behind the last");
         if self.position + batch.len() as u64 > OUTPUT_BYTES_MAX {
-            return Err(Abandoned::Outgrown);
+            return Err(Unwritten::Outgrown);
         }
         self.cursor.advance(&self.segment, header, self.position, self.interval_bytes);
         self.buffer.extend_from_slice(batch);
@@ -138,7 +152,10 @@ impl<'a> Output<'a> {
             self.segment.offset_index.spill(self.log.disk()).await;
             self.segment.time_index.spill(self.log.disk()).await;
         }
-        if self.buffer.len() >= WRITE_BYTES { self.write().await } else { Ok(()) }
+        if self.buffer.len() >= WRITE_BYTES {
+            self.write().await?;
+        }
+        Ok(())
     }
 
     async fn write(&mut self) -> Result<(), Abandoned> {

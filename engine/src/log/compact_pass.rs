@@ -16,7 +16,7 @@ use ringmill_batch::{
 
 use super::Log;
 use super::compact::{Abandoned, Compacted, PassedOver, Piece, Why, Work};
-use super::compact_output::Output;
+use super::compact_output::{Output, Unwritten};
 use super::compact_unread::Unread;
 use super::read::ReadError;
 use super::scan::Scan;
@@ -281,7 +281,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 output.discard().await;
                 Ok(false)
             }
-            Err(Abandoned::Outgrown) => {
+            Err(Unwritten::Outgrown) => {
                 output.discard().await;
                 tracing::warn!(dir = %self.log.dir.display(), %base, "a segment would outgrow its bounds and is not compacted");
                 let outgrown =
@@ -289,15 +289,15 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 self.passed_over.extend(outgrown);
                 Ok(false)
             }
-            Err(error) => {
+            Err(Unwritten::Abandoned(why)) => {
                 output.discard().await;
-                Err(error)
+                Err(why)
             }
         }
     }
 
     /// Writes what stays of some segments; false when one turns out to be damaged.
-    async fn fill(&mut self, output: &mut Output<'_>, pieces: Range<usize>) -> Result<bool, Abandoned> {
+    async fn fill(&mut self, output: &mut Output<'_>, pieces: Range<usize>) -> Result<bool, Unwritten> {
         for number in pieces {
             let Piece { ref segment, end } = self.work.pieces[number];
             let segment = Arc::clone(segment);
@@ -326,7 +326,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
     }
 
     /// Writes what stays of a batch.
-    async fn pass_on(&mut self, output: &mut Output<'_>, header: &BatchHeader, batch: &[u8]) -> Result<(), Abandoned> {
+    async fn pass_on(&mut self, output: &mut Output<'_>, header: &BatchHeader, batch: &[u8]) -> Result<(), Unwritten> {
         let fate = self.judge.batch(header);
         match fate {
             BatchFate::Keep => return output.keep(header, batch).await,
@@ -500,7 +500,8 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         let log = self.log;
         let reach = self.passed_over.first_key_value().map_or(self.judge.end, |(&first, _)| first.min(self.judge.end));
         let cleaned_to = reach.max(self.work.cleaned_to);
-        self.done.passed_over = self.passed_over.len();
+        let outgrown = self.passed_over.values().filter(|why| **why == Why::Outgrown).count();
+        (self.done.outgrown, self.done.damaged) = (outgrown, self.passed_over.len() - outgrown);
         self.done.cleaned_to = cleaned_to;
         (self.done.unread, self.done.unread_named) = (self.unread.count, std::mem::take(&mut self.unread.named));
         let _house = log.keep_house().await?;

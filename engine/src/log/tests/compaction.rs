@@ -115,7 +115,7 @@ fn the_last_record_of_each_key_stays_at_its_offset() {
         assert!(before > 10, "{before} segments");
         let done = compact(&log).await.unwrap();
         assert!(done.bytes_after * 10 < done.bytes_before && done.keys == 23, "{done:?}");
-        assert_eq!((done.segments_before, done.cleaned_to.get(), done.passed_over), (before - 1, end, 0));
+        assert_eq!((done.segments_before, done.cleaned_to.get(), done.damaged), (before - 1, end, 0));
         let expected = model(&all, end);
         assert_eq!(records(&log, &*disk).await, expected);
         assert_eq!(log.cleanable(NOW_MS), None, "nothing is new");

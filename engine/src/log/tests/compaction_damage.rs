@@ -66,11 +66,11 @@ fn a_tombstone_in_damage_that_heals_during_a_pass_is_not_forgotten() {
         for _ in 0..3 {
             place.clock.advance(5000);
             fill(log, (1..60).map(|value| vec![(2, value)])).await;
-            assert_eq!(compact(log).await.unwrap().passed_over, 0);
+            assert_eq!(compact(log).await.unwrap().damaged, 0);
         }
         let left = records(log, &*disk).await;
         assert!(left.values().all(|&(key, _)| key == 2), "what was deleted is there again: {left:?}");
-        assert!(done.passed_over == 1 && done.cleaned_to <= tombstone, "{done:?}");
+        assert!(done.damaged == 1 && done.cleaned_to <= tombstone, "{done:?}");
     });
 }
 
@@ -92,7 +92,7 @@ fn what_was_clean_before_damage_that_heals_during_a_pass_stays() {
         while !log.scrub(1 << 20).await.is_done {}
         let done = rot.heal_during_pass(log, &limits).await;
         assert_eq!(records(log, &*disk).await, all, "no key stands twice");
-        assert_eq!(done.passed_over, 1);
+        assert_eq!(done.damaged, 1);
     });
 }
 
@@ -114,7 +114,7 @@ fn a_damaged_segment_stays_as_it_is_and_no_tombstone_behind_it_goes() {
             fill(log, (1..60).map(|value| vec![(3, value)])).await;
             place.clock.advance(5000);
             let done = compact(log).await.unwrap();
-            assert_eq!((done.passed_over, done.cleaned_to), (1, damaged));
+            assert_eq!((done.damaged, done.cleaned_to), (1, damaged));
             assert_eq!(std::fs::read(&file).unwrap(), rotten);
             assert_eq!(log.cleanable(NOW_MS * 2), None, "it is not tried again for its own sake");
         }
@@ -126,7 +126,7 @@ fn a_damaged_segment_stays_as_it_is_and_no_tombstone_behind_it_goes() {
         for _ in 0..2 {
             fill(log, (1..60).map(|value| vec![(3, value)])).await;
             place.clock.advance(5000);
-            assert_eq!(compact(log).await.unwrap().passed_over, 0);
+            assert_eq!(compact(log).await.unwrap().damaged, 0);
         }
         let left = records(log, &*disk).await;
         assert!(left.values().all(|&(key, _)| key != 1), "{left:?}");
@@ -144,13 +144,13 @@ fn the_time_of_a_tombstone_begins_when_nothing_is_left_that_it_hides() {
         fill(log, (1..60).map(|value| vec![(1, value), (100 + value, value)])).await;
         let rot = Rot::of(log, &*disk, log.reader().snapshot()[1].base_offset()).await;
         fill(log, [vec![(1, 0)]]).await;
-        for passed_over in [1, 1, 0] {
+        for damaged in [1, 1, 0] {
             place.clock.advance(5000);
             fill(log, (1..60).map(|value| vec![(3, value)])).await;
-            if passed_over == 0 {
+            if damaged == 0 {
                 rot.heal(log).await;
             }
-            assert_eq!(compact(log).await.unwrap().passed_over, passed_over);
+            assert_eq!(compact(log).await.unwrap().damaged, damaged);
         }
         let of_key = async || {
             let left = records(log, &*disk).await;

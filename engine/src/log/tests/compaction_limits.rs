@@ -90,7 +90,7 @@ fn a_segment_that_would_outgrow_its_bounds_stays_until_a_start() {
         for number in 0..3 {
             place.clock.advance(5000);
             let done = log.compact(&limits, async |_| crate::turn::yield_now().await).await.unwrap().unwrap();
-            assert_eq!((done.passed_over, done.cleaned_to), (1, offset(0)), "{number}");
+            assert_eq!((done.outgrown, done.damaged, done.cleaned_to), (1, 0, offset(0)), "{number}");
             assert_eq!(log.cleanable(NOW_MS * 2), None, "it is not tried again for its own sake");
             fill(&log, of_all(number + 1)).await;
         }
@@ -100,7 +100,7 @@ fn a_segment_that_would_outgrow_its_bounds_stays_until_a_start() {
     let log = place.open(config, StartInfo { clean: true, checkpoint: Some(checkpoint) }).unwrap();
     place.drive(&log, async {
         let done = log.compact(&limits, async |_| crate::turn::yield_now().await).await.unwrap().unwrap();
-        assert_eq!(done.passed_over, 0, "what outgrew it has been superseded");
+        assert_eq!(done.outgrown, 0, "what outgrew it has been superseded");
         let left = records(&log, &*disk).await;
         let tombstones: Vec<u32> = left.values().filter(|record| record.1 == 0).map(|record| record.0).collect();
         assert_eq!(tombstones, (keys..keys + 1000).collect::<Vec<_>>(), "their time begins now");
