@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmill_groups::answer::{Answer, ClassicDescription, ConsumerDescription, Listed, TopicOffsets};
+use ringmill_groups::listing::ListGroups;
 use ringmill_groups::record::Record;
 use ringmill_groups::request::{
     Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
@@ -248,9 +249,19 @@ impl Run {
     }
 
     fn listed(&mut self) -> Vec<Listed> {
-        match self.ask(Request::List).pop() {
-            Some(Answer::List(listed)) => listed,
-            other => panic!("{other:?}"),
+        let mut listed = Vec::new();
+        let mut wanted = ListGroups::default();
+        loop {
+            let part = match self.ask(Request::List(wanted.clone())).pop() {
+                Some(Answer::List(part)) => part,
+                other => panic!("{other:?}"),
+            };
+            assert!(part.go_on_after.is_none() || part.go_on_after > wanted.after, "a list that does not get on");
+            listed.extend(part.groups);
+            wanted.after = part.go_on_after;
+            if wanted.after.is_none() {
+                return listed;
+            }
         }
     }
 
