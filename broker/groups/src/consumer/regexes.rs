@@ -23,7 +23,7 @@ use crate::record::{ConsumerPart, ResolvedRegex};
 use crate::topics::Topics;
 
 /// Topics of the broker's own.
-const INTERNAL_PREFIXES: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 
 /// Compiles an expression of a client's.
 pub(super) fn compile(expression: &str) -> Result<Regex, Refused> {
@@ -48,7 +48,7 @@ pub(super) fn compile(expression: &str) -> Result<Regex, Refused> {
 fn meaning(expression: &str, topics: &dyn Topics) -> (Vec<Arc<str>>, usize) {
     // It was compiled when it came. Should a newer version of the crate refuse it, it means nothing.
     let Ok(regex) = compile(expression) else { return (Vec::new(), 0) };
-    let is_internal = |name: &str| INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let is_internal = |name: &str| INTERNAL_TOPICS.contains(&name);
     let mut names = 0;
     let counted = topics.names().inspect(|_| names += 1);
     let meant = counted.filter(|name| !is_internal(name) && regex.is_match(name.as_bytes())).map(Arc::from).collect();
@@ -210,6 +210,28 @@ mod tests {
     fn an_expression_means_whole_names() {
         assert!(is_meant("a|ab", "ab") && is_meant("logs-.*", "logs-1") && is_meant("^a$", "a"));
         assert!(!is_meant("logs", "logs-1") && !is_meant("logs", "my-logs") && !is_meant("", "a"));
+    }
+
+    struct Names(&'static [&'static str]);
+
+    impl Topics for Names {
+        fn find(&self, _: &str) -> Option<(crate::TopicId, i32)> {
+            None
+        }
+        fn name(&self, _: &crate::TopicId) -> Option<&str> {
+            None
+        }
+        fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+            Box::new(self.0.iter().copied())
+        }
+    }
+
+    /// A copy of an internal topic is a topic like any other.
+    #[test]
+    fn internal_topics_are_never_meant_and_those_that_begin_like_them_are() {
+        let names = Names(&["__consumer_offsets", "__consumer_offsets_copy", "__transaction_state", "a"]);
+        let (meant, _) = meaning(".*", &names);
+        assert_eq!(meant.iter().map(|name| &**name).collect::<Vec<_>>(), ["__consumer_offsets_copy", "a"]);
     }
 
     #[test]
