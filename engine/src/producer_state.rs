@@ -5,7 +5,7 @@
 //! durable is not known here, nor how a snapshot reaches the disk. Transactions add to this when they come: control batches
 //! pass unseen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ringmill_batch::{BatchHeader, Offset, TimestampType, sequence_after};
 
@@ -134,12 +134,15 @@ impl ProducerState {
         })
     }
 
-    /// Where the newest batch of each producer begins, by id: what must stay in the log, though it may be empty, so that a replay of the log
-    /// knows how far each has come.
+    /// Where the newest batch of each producer begins, and the newest of those before `durable_end`, which is left when a power cut takes the
+    /// other: what must stay in the log, though it may be empty, so that a replay of the log knows how far each has come.
     #[must_use]
-    pub fn newest_batches(&self) -> BTreeMap<i64, Offset> {
-        let newest = |producer: &Producer| producer.batches.back().map(|newest| newest.base_offset);
-        self.producers.iter().filter_map(|(&id, producer)| Some((id, newest(producer)?))).collect()
+    pub fn newest_batches(&self, durable_end: Offset) -> BTreeSet<Offset> {
+        let newest = |producer: &Producer| {
+            let durable = producer.batches.iter().rfind(|batch| batch.last_offset() < durable_end);
+            [producer.batches.back(), durable].map(|batch| batch.map(|batch| batch.base_offset))
+        };
+        self.producers.values().flat_map(newest).flatten().collect()
     }
 
     /// Says what is to be done with a batch that has no offsets yet. Batches without a producer are always appended.

@@ -2,7 +2,7 @@
 //!
 //! Pure: the map says where a key stands last in the part that was mapped, in front of which no key stands twice.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use ringmill_batch::{BatchHeader, Offset, Record};
 
@@ -23,8 +23,8 @@ pub(crate) struct Judge {
     pub(crate) records_max: usize,
     /// The broker's time at the beginning of the pass.
     pub(crate) now_ms: i64,
-    /// Where the newest batch of each idempotent producer begins.
-    pub(crate) newest: BTreeMap<i64, Offset>,
+    /// Where the newest batch of each idempotent producer begins, and its newest durable one.
+    pub(crate) newest: BTreeSet<Offset>,
     /// Whether everything in front has been cleaned: else a value would come back with its tombstone gone.
     pub(crate) tombstones_may_go: bool,
 }
@@ -67,7 +67,7 @@ impl Judge {
 
     /// Whether the batch is the newest of its producer: a repeat of it, or what follows on it, is known by its header.
     pub(crate) fn holds_last_sequence(&self, header: &BatchHeader) -> bool {
-        header.has_producer() && self.newest.get(&header.producer_id) == Some(&header.base_offset)
+        header.has_producer() && self.newest.contains(&header.base_offset)
     }
 
     /// Whether a record of the batch stays; `last` is where the map has its key last.

@@ -91,7 +91,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             end,
             records_max: OffsetMap::keys_max(limits.map_bytes),
             now_ms,
-            newest: writer.producers.newest_batches(),
+            newest: writer.producers.newest_batches(writer.ends.durable.offset),
             tombstones_may_go: true,
         };
         Pass {

@@ -114,3 +114,38 @@ fn who_has_looked_where_the_end_was_before_a_roll_and_a_pass_reads_no_further_th
         }
     });
 }
+
+#[test]
+fn the_newest_durable_batch_of_a_producer_stays_while_a_newer_one_is_not_durable() {
+    // Only the newest stayed, which a power cut could take: who sent the one before again was taken for a stranger.
+    let place = Place::new();
+    let config = LogConfig { write_caching: true, flush_ms: i64::MAX, ..config() };
+    let by_producer = |sequence: i32| {
+        let mut builder = BatchBuilder::new(Codec::None, None);
+        builder.producer(9, 0, sequence);
+        builder.push(NOW_MS, Some(&7_u32.to_be_bytes()), Some(b"value"), &[]);
+        builder.finish()
+    };
+    let after_the_cut = Place::new();
+    place.run(config.clone(), async |log| {
+        let durable = append(log, by_producer(0)).await.unwrap().base_offset;
+        fill(log, churn(40)).await;
+        let lost = append(log, by_producer(1)).await.unwrap().base_offset;
+        let recovery_point = log.checkpoint_entry().recovery_point;
+        assert!(durable < recovery_point && recovery_point <= lost && lost.get() >= active_base(log));
+        compact(log).await.unwrap();
+        let plan = log.reader().plan(&*place.disk, lost, 1, true).await.unwrap();
+        // What a power cut leaves, without the snapshots: one may be damaged, or never have been written on a full disk.
+        std::fs::create_dir(after_the_cut.dir()).unwrap();
+        for name in place.files("").into_iter().filter(|name| !name.ends_with(".producers")) {
+            std::fs::copy(place.dir().join(&name), after_the_cut.dir().join(name)).unwrap();
+        }
+        let active = after_the_cut.dir().join(format!("{:020}.log", active_base(log)));
+        std::fs::OpenOptions::new().write(true).open(active).unwrap().set_len(plan.position).unwrap();
+    });
+    let log = after_the_cut.open(config, StartInfo::default()).unwrap();
+    after_the_cut.drive(&log, async {
+        let repeat = append(&log, by_producer(0)).await.unwrap();
+        assert_eq!((repeat.base_offset, repeat.duplicate), (offset(0), true));
+    });
+}
