@@ -65,11 +65,10 @@ const LOOKUP_PAUSE: Duration = Duration::from_millis(5);
 const PASSING: [ErrorCode; 3] =
     [ErrorCode::CoordinatorLoadInProgress, ErrorCode::CoordinatorNotAvailable, ErrorCode::NotCoordinator];
 
-const MEMBER_ID_REQUIRED: i16 = 79;
-/// UNKNOWN_MEMBER_ID and FENCED_MEMBER_EPOCH.
-const OUT: [i16; 2] = [25, 110];
-/// ILLEGAL_GENERATION and REBALANCE_IN_PROGRESS.
-const JOIN_AGAIN: [i16; 2] = [22, 27];
+/// The member is out of its group.
+const OUT: [i16; 2] = [ErrorCode::UnknownMemberId.code(), ErrorCode::FencedMemberEpoch.code()];
+/// It is in, and has to join once more.
+const JOIN_AGAIN: [i16; 2] = [ErrorCode::IllegalGeneration.code(), ErrorCode::RebalanceInProgress.code()];
 
 /// All members.
 #[derive(Debug)]
@@ -271,7 +270,7 @@ impl Member {
         };
         let answer = connection.call(&request).await?;
         let joined: JoinGroupResponse<'_> = answer.decode()?;
-        if joined.error_code == MEMBER_ID_REQUIRED || joined.error_code == 0 {
+        if joined.error_code == ErrorCode::MemberIdRequired.code() || joined.error_code == 0 {
             joined.member_id.clone_into(&mut self.id);
         }
         if joined.error_code != 0 {
