@@ -1,9 +1,12 @@
 //! What every step of the state machine is given, and what it leaves behind.
 
+use std::sync::Arc;
+
 use crate::answer::Answer;
 use crate::consumer::Matching;
 use crate::random::Random;
 use crate::record::Record;
+use crate::room::{Full, NoRoom};
 use crate::settings::Settings;
 use crate::topics::Topics;
 
@@ -28,6 +31,8 @@ pub struct Effects {
     pub records: Vec<Record>,
     /// To be sent once these records and all of earlier steps are durable.
     pub answers: Vec<(Ticket, Answer)>,
+    /// That this step's request was refused for want of room: for the operator.
+    pub no_room: Option<NoRoom>,
 }
 
 /// What a step works with.
@@ -45,6 +50,11 @@ impl Context<'_> {
     /// Leaves an answer.
     pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.effects.answers.push((ticket, answer));
+    }
+
+    /// Leaves word that a request is refused for want of room.
+    pub(crate) fn no_room(&mut self, group: &Arc<str>, request: &'static str, full: Full) {
+        self.effects.no_room = Some(NoRoom { group: Arc::clone(group), request, full });
     }
 
     /// The moment so many milliseconds from now; nothing for a negative number.

@@ -18,12 +18,14 @@ mod random;
 pub mod record;
 mod record_bytes;
 pub mod request;
+mod room;
 mod settings;
 mod shard;
 mod topics;
 
 pub use context::{Effects, Now, Ticket};
 pub use random::Random;
+pub use room::{Full, NoRoom};
 pub use settings::{Migration, Settings};
 pub use shard::Shard;
 pub use topics::{TopicId, Topics};

@@ -137,8 +137,11 @@ impl Host {
         self.leave(core, serving, effects);
     }
 
-    /// Appends a step's records, and holds its answers until all before them is durable.
+    /// Appends a step's records, and holds its answers until all before them is durable; tells of a refusal.
     fn leave(&self, core: &Core, serving: &mut Serving, effects: Effects) {
+        if let Some(no_room) = &effects.no_room {
+            core.groups().tell(self.partition, no_room);
+        }
         let mut append = None;
         for (batch, header) in serving.writer.batches(&effects.records, core.shared().clock.now_ms()) {
             let appended = core.append_own(self.partition, batch, header).unwrap_or_else(|| {

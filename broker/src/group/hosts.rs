@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ringmill_net::LineLimit;
+use ringmill_groups::NoRoom;
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::{Line, LineLimit};
 use tokio::task::JoinHandle;
 
 use super::Ask;
@@ -32,6 +33,19 @@ impl Hosts {
     #[expect(clippy::new_without_default, reason = "it reads the clock")]
     pub fn new() -> Hosts {
         Hosts { hosted: RefCell::default(), lines: LineLimit::new() }
+    }
+
+    /// Tells the operator that a request was refused for want of room, and what sets it: few of the protocol's answers have words.
+    pub(super) fn tell(&self, partition: PartitionId, no_room: &NoRoom) {
+        if let Some(Line { left_out }) = self.lines.line() {
+            let NoRoom { group, request, full } = no_room;
+            tracing::warn!(
+                partition = partition.index,
+                group = &**group,
+                left_out,
+                "{request} is refused for want of room: {full}"
+            );
+        }
     }
 
     /// For lines about what peers ask of this core's groups.

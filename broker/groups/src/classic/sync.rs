@@ -6,19 +6,20 @@ use super::{ClassicGroup, State};
 use crate::answer::{Answer, Synced};
 use crate::context::{Context, Ticket};
 use crate::request::SyncGroup;
+use crate::room::Full;
 
 impl ClassicGroup {
     /// Answers at once, or parks the request until the leader has brought the assignment.
     ///
     /// Without room for the assignment it is refused, as Kafka refuses one that makes its record too large; the leader's client gives up then.
-    pub(crate) fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup, has_room: bool) {
+    pub(crate) fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup, room: Result<(), Full>) {
         if let Err(code) = self.check_sync(request) {
             return cx.answer(ticket, Answer::Sync(Err(code)));
         }
         let id = &request.member_id;
         let assigns = self.leader.as_ref() == Some(id) && self.state == State::CompletingRebalance;
-        if assigns && !has_room {
-            tracing::warn!(group = %self.id, generation = self.generation, "its leader's assignment is larger than a group may be");
+        if assigns && let Err(full) = room {
+            cx.no_room(&self.id, "SyncGroup", full);
             return cx.answer(ticket, Answer::Sync(Err(ErrorCode::UnknownServerError)));
         }
         self.unsynced.remove(id);

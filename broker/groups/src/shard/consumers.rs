@@ -26,10 +26,11 @@ impl Groups {
         check(request)?;
         let joins = request.member_epoch == JOINS;
         let names_bytes: usize = request.subscribed_topic_names.iter().flatten().map(|name| name.len()).sum();
-        if (joins || names_bytes > NAMES_BYTES_ALWAYS) && !self.has_room(cx, &request.group, names_bytes) {
-            let why =
-                "the group, or all groups of this coordinator together, take all the memory that they may".to_owned();
-            return Err(Refused { code: ErrorCode::GroupMaxSizeReached, why });
+        if (joins || names_bytes > NAMES_BYTES_ALWAYS)
+            && let Err(full) = self.room(cx, &request.group, names_bytes)
+        {
+            cx.no_room(&request.group, "ConsumerGroupHeartbeat", full);
+            return Err(Refused { code: ErrorCode::GroupMaxSizeReached, why: full.to_string() });
         }
         let id = &request.group;
         match self.by_id.get_mut(id).map(|group| &mut group.members) {

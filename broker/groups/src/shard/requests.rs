@@ -85,7 +85,8 @@ impl Groups {
             Some(ErrorCode::InvalidGroupId)
         } else if !self.by_id.contains_key(&request.group) && !request.member_id.is_empty() {
             Some(ErrorCode::UnknownMemberId)
-        } else if !self.has_room_to_join(cx, request) {
+        } else if let Err(full) = self.room_to_join(cx, request) {
+            cx.no_room(&request.group, "JoinGroup", full);
             Some(ErrorCode::GroupMaxSizeReached)
         } else {
             None
@@ -105,9 +106,9 @@ impl Groups {
     }
 
     fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup) {
-        let has_room = self.has_room_to_sync(cx, request);
+        let room = self.room_to_sync(cx, request);
         match self.members(&request.group) {
-            Ok(Members::Classic(group)) => group.sync(cx, ticket, request, has_room),
+            Ok(Members::Classic(group)) => group.sync(cx, ticket, request, room),
             Ok(Members::Consumer(group)) => group.sync(cx, ticket, request),
             Err(code) => cx.answer(ticket, Answer::Sync(Err(code))),
         }
@@ -142,8 +143,9 @@ impl Groups {
         self.by_id.get_mut(id).map(|group| &mut group.members).ok_or(ErrorCode::UnknownMemberId)
     }
 
-    fn check_commit(&mut self, cx: &Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
-        if !self.has_room_to_commit(cx, commit) {
+    fn check_commit(&mut self, cx: &mut Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        if let Err(full) = self.room_to_commit(cx, commit) {
+            cx.no_room(&commit.group, "OffsetCommit", full);
             return Err(ErrorCode::InvalidCommitOffsetSize);
         }
         let Some(group) = self.by_id.get_mut(&commit.group) else {

@@ -12,7 +12,7 @@ use crate::request::{
     Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
     PartitionCommit, Protocol, Request, SyncGroup,
 };
-use crate::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
+use crate::{Effects, NoRoom, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
 mod listing;
 mod offsets;
@@ -42,12 +42,15 @@ struct Bench {
     tickets: u64,
     records: Vec<Record>,
     answers: BTreeMap<Ticket, Answer>,
+    /// Why requests were refused for want of room, until somebody asks.
+    no_room: Vec<NoRoom>,
 }
 
 impl Bench {
     fn new() -> Bench {
         let shard = Shard::new(Arc::new(Settings::default()), Random::new(1));
-        let mut bench = Bench { shard, now_ms: 0, tickets: 0, records: Vec::new(), answers: BTreeMap::new() };
+        let mut bench =
+            Bench { shard, now_ms: 0, tickets: 0, records: Vec::new(), answers: BTreeMap::new(), no_room: Vec::new() };
         let effects = bench.shard.start(bench.now(), &NoTopics);
         bench.note(effects);
         bench
@@ -72,6 +75,7 @@ impl Bench {
 
     fn note(&mut self, effects: Effects) {
         self.records.extend(effects.records);
+        self.no_room.extend(effects.no_room);
         for (ticket, answer) in effects.answers {
             assert!(self.answers.insert(ticket, answer).is_none(), "{ticket:?} was answered twice");
         }

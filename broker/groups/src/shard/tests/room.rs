@@ -1,6 +1,7 @@
 //! What groups may take.
 
 use super::*;
+use crate::Full;
 
 #[test]
 fn what_groups_take_in_memory_is_bounded() {
@@ -126,6 +127,47 @@ fn protocols_without_a_word_count_too() {
         bench.shard.group_count()
     };
     assert_eq!((0..5).map(&mut join_as).collect::<Vec<_>>(), [1, 2, 2, 2, 2]);
+}
+
+/// Each was refused with words that could mean either limit, or without a word anywhere.
+#[test]
+fn who_is_refused_for_want_of_room_can_read_which_limit_it_was_and_what_sets_it() {
+    let mut full_shard = bench_with(10_000, 1 << 20);
+    let mut full_group = bench_with(1 << 20, 10_000);
+    for bench in [&mut full_shard, &mut full_group] {
+        let (_, ticket) = bench.join_new();
+        bench.pass(3_000);
+        let joined = bench.joined(ticket);
+        assert_eq!(bench.share_of(&joined, 20_000), Err(ErrorCode::UnknownServerError));
+        let stranger = bench.ask(joining_with("", 20_000));
+        assert_eq!(bench.join_error(stranger), ErrorCode::GroupMaxSizeReached);
+        assert_eq!(bench.share_of(&joined, 1_000), Ok(1_000));
+        let names = (0..500).map(|name| format!("a-topic-of-{name:09}").into()).collect();
+        let beat = ConsumerHeartbeat { subscribed_topic_names: Some(names), ..beating(0) };
+        let Answer::ConsumerHeartbeat(Err(refused)) = bench.answered(Request::ConsumerHeartbeat(beat)) else {
+            panic!("there is no room for its names")
+        };
+        assert_eq!(refused.why, bench.no_room.last().expect("it is told").full.to_string());
+    }
+    let words = PartitionCommit { metadata: Some("w".repeat(9_000).into()), ..commit("t", 0) };
+    assert_eq!(full_shard.commit_of("", -1, words), Err(ErrorCode::InvalidCommitOffsetSize));
+
+    let told = |bench: &Bench| bench.no_room.iter().map(|each| (each.request, each.full)).collect::<Vec<_>>();
+    let requests = |told: &[(&'static str, Full)]| told.iter().map(|(request, _)| *request).collect::<Vec<_>>();
+    let (of_shard, of_group) = (told(&full_shard), told(&full_group));
+    let all = ["SyncGroup", "JoinGroup", "ConsumerGroupHeartbeat", "OffsetCommit"];
+    assert_eq!(requests(&of_shard), all);
+    assert_eq!(requests(&of_group), all[..3], "offsets are no part of a group's record");
+    let is_of_shard = |(_, full): &(_, Full)| {
+        matches!(full, Full::Shard { bytes_max: 10_000, .. })
+            && full.to_string().contains("ringmill.groups.memory.bytes")
+    };
+    let is_of_group = |(_, full): &(_, Full)| {
+        matches!(full, Full::Group { bytes_max: 10_000, .. })
+            && full.to_string().contains("offsets.topic.segment.bytes")
+    };
+    assert!(of_shard.iter().all(is_of_shard), "{of_shard:?}");
+    assert!(of_group.iter().all(is_of_group), "{of_group:?}");
 }
 
 impl Bench {
