@@ -61,6 +61,8 @@ pub(super) struct Field {
     pub(super) done: Cell<u64>,
     /// Connections that the broker closed or refused.
     pub(super) cut: Cell<u64>,
+    /// What the broker refused for want of room.
+    pub(super) refused: Cell<u64>,
     /// How far it is, for threads of its own.
     pub(super) progress: Arc<Progress>,
     made: Cell<usize>,
@@ -74,6 +76,7 @@ impl Field {
             connections,
             done: Cell::new(0),
             cut: Cell::new(0),
+            refused: Cell::new(0),
             progress,
             made: Cell::new(0),
             kept: RefCell::default(),

@@ -34,10 +34,6 @@ const RECOVERY: Duration = Duration::from_secs(30);
 /// Before the first look: caches fill, connections are made.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// The most resident anonymous memory that a broker with default settings may ever have: its 256 MiB for requests, as much again for
-/// the answers, connections and allocator, and no more.
-const MEMORY_BYTES_MAX: u64 = 512 << 20;
-
 /// What may be left of an attack's memory: an allocator gives back what it likes.
 const MEMORY_LEFT_BYTES_MAX: u64 = 96 << 20;
 
@@ -155,6 +151,7 @@ struct Found {
     length: Duration,
     done: u64,
     cut: u64,
+    refused: u64,
     attacker_cpu_percent: u64,
     came_back_after: Option<Duration>,
 }
@@ -193,10 +190,10 @@ fn measure_on(broker: &Broker, options: &Hostile, attack: &Attack, length: Durat
     during.broker.memory_bytes = during.broker.memory_bytes.max(calling_off.broker.memory_bytes);
 
     let came_back_after = await_rest(&watched, rest)?;
-    let (done, cut, attacker_cpu) = attacker.join(&progress)?;
+    let Done { done, cut, refused, cpu } = attacker.join(&progress)?;
     let after = look(&honest, &watched, length)?;
     honest.stop()?;
-    let attacker_cpu_percent = u64::try_from(attacker_cpu.as_millis() * 100 / placing.elapsed().as_millis().max(1));
+    let attacker_cpu_percent = u64::try_from(cpu.as_millis() * 100 / placing.elapsed().as_millis().max(1));
     Ok(Found {
         before,
         during,
@@ -204,6 +201,7 @@ fn measure_on(broker: &Broker, options: &Hostile, attack: &Attack, length: Durat
         length,
         done,
         cut,
+        refused,
         attacker_cpu_percent: attacker_cpu_percent.unwrap_or(u64::MAX),
         came_back_after,
     })
@@ -223,8 +221,16 @@ fn await_rest(watched: &Watched, (memory_bytes, descriptors): (u64, usize)) -> R
     Ok(None)
 }
 
+/// What the attacker counted.
+struct Done {
+    done: u64,
+    cut: u64,
+    refused: u64,
+    cpu: Duration,
+}
+
 /// The attack's thread.
-struct Attacker(std::thread::JoinHandle<(u64, u64, Duration)>);
+struct Attacker(std::thread::JoinHandle<Done>);
 
 impl Attacker {
     fn start(
@@ -241,12 +247,12 @@ impl Attacker {
             let cpu = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
             // What the attack keeps stays open until everything else is back.
             field.until_released();
-            (field.done.get(), field.cut.get(), cpu)
+            Done { done: field.done.get(), cut: field.cut.get(), refused: field.refused.get(), cpu }
         });
         Ok(Attacker(thread))
     }
 
-    fn join(self, progress: &Progress) -> Result<(u64, u64, Duration), String> {
+    fn join(self, progress: &Progress) -> Result<Done, String> {
         progress.release();
         self.0.join().map_err(|_| "the attacker panicked".to_owned())
     }
@@ -267,7 +273,7 @@ impl Found {
         let ms = |latency: Duration| format!("{:.1}", latency.as_secs_f64() * 1e3);
         let back = self.came_back_after.map_or("not".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
         format!(
-            "| {}: {} | {} | {} | {} | {} | {} / {} | {} | {back} | did {}, was cut {} | {} |",
+            "| {}: {} | {} | {} | {} | {} | {} / {} | {} | {back} | did {}, was refused {}, was cut {} | {} |",
             attack.name,
             attack.what,
             three(&|look| ms(look.produce_p99)),
@@ -278,6 +284,7 @@ impl Found {
             self.attacker_cpu_percent,
             self.during.broker.log_bytes >> 10,
             self.done,
+            self.refused,
             self.cut,
             self.during.seen.failures + self.after.seen.failures,
         )
@@ -300,8 +307,12 @@ impl Found {
     fn violations(&self, attack: &Attack) -> Vec<String> {
         let mut violations = Vec::new();
         let peak_bytes = self.during.broker.memory_bytes;
-        if peak_bytes > MEMORY_BYTES_MAX {
-            violations.push(format!("{} MiB of memory, {} are allowed", peak_bytes >> 20, MEMORY_BYTES_MAX >> 20));
+        if peak_bytes > attack.memory_bytes_max {
+            let allowed = attack.memory_bytes_max >> 20;
+            violations.push(format!("{} MiB of memory, {allowed} are allowed", peak_bytes >> 20));
+        }
+        if attack.is_refused && self.refused == 0 {
+            violations.push(format!("nothing was refused: its limit was not met with {} requests", self.done));
         }
         if self.came_back_after.is_none() && !attack.stays {
             violations.push(format!("memory or descriptors did not come back within {} s", RECOVERY.as_secs()));

@@ -11,6 +11,7 @@ mod connections;
 mod control;
 mod floods;
 pub(super) mod frames;
+mod groups;
 mod stalls;
 
 /// An attack under way; ends when the field says so.
@@ -38,14 +39,48 @@ pub(super) struct Attack {
     pub(super) needs: Needs,
     /// What it makes stays, with its files: topics are not given back when a client goes.
     pub(super) stays: bool,
+    /// It meets a limit that refuses: if nothing was refused, the limit is none, or nothing was tried.
+    pub(super) is_refused: bool,
+    /// The most resident anonymous memory that the broker may have.
+    pub(super) memory_bytes_max: u64,
     /// No attack at all, but what the attacks are compared with.
     pub(super) is_control: bool,
     pub(super) run: fn(Rc<Field>) -> Run,
 }
 
 const fn attack(name: &'static str, what: &'static str, run: fn(Rc<Field>) -> Run) -> Attack {
-    Attack { name, what, settings: &[], open_files: None, needs: Needs::Nothing, stays: false, is_control: false, run }
+    Attack {
+        name,
+        what,
+        settings: &[],
+        open_files: None,
+        needs: Needs::Nothing,
+        stays: false,
+        is_refused: false,
+        memory_bytes_max: MEMORY_BYTES_MAX,
+        is_control: false,
+        run,
+    }
 }
+
+/// One that fills the memory for groups, which is small enough to be full soon. What fills it stays: nobody takes it back.
+const fn group_attack(name: &'static str, what: &'static str, run: fn(Rc<Field>) -> Run) -> Attack {
+    Attack {
+        settings: &["ringmill.groups.memory.bytes=67108864", "broker.group.initial.rebalance.delay.ms=0"],
+        stays: true,
+        is_refused: true,
+        memory_bytes_max: GROUPS_MEMORY_BYTES_MAX,
+        ..attack(name, what, run)
+    }
+}
+
+/// The most resident anonymous memory that a broker with default settings may ever have: its 256 MiB for requests, as much again for
+/// the answers, connections and allocator, and no more.
+const MEMORY_BYTES_MAX: u64 = 512 << 20;
+
+/// The same with 64 MiB for groups, in front of which few requests wait: as much again for what the allocator makes of them, and what a broker
+/// takes at rest.
+const GROUPS_MEMORY_BYTES_MAX: u64 = 256 << 20;
 
 /// All of them, in the order of the table.
 pub(super) static ATTACKS: &[Attack] = &[
@@ -142,5 +177,26 @@ pub(super) static ATTACKS: &[Attack] = &[
     Attack {
         stays: true,
         ..attack("topics", "topics of 10,000 partitions, one after the other", |field| Box::pin(floods::topics(field)))
+    },
+    group_attack(
+        "groups",
+        "commits to ever new groups with names of 1,000 bytes, until memory is full and on",
+        |field| Box::pin(groups::groups(field)),
+    ),
+    group_attack(
+        "members",
+        "ever new classic members with 8 protocols of 1 KB, until memory is full and on",
+        |field| Box::pin(groups::members(field)),
+    ),
+    group_attack(
+        "consumers",
+        "ever new members of KIP-848 with 50 topics each, until memory is full and on",
+        |field| Box::pin(groups::consumers(field)),
+    ),
+    Attack {
+        memory_bytes_max: MEMORY_BYTES_MAX,
+        ..group_attack("list-groups", "8 endless pipelines of ListGroups, with memory full of groups", |field| {
+            Box::pin(groups::lists(field))
+        })
     },
 ];
