@@ -59,11 +59,12 @@ impl ClassicGroup {
 
     /// About what it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let member = |(id, member): (&Arc<str>, &super::Member)| {
-            MEMBER_BYTES + 2 * id.len() + told_bytes(member) + member.assignment.len()
-        };
-        let members: usize = self.members.iter().map(member).sum();
-        members + self.pending.keys().map(|id| PENDING_BYTES + id.len()).sum::<usize>()
+        debug_assert_eq!(
+            self.bytes,
+            self.members.iter().map(|(id, member)| member_bytes(id, member)).sum::<usize>()
+                + self.pending.keys().map(|id| pending_bytes(id)).sum::<usize>()
+        );
+        self.bytes
     }
 
     /// How much the leader has given to all members.
@@ -80,8 +81,18 @@ impl ClassicGroup {
 /// About what a member takes in memory beside what it told.
 const MEMBER_BYTES: usize = 400;
 
-/// About what an id that was given out takes in memory.
+/// The same of an id that was given out, beside its length.
 const PENDING_BYTES: usize = 100;
+
+/// About what a member takes in memory.
+pub(super) fn member_bytes(id: &str, member: &super::Member) -> usize {
+    MEMBER_BYTES + 2 * id.len() + told_bytes(member) + member.assignment.len()
+}
+
+/// About what an id that was given out takes in memory.
+pub(super) fn pending_bytes(id: &str) -> usize {
+    PENDING_BYTES + id.len()
+}
 
 fn told_bytes(member: &super::Member) -> usize {
     member.protocols.iter().map(Protocol::bytes).sum()

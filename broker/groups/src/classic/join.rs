@@ -59,7 +59,7 @@ impl ClassicGroup {
         let id = new_member_id(cx, &request.client.id);
         if request.knows_member_id_required {
             // KIP-394: a client whose answer is lost would come as yet another member; with an id of its own it comes as the same.
-            self.pending.insert(Arc::clone(&id), cx.after_ms(request.session_timeout_ms));
+            self.give_id(Arc::clone(&id), cx.after_ms(request.session_timeout_ms));
             return refuse_join(cx, ticket, ErrorCode::MemberIdRequired, &id);
         }
         self.add_member(cx, id, ticket, request);

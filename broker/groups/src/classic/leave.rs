@@ -28,7 +28,7 @@ impl ClassicGroup {
             }
             _ => Arc::clone(&leaving.member_id),
         };
-        if self.pending.remove(&id).is_some() {
+        if self.take_id(&id) {
             return Ok(());
         }
         self.check_member(&id, leaving.instance_id.as_deref())?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmill_net::wire::ErrorCode;
 
+use super::describe::{member_bytes, pending_bytes};
+use super::not_before::NotBefore;
 use super::{ClassicGroup, Member, State};
 use crate::answer::{Answer, JoinRefused};
 use crate::context::{Context, Ticket};
@@ -14,9 +16,23 @@ use crate::request::JoinGroup;
 const NEW_MEMBER_PARKED_MAX_MS: i32 = 300_000;
 
 impl ClassicGroup {
+    /// Gives out an id to join with (KIP-394), until its time is over.
+    pub(super) fn give_id(&mut self, id: Arc<str>, until_ms: u64) {
+        self.expiry.or_at(until_ms);
+        self.bytes += pending_bytes(&id);
+        self.pending.insert(id, until_ms);
+    }
+
+    /// Whoever got this id needs it no more. False if nobody did.
+    pub(super) fn take_id(&mut self, id: &str) -> bool {
+        let was_given = self.pending.remove(id).is_some();
+        self.bytes -= if was_given { pending_bytes(id) } else { 0 };
+        was_given
+    }
+
     /// Puts a new member in, with its JoinGroup parked.
     pub(super) fn add_member(&mut self, cx: &Context<'_>, id: Arc<str>, ticket: Ticket, request: &JoinGroup) {
-        self.pending.remove(&id);
+        self.take_id(&id);
         self.protocol_type.get_or_insert_with(|| Arc::clone(&request.protocol_type));
         if self.members.is_empty() {
             self.protocol_type = Some(Arc::clone(&request.protocol_type));
@@ -41,10 +57,13 @@ impl ClassicGroup {
     /// The one way for a member to come in.
     pub(crate) fn insert_member(&mut self, id: Arc<str>, member: Member) {
         self.supporters.add(&member.protocols);
+        self.bytes += member_bytes(&id, &member);
+        self.expiry.or_at(member.session_ends_ms);
         let instance_id = member.instance_id.clone();
         // A stored group may name one twice: what a log says is not asserted.
         if let Some(before) = self.members.insert(Arc::clone(&id), member) {
             self.supporters.remove(&before.protocols);
+            self.bytes -= member_bytes(&id, &before);
             self.release_static_name(&id, &before);
         }
         if let Some(instance_id) = instance_id {
@@ -64,6 +83,7 @@ impl ClassicGroup {
     /// Takes over what a member says of itself when it joins again.
     pub(super) fn update_member(&mut self, cx: &Context<'_>, request: &JoinGroup) {
         let member = self.members.get_mut(&request.member_id).expect("the caller has found it");
+        self.bytes -= member_bytes(&request.member_id, member);
         member.client = request.client.clone();
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
@@ -76,6 +96,8 @@ impl ClassicGroup {
         if !member.is_new {
             member.session_ends_ms = cx.after_ms(request.session_timeout_ms);
         }
+        self.bytes += member_bytes(&request.member_id, member);
+        self.expiry.or_at(member.session_ends_ms);
     }
 
     /// Parks a member's JoinGroup. One that was parked before has a client that no longer waits for it.
@@ -90,6 +112,7 @@ impl ClassicGroup {
     pub(super) fn touch(&mut self, cx: &Context<'_>, id: &str) {
         if let Some(member) = self.members.get_mut(id) {
             member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
+            self.expiry.or_at(member.session_ends_ms);
         }
     }
 
@@ -97,6 +120,7 @@ impl ClassicGroup {
     pub(super) fn remove_member(&mut self, cx: &mut Context<'_>, id: &str) {
         let Some((id, member)) = self.members.remove_entry(id) else { return };
         self.supporters.remove(&member.protocols);
+        self.bytes -= member_bytes(&id, &member);
         self.release_static_name(&id, &member);
         self.unsynced.remove(&id);
         answer_parked(cx, &id, &member, ErrorCode::UnknownMemberId);
@@ -109,6 +133,10 @@ impl ClassicGroup {
     pub(super) fn replace_static_member(&mut self, cx: &mut Context<'_>, instance: &Arc<str>, new: Arc<str>) {
         let old = self.static_members.insert(Arc::clone(instance), Arc::clone(&new)).expect("the caller has found it");
         let mut member = self.members.remove(&old).expect("static names belong to members");
+        self.bytes -= member_bytes(&old, &member);
+        self.bytes += member_bytes(&new, &member);
+        // It waits no more, so that its session counts.
+        self.expiry.or_at(member.session_ends_ms);
         answer_parked(cx, &old, &member, ErrorCode::FencedInstanceId);
         (member.joining, member.syncing) = (None, None);
         if self.leader.as_ref() == Some(&old) {
@@ -130,8 +158,14 @@ impl ClassicGroup {
     /// What time has come for: sessions that ended, and ids that nobody joined with.
     pub(super) fn expire_members(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.monotonic_ms;
-        let pending = self.pending.len();
-        self.pending.retain(|_, ends_ms| *ends_ms > now_ms);
+        if !self.expiry.has_come(now_ms) {
+            return;
+        }
+        let lapsed: Vec<Arc<str>> =
+            self.pending.iter().filter(|(_, ends_ms)| **ends_ms <= now_ms).map(|(id, _)| Arc::clone(id)).collect();
+        for id in &lapsed {
+            self.take_id(id);
+        }
         let gone: Vec<Arc<str>> = self
             .members
             .iter()
@@ -142,7 +176,9 @@ impl ClassicGroup {
             tracing::debug!(group = %self.id, member = %id, "was silent for longer than its session timeout and is out of the group");
             self.remove_member(cx, id);
         }
-        if !gone.is_empty() || self.pending.len() < pending {
+        let sessions = self.members.values().filter_map(Member::ends_ms);
+        self.expiry = NotBefore::of(sessions.chain(self.pending.values().copied()));
+        if !gone.is_empty() || !lapsed.is_empty() {
             self.go_on_without(cx, !gone.is_empty());
         }
     }

@@ -17,6 +17,7 @@ mod heartbeat;
 mod join;
 mod leave;
 mod members;
+mod not_before;
 mod rebalance;
 mod stored;
 mod supporters;
@@ -39,10 +40,14 @@ pub(crate) struct ClassicGroup {
     pub(crate) members: BTreeMap<Arc<str>, Member>,
     /// From `members`: how many know a protocol.
     supporters: supporters::Supporters,
+    /// From `members` and `pending`: about what they take in memory.
+    bytes: usize,
+    /// No session ends before, and no id that was given out lapses.
+    expiry: not_before::NotBefore,
     /// Which member has a static name.
     pub(crate) static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids that were given out (KIP-394), and until when they may join.
-    pub(crate) pending: BTreeMap<Arc<str>, u64>,
+    pending: BTreeMap<Arc<str>, u64>,
     /// Members of this generation that have not asked for their assignment yet.
     pub(crate) unsynced: BTreeSet<Arc<str>>,
     /// Then those in `unsynced` are taken for gone.
@@ -99,6 +104,8 @@ impl ClassicGroup {
             state_ms: wall_ms,
             members: BTreeMap::new(),
             supporters: supporters::Supporters::default(),
+            bytes: 0,
+            expiry: not_before::NotBefore::default(),
             static_members: BTreeMap::new(),
             pending: BTreeMap::new(),
             unsynced: BTreeSet::new(),

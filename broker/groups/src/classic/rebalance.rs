@@ -18,6 +18,7 @@ impl ClassicGroup {
             if let Some(ticket) = member.syncing.take() {
                 cx.answer(ticket, Answer::Sync(Err(ErrorCode::RebalanceInProgress)));
                 member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
+                self.expiry.or_at(member.session_ends_ms);
             }
         }
         self.unsynced.clear();
@@ -101,6 +102,7 @@ impl ClassicGroup {
             // A static member that has not joined goes on under its session.
             let Some(ticket) = member.joining.take() else { continue };
             member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
+            self.expiry.or_at(member.session_ends_ms);
             member.is_new = false;
             cx.answer(ticket, Answer::Join(Ok(joined)));
         }
@@ -166,7 +168,9 @@ impl ClassicGroup {
             _ => None,
         };
         let sync = (!self.unsynced.is_empty()).then_some(self.sync_ends_ms);
-        let sessions = self.members.values().filter_map(super::Member::ends_ms);
-        rebalance.into_iter().chain(sync).chain(sessions).chain(self.pending.values().copied()).min()
+        debug_assert!(
+            self.members.values().filter_map(super::Member::ends_ms).all(|ends_ms| self.expiry.has_come(ends_ms))
+        );
+        rebalance.into_iter().chain(sync).chain(self.expiry.ms()).min()
     }
 }

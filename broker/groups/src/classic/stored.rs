@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::not_before::NotBefore;
 use super::{ClassicGroup, Member, State};
 use crate::context::Context;
 use crate::record::{self, Record};
@@ -63,8 +64,10 @@ impl ClassicGroup {
     /// The group was loaded, or its members were refused for a time: their sessions begin now, and so does the time that others have for them.
     /// One that came from the new protocol and has had no leader yet needs one.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
+        self.expiry = NotBefore::of(self.pending.values().copied());
         for member in self.members.values_mut() {
             member.begin_session(cx);
+            self.expiry.or_at(member.session_ends_ms);
         }
         self.wait_anew(cx);
         if self.state == State::Stable && self.leader.is_none() {

@@ -53,7 +53,9 @@ impl ClassicGroup {
     /// The leader has spoken: whom it does not name gets nothing.
     fn assign(&mut self, cx: &mut Context<'_>, request: &SyncGroup) {
         for (id, member) in &mut self.members {
-            member.assignment = request.assignments.get(id).cloned().unwrap_or_default();
+            let assignment = request.assignments.get(id).cloned().unwrap_or_default();
+            self.bytes = self.bytes - member.assignment.len() + assignment.len();
+            member.assignment = assignment;
         }
         (self.state, self.state_ms) = (State::Stable, cx.now.wall_ms);
         self.store(cx);
