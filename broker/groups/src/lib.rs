@@ -21,6 +21,7 @@ pub mod request;
 mod room;
 mod settings;
 mod shard;
+mod supporters;
 mod topics;
 
 pub use context::{Effects, Now, Ticket};

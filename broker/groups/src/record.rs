@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::TopicId;
+use crate::request::Protocol;
 
 /// One record. `value: None` is its removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ pub struct ClassicMemberPart {
     /// How long it may be silent.
     pub session_timeout_ms: i32,
     /// The protocols it can follow, with what it told for each.
-    pub protocols: Vec<(Arc<str>, Bytes)>,
+    pub protocols: Vec<Protocol>,
 }
 
 /// What a member owns.

@@ -22,6 +22,7 @@ use crate::record::{
     ClassicGroup, ClassicMember, ClassicMemberPart, ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment,
     Offset, Record, ResolvedRegex,
 };
+use crate::request::Protocol;
 
 /// The one version of an offset's value that can say when it expires.
 const OFFSET_WITH_EXPIRY: i16 = 1;
@@ -269,7 +270,7 @@ impl ConsumerMember {
             protocols: classic
                 .supported_protocols
                 .iter()
-                .map(|protocol| (protocol.name.into(), Bytes::copy_from_slice(protocol.metadata)))
+                .map(|each| Protocol { name: each.name.into(), metadata: Bytes::copy_from_slice(each.metadata) })
                 .collect(),
         };
         ConsumerMember {
@@ -293,7 +294,7 @@ impl ClassicMemberPart {
             supported_protocols: self
                 .protocols
                 .iter()
-                .map(|(name, metadata)| ClassicProtocol { name, metadata })
+                .map(|each| ClassicProtocol { name: &each.name, metadata: &each.metadata })
                 .collect(),
         }
     }

@@ -46,7 +46,7 @@ pub enum Request {
 }
 
 /// A protocol that a classic member can follow, with what it tells the leader for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protocol {
     /// For example `range`.
     pub name: Arc<str>,
@@ -63,13 +63,8 @@ const PROTOCOL_BYTES: usize = 120;
 impl Protocol {
     /// About what it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        told_bytes(&self.name, &self.metadata)
+        PROTOCOL_BYTES + self.name.len() + self.metadata.len()
     }
-}
-
-/// About what a protocol takes in memory.
-pub(crate) fn told_bytes(name: &str, metadata: &[u8]) -> usize {
-    PROTOCOL_BYTES + name.len() + metadata.len()
 }
 
 /// JoinGroup.

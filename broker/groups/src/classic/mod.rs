@@ -11,6 +11,7 @@ use ringmill_net::wire::ErrorCode;
 
 use crate::context::Ticket;
 use crate::request::{Client, Protocol};
+use crate::supporters::Supporters;
 
 mod describe;
 mod heartbeat;
@@ -20,7 +21,6 @@ mod members;
 mod not_before;
 mod rebalance;
 mod stored;
-mod supporters;
 mod sync;
 
 /// A group.
@@ -39,7 +39,7 @@ pub(crate) struct ClassicGroup {
     pub(crate) state_ms: i64,
     pub(crate) members: BTreeMap<Arc<str>, Member>,
     /// From `members`: how many know a protocol.
-    supporters: supporters::Supporters,
+    supporters: Supporters,
     /// From `members` and `pending`: about what they take in memory.
     bytes: usize,
     /// No session ends before, and no id that was given out lapses.
@@ -103,7 +103,7 @@ impl ClassicGroup {
             state: State::Empty,
             state_ms: wall_ms,
             members: BTreeMap::new(),
-            supporters: supporters::Supporters::default(),
+            supporters: Supporters::default(),
             bytes: 0,
             expiry: not_before::NotBefore::default(),
             static_members: BTreeMap::new(),

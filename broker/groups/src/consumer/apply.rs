@@ -45,7 +45,10 @@ impl Tables {
         if let Some(instance_id) = &member.instance_id {
             self.static_members.insert(Arc::clone(instance_id), Arc::clone(member_id));
         }
-        self.classic_members += usize::from(member.classic.is_some());
+        if let Some(classic) = &member.classic {
+            self.classic_members += 1;
+            self.supporters.add(&classic.protocols);
+        }
         self.bytes += bytes::of_member(member_id, &member);
         self.members.insert(Arc::clone(member_id), member);
     }
@@ -63,7 +66,10 @@ impl Tables {
         {
             self.static_members.remove(instance_id);
         }
-        self.classic_members -= usize::from(old.classic.is_some());
+        if let Some(classic) = &old.classic {
+            self.classic_members -= 1;
+            self.supporters.remove(&classic.protocols);
+        }
         self.bytes -= bytes::of_member(member_id, old);
     }
 
@@ -132,6 +138,7 @@ mod bytes {
 
     use super::super::assignment::{Assignment, count};
     use crate::record::{ConsumerMember, CurrentAssignment, ResolvedRegex};
+    use crate::request::Protocol;
 
     /// A member's entries in all tables, its timers, and its names for itself.
     const MEMBER: usize = 600;
@@ -149,7 +156,7 @@ mod bytes {
         let told: usize = told.into_iter().flatten().map(|text| text.len()).sum();
         let names: usize = member.subscribed_topic_names.iter().map(|name| NAME + name.len()).sum();
         let protocols = member.classic.iter().flat_map(|classic| &classic.protocols);
-        let protocols: usize = protocols.map(|(name, metadata)| MEMBER + name.len() + metadata.len()).sum();
+        let protocols: usize = protocols.map(Protocol::bytes).sum();
         MEMBER + 2 * member_id.len() + member.client_id.len() + member.client_host.len() + told + names + protocols
     }
 

@@ -67,10 +67,11 @@ impl ConsumerGroup {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let offered = &request.protocols;
+        let own = self.tables.members.get(&request.member_id).and_then(|member| member.classic.as_ref());
+        let others = self.tables.classic_members - usize::from(own.is_some());
         let others_know = |name: &Arc<str>| {
-            let others = self.tables.members.iter().filter(|(id, _)| **id != request.member_id);
-            let mut classic = others.filter_map(|(_, member)| member.classic.as_ref());
-            classic.all(|classic| classic.protocols.iter().any(|(known, _)| known == name))
+            let knows = own.is_some_and(|own| own.protocols.iter().any(|known| known.name == *name));
+            self.tables.supporters.count(name) - usize::from(knows) == others
         };
         // They must be able to go on among themselves, should the group become classic again.
         let agrees = *request.protocol_type == *PROTOCOL_TYPE
@@ -105,7 +106,6 @@ impl ConsumerGroup {
 }
 
 fn described(request: &JoinGroup, told: &Told) -> ConsumerMember {
-    let protocols = request.protocols.iter().map(|protocol| (Arc::clone(&protocol.name), protocol.metadata.clone()));
     ConsumerMember {
         instance_id: request.instance_id.clone(),
         rack_id: told.rack_id.clone(),
@@ -117,7 +117,7 @@ fn described(request: &JoinGroup, told: &Told) -> ConsumerMember {
         server_assignor: None,
         classic: Some(ClassicMemberPart {
             session_timeout_ms: request.session_timeout_ms,
-            protocols: protocols.collect(),
+            protocols: request.protocols.clone(),
         }),
     }
 }

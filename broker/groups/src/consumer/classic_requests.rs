@@ -9,7 +9,7 @@ use super::{ConsumerGroup, embedded, reconcile};
 use crate::answer::{Answer, Synced};
 use crate::context::{Context, Ticket};
 use crate::record::{ClassicMemberPart, CurrentAssignment};
-use crate::request::{Heartbeat, LeaveGroup, LeavingMember, SyncGroup};
+use crate::request::{Heartbeat, LeaveGroup, LeavingMember, Protocol, SyncGroup};
 
 impl ConsumerGroup {
     /// SyncGroup: the member's share, as far as it has it.
@@ -21,7 +21,7 @@ impl ConsumerGroup {
     fn try_sync(&mut self, cx: &mut Context<'_>, request: &SyncGroup) -> Result<Synced, ErrorCode> {
         let member_id = &request.member_id;
         let classic = self.check_classic(member_id, request.instance_id.as_ref(), request.generation)?;
-        let (protocol, told) = classic.protocols.first().cloned().unwrap_or_default();
+        let Protocol { name: protocol, metadata: told } = classic.protocols.first().cloned().unwrap_or_default();
         let differs = |given: &Option<Arc<str>>, own: &str| given.as_ref().is_some_and(|given| **given != *own);
         if differs(&request.protocol_type, PROTOCOL_TYPE) || differs(&request.protocol_name, &protocol) {
             return Err(ErrorCode::InconsistentGroupProtocol);

@@ -11,7 +11,7 @@ use super::{ConsumerGroup, embedded};
 use crate::classic::{ClassicGroup, Member, State};
 use crate::context::Context;
 use crate::record::{ConsumerMember, CurrentAssignment};
-use crate::request::{Client, Protocol};
+use crate::request::Client;
 
 impl ConsumerGroup {
     /// Whether only members of the classic protocol are in it, and may be among themselves.
@@ -65,14 +65,13 @@ impl ConsumerGroup {
         let converted = |(id, member): (&Arc<str>, &ConsumerMember)| {
             let classic = member.classic.clone().unwrap_or_default();
             let current = self.tables.current.get(id).unwrap_or(&none);
-            let told = classic.protocols.first().map(|(_, told)| told.clone()).unwrap_or_default();
-            let protocols = classic.protocols.into_iter().map(|(name, metadata)| Protocol { name, metadata });
+            let told = classic.protocols.first().map(|first| first.metadata.clone()).unwrap_or_default();
             let converted = Member {
                 instance_id: member.instance_id.clone(),
                 client: Client { id: Arc::clone(&member.client_id), host: Arc::clone(&member.client_host) },
                 session_timeout_ms: classic.session_timeout_ms,
                 rebalance_timeout_ms: member.rebalance_timeout_ms,
-                protocols: protocols.collect(),
+                protocols: classic.protocols,
                 assignment: embedded::assignment_bytes(&current.assigned, &told, cx.topics),
                 session_ends_ms: cx.after_ms(classic.session_timeout_ms),
                 is_new: false,

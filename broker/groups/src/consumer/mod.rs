@@ -43,7 +43,8 @@ use std::sync::Arc;
 use crate::TopicId;
 use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, Record, ResolvedRegex};
-use crate::request::told_bytes;
+use crate::request::Protocol;
+use crate::supporters::Supporters;
 
 use assignment::Assignment;
 pub(crate) use check::check;
@@ -87,6 +88,8 @@ struct Tables {
     regex_users: BTreeMap<Arc<str>, usize>,
     /// From `members`: how many speak the classic protocol.
     classic_members: usize,
+    /// From `members`: how many of these know a protocol.
+    supporters: Supporters,
     /// From `current`: who owns a partition, or is still giving it up.
     owners: BTreeMap<(TopicId, i32), Arc<str>>,
     /// From all: about what they take in memory.
@@ -131,7 +134,7 @@ impl ConsumerGroup {
     /// How much a member has told in its JoinGroup; nothing if it is not in, or speaks the new protocol.
     pub(crate) fn told_bytes(&self, member_id: &str) -> Option<usize> {
         let classic = self.tables.members.get(member_id)?.classic.as_ref()?;
-        Some(classic.protocols.iter().map(|(name, metadata)| told_bytes(name, metadata)).sum())
+        Some(classic.protocols.iter().map(Protocol::bytes).sum())
     }
 
     /// Since when it has had no members, milliseconds since 1970; none while it has. A load begins that time anew, for no record tells it.

@@ -132,7 +132,6 @@ fn metadata(classic: &ClassicGroup, member: &Member) -> Bytes {
 }
 
 fn described(member: &Member, told: Told) -> ConsumerMember {
-    let protocols = member.protocols.iter().map(|protocol| (Arc::clone(&protocol.name), protocol.metadata.clone()));
     ConsumerMember {
         instance_id: member.instance_id.clone(),
         rack_id: told.rack_id,
@@ -144,7 +143,7 @@ fn described(member: &Member, told: Told) -> ConsumerMember {
         server_assignor: None,
         classic: Some(ClassicMemberPart {
             session_timeout_ms: member.session_timeout_ms,
-            protocols: protocols.collect(),
+            protocols: member.protocols.clone(),
         }),
     }
 }

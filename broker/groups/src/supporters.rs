@@ -6,19 +6,19 @@ use std::sync::Arc;
 use crate::request::Protocol;
 
 /// By a protocol's name. It holds what the lists of all members say together.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Supporters(BTreeMap<Arc<str>, usize>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Supporters(BTreeMap<Arc<str>, usize>);
 
 impl Supporters {
     /// A member has this list now. A name that is in it twice counts once.
-    pub(super) fn add(&mut self, protocols: &[Protocol]) {
+    pub(crate) fn add(&mut self, protocols: &[Protocol]) {
         for name in protocols.iter().map(|each| &each.name).collect::<BTreeSet<_>>() {
             *self.0.entry(Arc::clone(name)).or_default() += 1;
         }
     }
 
     /// A member no longer has this list.
-    pub(super) fn remove(&mut self, protocols: &[Protocol]) {
+    pub(crate) fn remove(&mut self, protocols: &[Protocol]) {
         for name in protocols.iter().map(|each| &each.name).collect::<BTreeSet<_>>() {
             let count = self.0.get_mut(name).expect("it was counted when the member came");
             *count -= 1;
@@ -29,7 +29,7 @@ impl Supporters {
     }
 
     /// How many members know it.
-    pub(super) fn count(&self, name: &str) -> usize {
+    pub(crate) fn count(&self, name: &str) -> usize {
         self.0.get(name).copied().unwrap_or(0)
     }
 }
