@@ -8,7 +8,7 @@ use ringmill_net::wire::ErrorCode;
 
 use crate::answer::{FetchedOffset, TopicOffsets};
 use crate::context::Context;
-use crate::record::{Offset, Record};
+use crate::record::{CommittedOffset, Record};
 use crate::request::{OffsetCommit, PartitionCommit};
 use crate::topics::{TopicId, Topics};
 
@@ -21,7 +21,7 @@ pub(crate) type Place = (Arc<str>, i32);
 /// By topic and partition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Offsets {
-    topics: BTreeMap<Arc<str>, BTreeMap<i32, Offset>>,
+    topics: BTreeMap<Arc<str>, BTreeMap<i32, CommittedOffset>>,
     bytes: usize,
 }
 
@@ -37,7 +37,7 @@ impl Offsets {
     }
 
     /// Stores or removes one, as a record says.
-    pub(crate) fn apply(&mut self, topic: &Arc<str>, partition: i32, value: Option<&Offset>) {
+    pub(crate) fn apply(&mut self, topic: &Arc<str>, partition: i32, value: Option<&CommittedOffset>) {
         match value {
             Some(offset) => {
                 let partitions = match self.topics.get_mut(topic) {
@@ -71,7 +71,10 @@ impl Offsets {
     }
 
     /// Those whose place is behind this one, in order.
-    fn behind<'a>(&'a self, place: Option<&'a Place>) -> impl Iterator<Item = (&'a Arc<str>, i32, &'a Offset)> {
+    fn behind<'a>(
+        &'a self,
+        place: Option<&'a Place>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, i32, &'a CommittedOffset)> {
         let from_topic = place.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(&**topic));
         self.topics.range::<str, _>((from_topic, Bound::Unbounded)).flat_map(move |(topic, partitions)| {
             let amid = place.filter(|(amid, _)| amid == topic);
@@ -85,7 +88,7 @@ impl Offsets {
         &self,
         place: Option<&Place>,
         most: usize,
-        is_one: impl Fn(&Offset) -> bool,
+        is_one: impl Fn(&CommittedOffset) -> bool,
     ) -> BTreeSet<Arc<str>> {
         let mut topics: BTreeSet<Arc<str>> = BTreeSet::new();
         for (topic, _, _) in self.behind(place).take(most).filter(|(_, _, offset)| is_one(offset)) {
@@ -112,7 +115,7 @@ impl Offsets {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
         let commit_ms = cx.now.wall_ms;
-        let value = Offset {
+        let value = CommittedOffset {
             offset: commit.offset,
             leader_epoch: commit.leader_epoch,
             metadata,
@@ -129,13 +132,13 @@ impl Offsets {
     /// What is committed of the topics asked for, or of all. What is kept of a topic that is gone is not told of another one that has its
     /// name, even before it is forgotten.
     pub(crate) fn fetch(&self, known: &dyn Topics, topics: Option<&[(Arc<str>, Vec<i32>)]>) -> Vec<TopicOffsets> {
-        let fetched = |offset: &Offset| FetchedOffset {
+        let fetched = |offset: &CommittedOffset| FetchedOffset {
             offset: offset.offset,
             leader_epoch: offset.leader_epoch,
             metadata: Arc::clone(&offset.metadata),
         };
         let Some(asked) = topics else {
-            let told = |(topic, partitions): (&Arc<str>, &BTreeMap<i32, Offset>)| {
+            let told = |(topic, partitions): (&Arc<str>, &BTreeMap<i32, CommittedOffset>)| {
                 let is_told = is_told_of(known, topic);
                 let told = partitions.iter().filter(|(_, offset)| is_told(offset));
                 let partitions: Vec<_> = told.map(|(partition, offset)| (*partition, Some(fetched(offset)))).collect();
@@ -176,7 +179,7 @@ impl Offsets {
         group: &Arc<str>,
         place: Option<&Place>,
         most: usize,
-        is_due: impl Fn(&Arc<str>, &Offset) -> bool,
+        is_due: impl Fn(&Arc<str>, &CommittedOffset) -> bool,
     ) -> (usize, Option<Place>) {
         let (mut looked, mut due, mut last) = (0, Vec::new(), None);
         let mut next = self.behind(place);
@@ -197,12 +200,12 @@ impl Offsets {
 }
 
 /// Whether an offset may be told of the topic that has this name now.
-fn is_told_of(topics: &dyn Topics, name: &str) -> impl Fn(&&Offset) -> bool {
+fn is_told_of(topics: &dyn Topics, name: &str) -> impl Fn(&&CommittedOffset) -> bool {
     let id = topics.find(name).map(|(id, _)| id);
     move |offset| id.is_none_or(|id| !offset.is_of_another(id))
 }
 
-impl Offset {
+impl CommittedOffset {
     /// Whether it was committed of another topic than this, which had the same name.
     pub(crate) fn is_of_another(&self, topic_id: TopicId) -> bool {
         self.topic_id != [0; 16] && self.topic_id != topic_id
@@ -216,6 +219,6 @@ impl PartitionCommit {
     }
 }
 
-fn size(offset: &Offset) -> usize {
+fn size(offset: &CommittedOffset) -> usize {
     OFFSET_BYTES + offset.metadata.len()
 }

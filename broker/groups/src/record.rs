@@ -23,14 +23,14 @@ pub enum Record {
         /// Of which partition.
         partition: i32,
         /// The offset.
-        value: Option<Offset>,
+        value: Option<CommittedOffset>,
     },
     /// A classic group (key version 2).
     Classic {
         /// Which.
         group: Arc<str>,
         /// All of it.
-        value: Option<ClassicGroup>,
+        value: Option<StoredGroup>,
     },
     /// A group of the new protocol.
     Consumer {
@@ -43,7 +43,7 @@ pub enum Record {
 
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offset {
+pub struct CommittedOffset {
     /// The next offset that the group wants to read.
     pub offset: i64,
     /// −1 where the client did not know it.
@@ -60,7 +60,7 @@ pub struct Offset {
 
 /// A classic group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassicGroup {
+pub struct StoredGroup {
     /// `consumer`, or what else the members agree on; empty for one that only keeps offsets.
     pub protocol_type: Arc<str>,
     /// Its generation.

@@ -19,8 +19,8 @@ use ringmill_net::wire::group_records::{GroupRecord, encode_key, encode_value};
 
 use crate::TopicId;
 use crate::record::{
-    ClassicGroup, ClassicMember, ClassicMemberPart, ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment,
-    Offset, Record, ResolvedRegex,
+    ClassicMember, ClassicMemberPart, CommittedOffset, ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment,
+    Record, ResolvedRegex, StoredGroup,
 };
 use crate::request::Protocol;
 
@@ -52,8 +52,8 @@ impl Record {
     #[must_use]
     pub fn value(&self) -> Option<Bytes> {
         match self {
-            Record::Offset { value, .. } => value.as_ref().map(Offset::bytes),
-            Record::Classic { value, .. } => value.as_ref().map(ClassicGroup::bytes),
+            Record::Offset { value, .. } => value.as_ref().map(CommittedOffset::bytes),
+            Record::Classic { value, .. } => value.as_ref().map(StoredGroup::bytes),
             Record::Consumer { part, .. } => part.value(),
         }
     }
@@ -68,10 +68,10 @@ impl Record {
                 group: key.group.into(),
                 topic: key.topic.into(),
                 partition: key.partition,
-                value: value.as_ref().map(Offset::of),
+                value: value.as_ref().map(CommittedOffset::of),
             },
             GroupRecord::GroupMetadata(key, value) => {
-                Record::Classic { group: key.group.into(), value: value.as_ref().map(ClassicGroup::of) }
+                Record::Classic { group: key.group.into(), value: value.as_ref().map(StoredGroup::of) }
             }
             GroupRecord::ConsumerGroupMetadata(key, value) => {
                 let epoch = value.map(|value| ConsumerEpoch { epoch: value.epoch, metadata_hash: value.metadata_hash });
@@ -113,7 +113,7 @@ fn consumer(group: &str, part: ConsumerPart) -> Record {
     Record::Consumer { group: group.into(), part }
 }
 
-impl Offset {
+impl CommittedOffset {
     fn bytes(&self) -> Bytes {
         let value = OffsetCommitValue {
             offset: self.offset,
@@ -131,8 +131,8 @@ impl Offset {
         encode_value(&value, version)
     }
 
-    fn of(value: &OffsetCommitValue<'_>) -> Offset {
-        Offset {
+    fn of(value: &OffsetCommitValue<'_>) -> CommittedOffset {
+        CommittedOffset {
             offset: value.offset,
             leader_epoch: value.leader_epoch,
             metadata: value.metadata.into(),
@@ -143,7 +143,7 @@ impl Offset {
     }
 }
 
-impl ClassicGroup {
+impl StoredGroup {
     fn bytes(&self) -> Bytes {
         let value = GroupMetadataValue {
             protocol_type: &self.protocol_type,
@@ -156,7 +156,7 @@ impl ClassicGroup {
         encode_value(&value, CLASSIC)
     }
 
-    fn of(value: &GroupMetadataValue<'_>) -> ClassicGroup {
+    fn of(value: &GroupMetadataValue<'_>) -> StoredGroup {
         let member = |member: &MemberMetadata<'_>| ClassicMember {
             member_id: member.member_id.into(),
             instance_id: member.group_instance_id.map(Arc::from),
@@ -171,7 +171,7 @@ impl ClassicGroup {
             subscription: Bytes::copy_from_slice(member.subscription),
             assignment: Bytes::copy_from_slice(member.assignment),
         };
-        ClassicGroup {
+        StoredGroup {
             protocol_type: value.protocol_type.into(),
             generation: value.generation,
             protocol: value.protocol.map(Arc::from),

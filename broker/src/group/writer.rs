@@ -49,7 +49,7 @@ impl RecordWriter {
 
 #[cfg(test)]
 mod tests {
-    use ringmill_groups::record::Offset;
+    use ringmill_groups::record::CommittedOffset;
 
     use super::*;
 
@@ -57,7 +57,14 @@ mod tests {
     fn no_batch_is_larger_than_a_segment() {
         let record = |partition| {
             let metadata = "w".repeat(4_000).into();
-            let value = Offset { offset: 1, leader_epoch: 0, metadata, commit_ms: 0, expire_ms: -1, topic_id: [0; 16] };
+            let value = CommittedOffset {
+                offset: 1,
+                leader_epoch: 0,
+                metadata,
+                commit_ms: 0,
+                expire_ms: -1,
+                topic_id: [0; 16],
+            };
             Record::Offset { group: "g".into(), topic: "t".into(), partition, value: Some(value) }
         };
         let records: Vec<Record> = (0..1_000).map(record).collect();

@@ -22,7 +22,7 @@ impl ClassicGroup {
             subscription: member.metadata(protocol),
             assignment: member.assignment.clone(),
         };
-        let value = record::ClassicGroup {
+        let value = record::StoredGroup {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             generation: self.generation,
             protocol: self.protocol.clone(),
@@ -34,7 +34,7 @@ impl ClassicGroup {
     }
 
     /// The group that a record says. Its members have all the time of a session from [`start`](Self::start) on.
-    pub(crate) fn from_stored(id: Arc<str>, stored: &record::ClassicGroup) -> ClassicGroup {
+    pub(crate) fn from_stored(id: Arc<str>, stored: &record::StoredGroup) -> ClassicGroup {
         let mut group = ClassicGroup::new(id, stored.state_ms);
         group.generation = stored.generation;
         group.protocol_type = (!stored.protocol_type.is_empty()).then(|| Arc::clone(&stored.protocol_type));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Group, Groups};
 use crate::context::Context;
 use crate::offsets::Place;
-use crate::record::Offset;
+use crate::record::CommittedOffset;
 
 impl Groups {
     pub(super) fn forget_if_idle(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
@@ -39,7 +39,7 @@ impl Group {
     ) -> (usize, Option<Place>) {
         let (now_ms, retention_ms) = (cx.now.wall_ms, cx.settings.offsets_retention_ms);
         let idle_since_ms = self.members.idle_since_ms();
-        let is_old = |offset: &Offset| match offset.expire_ms {
+        let is_old = |offset: &CommittedOffset| match offset.expire_ms {
             -1 => {
                 let since_ms = offset.commit_ms.max(idle_since_ms.unwrap_or(i64::MIN));
                 now_ms.saturating_sub(since_ms) >= retention_ms
@@ -60,7 +60,7 @@ impl Group {
         most: usize,
     ) -> (usize, Option<Place>) {
         let topics = cx.topics;
-        let is_gone = |topic: &Arc<str>, offset: &Offset| match topics.find(topic) {
+        let is_gone = |topic: &Arc<str>, offset: &CommittedOffset| match topics.find(topic) {
             None => true,
             // Another topic of the same name.
             Some((topic_id, _)) => offset.is_of_another(topic_id),

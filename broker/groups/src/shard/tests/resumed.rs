@@ -18,7 +18,7 @@ fn stored(member_id: &str, instance_id: &str) -> record::ClassicMember {
 
 /// A shard with a stable group of these members.
 fn bench_of(members: Vec<record::ClassicMember>) -> Bench {
-    let value = record::ClassicGroup {
+    let value = record::StoredGroup {
         protocol_type: "consumer".into(),
         generation: 3,
         protocol: Some("range".into()),
