@@ -51,6 +51,8 @@ pub struct Shard {
 struct Groups {
     by_id: BTreeMap<Arc<str>, Group>,
     deadlines: BTreeSet<(u64, Arc<str>)>,
+    /// Whose time has come is looked at from then on: a step takes a bounded number of them.
+    on_time_from_ms: u64,
     /// About what all of them take in memory.
     bytes: usize,
     /// When to look for expired offsets.
@@ -109,7 +111,7 @@ impl Shard {
     /// When to call [`on_time`](Self::on_time) next, by the monotonic clock.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        let first = self.groups.deadlines.first().map(|(at_ms, _)| *at_ms);
+        let first = self.groups.deadlines.first().map(|(at_ms, _)| self.groups.on_time_from_ms.max(*at_ms));
         first.into_iter().chain(self.groups.next_expiry_ms).chain(self.groups.sweeps.due_ms()).min()
     }
 
@@ -132,16 +134,21 @@ impl Shard {
 impl Groups {
     fn on_time(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.monotonic_ms;
-        while let Some((at_ms, _)) = self.deadlines.first()
+        let mut looks_left = LOOKS_PER_STEP_MAX;
+        while looks_left > 0
+            && let Some((at_ms, _)) = self.deadlines.first()
             && *at_ms <= now_ms
         {
             let (_, id) = self.deadlines.pop_first().expect("it was just seen");
             let group = self.by_id.get_mut(&id).expect("a group takes its deadline along");
             group.scheduled_ms = None;
+            looks_left = looks_left.saturating_sub(group.looks());
             group.members.on_time(cx);
             self.turn_classic_if_due(cx, &id);
             self.settle(&id, now_ms);
         }
+        // What is left is due at once, in a step of its own.
+        self.on_time_from_ms = now_ms + 1;
         if self.next_expiry_ms.is_none_or(|at_ms| at_ms <= now_ms) {
             self.sweeps.begin_expiry();
             self.next_expiry_ms = Some(now_ms.saturating_add(cx.settings.expiry_interval_ms));

@@ -149,3 +149,21 @@ fn a_step_tells_a_bounded_number_of_groups_of_topics_and_all_share_anew_at_the_e
     }
     assert_eq!(last, count + first);
 }
+
+#[test]
+fn a_step_looks_at_a_bounded_number_of_those_whose_time_has_come() {
+    let count = 2 * LOOKS_PER_STEP_MAX;
+    let mut bench = Bench::new();
+    for number in 0..count {
+        // Nobody comes back with the id.
+        bench.ask(Request::Join(JoinGroup { group: format!("g{number}").into(), ..joining("", None) }));
+    }
+    assert_eq!(bench.shard.group_count(), count);
+    bench.now_ms = bench.shard.next_deadline_ms().unwrap();
+    let effects = bench.shard.on_time(bench.now(), &NoTopics);
+    bench.note(effects);
+    assert!((count - LOOKS_PER_STEP_MAX..count).contains(&bench.shard.group_count()), "{}", bench.shard.group_count());
+    assert_eq!(bench.shard.next_deadline_ms(), Some(bench.now_ms + 1), "the others on the core have their turn");
+    bench.pass(10);
+    assert_eq!(bench.shard.group_count(), 0);
+}
