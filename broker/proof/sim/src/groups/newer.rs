@@ -220,13 +220,18 @@ impl Member {
         } else {
             state.asked_to_give_up.get_or_insert(since);
         }
-        if changes && state.is_sure_until() <= Instant::now() {
-            // The answer was so long on its way that what it says may be over.
+        if !changes {
+            return;
+        }
+        let (group, member) = (NEWER.to_owned(), state.id.clone());
+        if state.is_sure_until() <= Instant::now() {
+            // The answer was so long on its way that what it says may be over: the member knows its epoch, and nothing is its own.
             drop(state);
+            life.history.record(Event::Assigned { group, member, generation: epoch, places: Vec::new() });
             self.may_be_out(life);
-        } else if changes {
+        } else {
             state.is_doubtful = false;
-            let (group, member, places) = (NEWER.to_owned(), state.id.clone(), groups.topics.places(&state.assigned));
+            let places = groups.topics.places(&state.assigned);
             drop(state);
             life.history.count("groups of the new protocol formed");
             life.history.record(Event::Assigned { group, member, generation: epoch, places });

@@ -186,6 +186,16 @@ fn no_commit_of_an_old_epoch_is_taken_nor_of_a_member_that_is_out() {
     // Only its session may be over: then it may still be in.
     let maybe = with([assigned(NEW, "a", 1, &[]), out("a", false), sent_by(NEW, "a", 1, 1, 3), taken(NEW, 1)]);
     check(Rule::OldGeneration, &maybe, |events| events[3] = out("a", true));
+    // Who has joined again is in, also if it takes nothing for its own.
+    let again = with([
+        assigned(NEW, "a", 1, &[PLACE]),
+        out("a", true),
+        assigned(NEW, "a", 2, &[]),
+        out("a", false),
+        sent_by(NEW, "a", 2, 1, 3),
+        taken(NEW, 1),
+    ]);
+    check(Rule::OldGeneration, &again, |events| drop(events.remove(4)));
 }
 
 #[test]
