@@ -241,8 +241,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 bytes: piece.end.position,
                 may_be_read: piece.segment.base_offset() < self.judge.end && self.may_be_read(piece),
             };
-            let parts: Vec<Part> = self.work.pieces[number..].iter().map(part).collect();
-            let pieces = number..number + group(&parts, self.segment_bytes);
+            let pieces = number..number + group(self.work.pieces[number..].iter().map(part), self.segment_bytes);
             // Else one of them is passed over by now, and what is left of the group comes again.
             if self.rewrite(pieces.clone()).await? {
                 number = pieces.end;
