@@ -39,6 +39,12 @@ impl State {
         let (seen_to, unread_named_to) = (cleaned_to, Offset::ZERO);
         State { cleaned_to, seen_to, passed_over: PassedOver::new(), unread_named_to, is_given_up: false }
     }
+
+    /// How far the log of these segments is clean, and how far it has been looked at: what retention has removed since is both.
+    fn reach(&self, segments: &[Arc<Segment>]) -> (Offset, Offset) {
+        let cleaned_to = self.cleaned_to.max(segments[0].base_offset());
+        (cleaned_to, self.seen_to.max(cleaned_to))
+    }
 }
 
 /// Segments, by their first offset, that a pass leaves as they are.
@@ -153,19 +159,25 @@ pub(super) struct Work {
     pub(super) map_from: Offset,
     /// What of the part in front is passed over again, whether or not it can be read by the time its turn comes.
     pub(super) passed_over: PassedOver,
-    /// Nothing before it makes a pass due.
-    seen_to: Offset,
 }
 
 impl Log {
     /// How much there is to compact, and whether it is time; `None` when the log is not to be compacted, or there is nothing new.
     #[must_use]
     pub fn cleanable(&self, now_ms: i64) -> Option<Cleanable> {
-        let Work { config, pieces, seen_to, .. } = self.work(now_ms)?;
-        let (clean, dirty): (Vec<&Piece>, Vec<&Piece>) = pieces.iter().partition(|piece| piece.end.offset <= seen_to);
-        let bytes = |pieces: &[&Piece]| pieces.iter().map(|piece| piece.end.position).sum::<u64>();
-        let (clean_bytes, dirty_bytes) = (bytes(&clean), bytes(&dirty));
-        let oldest_ms = dirty.first()?.segment.append_times_ms().map_or(now_ms, |(first_ms, _)| first_ms);
+        let config = self.compaction_config()?;
+        let segments = self.reader.snapshot();
+        let (_, seen_to) = self.compaction.borrow().reach(&segments);
+        let (mut clean_bytes, mut dirty_bytes, mut oldest_ms) = (0, 0, None);
+        for (segment, end) in compactable(&segments, config.min_lag_ms, now_ms) {
+            if end.offset <= seen_to {
+                clean_bytes += end.position;
+                continue;
+            }
+            dirty_bytes += end.position;
+            oldest_ms = oldest_ms.or_else(|| Some(segment.append_times_ms().map_or(now_ms, |(first_ms, _)| first_ms)));
+        }
+        let oldest_ms: i64 = oldest_ms?;
         let share = u128::from(dirty_bytes) * 1_000_000;
         let is_dirty = share > u128::from(config.dirty_millionths_max) * u128::from(clean_bytes + dirty_bytes);
         let is_old = oldest_ms.saturating_add(config.max_lag_ms) <= now_ms;
@@ -189,33 +201,26 @@ impl Log {
         Pass::new(self, limits, work, end, now_ms, pace).run().await.map(Some)
     }
 
-    fn work(&self, now_ms: i64) -> Option<Work> {
+    /// By what settings the log is compacted; `None` when it is not, or not now.
+    fn compaction_config(&self) -> Option<CompactionConfig> {
         let writer = self.writer.borrow();
-        let config = writer.config.compaction?;
-        let state = self.compaction.borrow();
-        if writer.ended || !writer.closing.is_empty() || writer.seal.is_some() || state.is_given_up {
-            return None;
-        }
+        let is_stopped = writer.ended || !writer.closing.is_empty() || writer.seal.is_some();
+        writer.config.compaction.filter(|_| !is_stopped && !self.compaction.borrow().is_given_up)
+    }
+
+    fn work(&self, now_ms: i64) -> Option<Work> {
+        let config = self.compaction_config()?;
         let segments = self.reader.snapshot();
-        let is_old = |segment: &Segment| {
-            let last_ms = segment.append_times_ms().map_or(now_ms, |(_, last_ms)| last_ms);
-            config.min_lag_ms == 0 || last_ms <= now_ms.saturating_sub(config.min_lag_ms)
-        };
-        let closed = segments.windows(2).map_while(|pair| {
-            let position = pair[0].closed_length().filter(|_| is_old(&pair[0]))?;
-            let end = BatchEnd { position, offset: pair[1].base_offset() };
-            Some(Piece { segment: Arc::clone(&pair[0]), end })
-        });
-        let pieces: Vec<Piece> = closed.collect();
-        // What retention has removed since is clean.
-        let cleaned_to = state.cleaned_to.max(segments[0].base_offset());
-        let seen_to = state.seen_to.max(cleaned_to);
+        let closed = compactable(&segments, config.min_lag_ms, now_ms);
+        let pieces: Vec<Piece> = closed.map(|(segment, end)| Piece { segment: Arc::clone(segment), end }).collect();
+        let state = self.compaction.borrow();
+        let (cleaned_to, seen_to) = state.reach(&segments);
         let is_news = pieces.last().is_some_and(|last| last.end.offset > seen_to);
         let (map_from, passed_over) = match still_passed_over(&state.passed_over, &pieces) {
             Some(passed_over) => (seen_to, passed_over),
             None => (cleaned_to, PassedOver::new()),
         };
-        is_news.then_some(Work { config, pieces, cleaned_to, map_from, passed_over, seen_to })
+        is_news.then_some(Work { config, pieces, cleaned_to, map_from, passed_over })
     }
 
     /// The right to change names in the directory, as long as it is this log's.
@@ -230,6 +235,22 @@ impl Log {
         let is_wanted = writer.config.compaction.is_some() && writer.seal.is_none();
         if is_wanted && !writer.ended && writer.closing.is_empty() { Ok(()) } else { Err(Abandoned::Closed) }
     }
+}
+
+/// The oldest closed segments, as long as `min_lag_ms` has passed since the last append to each, and where each ends.
+fn compactable(
+    segments: &[Arc<Segment>],
+    min_lag_ms: i64,
+    now_ms: i64,
+) -> impl Iterator<Item = (&Arc<Segment>, BatchEnd)> {
+    let is_old = move |segment: &Segment| {
+        let last_ms = segment.append_times_ms().map_or(now_ms, |(_, last_ms)| last_ms);
+        min_lag_ms == 0 || last_ms <= now_ms.saturating_sub(min_lag_ms)
+    };
+    segments.windows(2).map_while(move |pair| {
+        let position = pair[0].closed_length().filter(|_| is_old(&pair[0]))?;
+        Some((&pair[0], BatchEnd { position, offset: pair[1].base_offset() }))
+    })
 }
 
 /// What is still to be passed over. As long as it is the same, all the rest was written anew by maps that reached up to where they ended last,
