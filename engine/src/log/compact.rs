@@ -1,6 +1,7 @@
 //! Compaction of one log: whether there is something to do, how far it has come, and what a pass is told apart from its work.
 //!
-//! The work is [`Pass`]'s. Nothing here is written to disk; the broker decides when a pass is made and how fast it goes.
+//! The work is [`Pass`]'s; the broker decides when a pass is made and how fast it goes. All that changes on disk here is at a start: [`load`]
+//! removes what says that more is clean than there is.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -62,9 +63,9 @@ pub(super) enum Why {
 /// How much a pass would look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cleanable {
-    /// Bytes that were compacted before.
+    /// Bytes of the closed segments that passes have looked at to their end, those that stayed as they were among them.
     pub clean_bytes: u64,
-    /// Bytes of closed segments since.
+    /// Bytes of those behind, and of the one in which a full map has ended: all of it counts.
     pub dirty_bytes: u64,
     /// The settings ask for a pass.
     pub is_due: bool,

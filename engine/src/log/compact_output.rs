@@ -31,7 +31,7 @@ pub(super) struct Output<'a> {
     written: u64,
     /// What follows the last batch; a gap before the next one is covered.
     next: Offset,
-    /// The epoch of what is gone since, and where that begins.
+    /// The epoch of what is gone from `next` on, if anything is.
     gone: Option<i32>,
     is_changed: bool,
 }

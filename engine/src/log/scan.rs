@@ -1,4 +1,5 @@
-//! Reads a segment's bytes, at start and for the scrub, past a page cache that cannot be trusted, and says which batches are whole.
+//! Reads a segment's bytes and says which batches are whole: for an unclean start and the scrub past a page cache that cannot be trusted, for
+//! compaction through it.
 //!
 //! It decides nothing: what is corruption and what a torn tail is recovery's.
 
