@@ -131,7 +131,7 @@ fn batches() {
         (5, 3, 7, 20)
     );
     let cover = example("A batch in place of lost ones");
-    assert_eq!(crate::segment::cover::cover(offset(100), offset(107), 3), cover);
+    assert_eq!(ringmill_batch::covering(offset(100), offset(107), 3), cover);
     assert_eq!(check_stored(&cover).unwrap().record_count, 0);
     let emptied = ringmill_batch::emptied(&header);
     assert_eq!(emptied, example("A batch without its records"));

@@ -5,9 +5,9 @@
 use bytes::BytesMut;
 
 use crate::codec::Compressor;
-use crate::header::{AT_ATTRIBUTES, AT_CRC, BatchHeader, put};
+use crate::header::BatchHeader;
 use crate::varint::{self, VARINT32_BYTES_MAX, VARINT64_BYTES_MAX};
-use crate::{Attributes, Codec, Offset, crc32c};
+use crate::{Attributes, Codec, Offset};
 
 /// Collects records and gives them out as one batch after the other, base offset 0 and leader epoch −1.
 ///
@@ -170,9 +170,7 @@ impl BatchBuilder {
             base_sequence: self.producer.base_sequence,
             record_count: self.count,
         };
-        header.write(&mut batch);
-        let crc = crc32c(&batch[AT_ATTRIBUTES..]);
-        put(&mut batch, AT_CRC, crc.to_be_bytes());
+        header.seal(&mut batch);
         self.count = 0;
         self.producer = ANONYMOUS;
         batch

@@ -4,6 +4,7 @@
 //! log, recovery and the tools all read headers through here, and the builder writes them.
 
 use crate::attributes::{Attributes, Codec, TimestampType};
+use crate::crc::crc32c;
 use crate::{LeaderEpoch, Offset};
 
 /// The header of a record batch of format v2, known to agree with itself.
@@ -145,6 +146,14 @@ impl BatchHeader {
         put(bytes, AT_PRODUCER_EPOCH, self.producer_epoch.to_be_bytes());
         put(bytes, AT_BASE_SEQUENCE, self.base_sequence.to_be_bytes());
         put(bytes, AT_RECORD_COUNT, self.record_count.to_be_bytes());
+    }
+
+    /// Writes the header over the start of `batch`, with the checksum that follows from all of it; answers it as it is now.
+    pub(crate) fn seal(self, batch: &mut [u8]) -> BatchHeader {
+        self.write(batch);
+        let crc = crc32c(&batch[AT_ATTRIBUTES..]);
+        put(batch, AT_CRC, crc.to_be_bytes());
+        BatchHeader { crc, ..self }
     }
 
     fn agree(&self) -> Result<(), HeaderError> {

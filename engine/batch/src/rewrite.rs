@@ -9,8 +9,7 @@ use std::ops::Range;
 use bytes::BytesMut;
 
 use crate::codec::Compressor;
-use crate::crc::crc32c;
-use crate::header::{AT_ATTRIBUTES, AT_CRC, BatchHeader, put};
+use crate::header::BatchHeader;
 use crate::varint::{self, VARINT32_BYTES_MAX, VARINT64_BYTES_MAX};
 use crate::{Codec, DecompressLimit, Record, RecordError, RecordSet, TimestampType};
 
@@ -25,7 +24,7 @@ const KEPT_BYTES_MAX: usize = 2 << 20;
 pub enum Rewritten {
     /// Every record is kept as it is: the batch stays as it is stored.
     Unchanged,
-    /// No record is kept: nothing was written. [`emptied`] makes the batch that keeps its place.
+    /// No record is kept: nothing was written. [`emptied`](crate::emptied) makes the batch that keeps its place.
     Emptied,
     /// A new batch with this header was appended to the output.
     Changed(BatchHeader),
@@ -143,7 +142,7 @@ impl BatchRewriter {
         let length = output.len() - start - BatchHeader::LENGTH_PREFIX_BYTES;
         let batch_length = i32::try_from(length).expect("a batch that was read has records below 2 GiB");
         let attributes = header.attributes.with_codec(codec);
-        seal(BatchHeader { batch_length, attributes, ..header }, &mut output[start..])
+        BatchHeader { batch_length, attributes, ..header }.seal(&mut output[start..])
     }
 
     /// After a large batch, its memory.
@@ -159,32 +158,6 @@ impl std::fmt::Debug for BatchRewriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "BatchRewriter({} bytes held)", self.plain.capacity())
     }
-}
-
-/// The batch of `header` without its records: offsets, epoch, producer and sequence, so that what is known of an idempotent producer can
-/// still be read out of the log. It has no timestamps, for it has nothing that could be looked up by time.
-#[must_use]
-pub fn emptied(header: &BatchHeader) -> Vec<u8> {
-    let mut bytes = vec![0; BatchHeader::BYTES];
-    let length = BatchHeader::BYTES - BatchHeader::LENGTH_PREFIX_BYTES;
-    let empty = BatchHeader {
-        batch_length: i32::try_from(length).expect("49 bytes"),
-        attributes: header.attributes.of_emptied(),
-        base_timestamp: -1,
-        max_timestamp: -1,
-        record_count: 0,
-        ..*header
-    };
-    seal(empty, &mut bytes);
-    bytes
-}
-
-/// Writes the header over the start of `batch`, with the checksum that follows from all of it.
-fn seal(header: BatchHeader, batch: &mut [u8]) -> BatchHeader {
-    header.write(batch);
-    let crc = crc32c(&batch[AT_ATTRIBUTES..]);
-    put(batch, AT_CRC, crc.to_be_bytes());
-    BatchHeader { crc, ..header }
 }
 
 /// Appends records, which were read before, with their timestamps counted from another base.
@@ -354,16 +327,5 @@ mod tests {
         let (_, after) = rewritten(&before, |record| record.offset.get() != 100);
         assert!(plain(&after).iter().all(|record| record.1 == 5000));
         assert_eq!(check_stored(&after).unwrap().max_timestamp, 5000);
-    }
-
-    #[test]
-    fn an_emptied_batch_keeps_offsets_and_producer() {
-        let old = check_stored(&batch(Codec::Zstd)).unwrap();
-        let bytes = emptied(&old);
-        let new = check_stored(&bytes).unwrap();
-        assert_eq!((new.base_offset, new.next_offset(), new.leader_epoch), (old.base_offset, old.next_offset(), 3));
-        assert_eq!((new.producer_id, new.producer_epoch, new.last_sequence()), (7, 1, old.last_sequence()));
-        assert_eq!((new.record_count, new.max_timestamp, new.codec()), (0, -1, Codec::None));
-        assert!(plain(&bytes).is_empty());
     }
 }

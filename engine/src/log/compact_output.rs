@@ -5,12 +5,11 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use ringmill_batch::{BatchHeader, Offset, check_stored};
+use ringmill_batch::{BatchHeader, Offset, check_stored, covering};
 
 use super::compact::Abandoned;
 use super::{Log, swap};
 use crate::disk::{Op, OpenHow};
-use crate::segment::cover::cover;
 use crate::segment::{IndexCursor, SEGMENT_BYTES_MAX, Segment};
 
 /// Bytes written at once.
@@ -130,9 +129,9 @@ impl<'a> Output<'a> {
     /// An empty batch stands for what is gone before `offset`.
     async fn cover_up_to(&mut self, offset: Offset) -> Result<(), Unwritten> {
         if let Some(epoch) = self.gone.take() {
-            let covering = cover(self.next, offset, epoch);
-            let header = check_stored(&covering).expect("a cover is a sound batch");
-            self.push(&header, &covering).await?;
+            let cover = covering(self.next, offset, epoch);
+            let header = check_stored(&cover).expect("a cover is a sound batch");
+            self.push(&header, &cover).await?;
         }
         assert_eq!(self.next, offset, "batches follow one another without a gap");
         Ok(())

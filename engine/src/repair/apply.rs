@@ -7,14 +7,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use ringmill_batch::{BatchHeader, Offset};
+use ringmill_batch::{BatchHeader, Offset, covering};
 
 use super::hand::{Hand, writing};
 use super::salvage::Piece;
 use super::{Action, Applied, Plan, Step};
 use crate::disk::{Disk, OpenHow, PosixDisk, block_on};
 use crate::segment::Segment;
-use crate::segment::cover::cover;
 use crate::segment::damage::BatchEnd;
 use crate::segment::file::{self, FileKind};
 use crate::segment::rebuild::rebuild;
@@ -133,7 +132,7 @@ fn write_pieces(old: &Path, pieces: &[Piece], new: &mut File) -> io::Result<()> 
                 header.write(&mut bytes[..BatchHeader::BYTES]);
                 new.write_all(&bytes)?;
             }
-            Piece::Cover { first, end, leader_epoch } => new.write_all(&cover(*first, *end, *leader_epoch))?,
+            Piece::Cover { first, end, leader_epoch } => new.write_all(&covering(*first, *end, *leader_epoch))?,
         }
     }
     Ok(())

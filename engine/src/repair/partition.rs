@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use ringmill_batch::{LeaderEpoch, Offset};
+use ringmill_batch::{COVERED_OFFSETS_MAX, LeaderEpoch, Offset};
 
 use super::root::Checkpoints;
 use super::salvage::{Bounds, Piece, Salvage, salvage};
@@ -16,7 +16,6 @@ use crate::log::swap::Swap;
 use crate::log::{Identity, UNSYNCED_BYTES_BOUND_MAX};
 use crate::partition_meta::PartitionMeta;
 use crate::segment::SEGMENT_BYTES_MAX;
-use crate::segment::cover::COVERED_OFFSETS_MAX;
 use crate::segment::file::{self, FileKind};
 use crate::verify::{Problem, ProblemKind, SegmentReport, Segments, Surroundings, VerifyOptions, files, segment};
 

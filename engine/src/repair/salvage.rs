@@ -7,12 +7,11 @@
 use std::io;
 use std::path::Path;
 
-use ringmill_batch::{BatchHeader, LeaderEpoch, Offset, check_stored};
+use ringmill_batch::{BatchHeader, COVERED_OFFSETS_MAX, LeaderEpoch, Offset, check_stored};
 
 use super::Finding;
 use super::window::Window;
 use crate::epochs::EpochList;
-use crate::segment::cover::COVERED_OFFSETS_MAX;
 use crate::segment::offset_index::lies_in_segment;
 
 /// While batches are looked for behind damage, checksums are computed over at most so many times the file's bytes.

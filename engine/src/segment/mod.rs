@@ -13,7 +13,6 @@ use ringmill_batch::{BatchHeader, Offset};
 
 use crate::disk::{Disk, DiskFile};
 
-pub(crate) mod cover;
 pub(crate) mod damage;
 pub(crate) mod file;
 pub(crate) mod headers;
