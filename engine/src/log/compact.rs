@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) passed_over: PassedOver,
     /// Before it the batches were named that no pass can read.
     pub(super) unread_named_to: Offset,
-    /// Until the next start, which finds out what has become of a swap.
+    /// A swap is not complete; one that was cut off stays so until the next start, which finds out what has become of it.
     pub(super) is_given_up: bool,
 }
 

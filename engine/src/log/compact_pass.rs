@@ -21,7 +21,6 @@ use super::compact_unread::Unread;
 use super::read::ReadError;
 use super::scan::Scan;
 use super::scrub::look;
-use super::swap::{self, NotCommitted, Swap};
 use crate::compaction::CompactionLimits;
 use crate::compaction::checkpoint;
 use crate::compaction::fate::{BatchFate, Judge};
@@ -424,65 +423,15 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         }
     }
 
-    /// Puts a finished segment in the place of its old ones. Where retention has removed the first of them meanwhile, it takes the place of the
-    /// others: what lies before the log start goes with it, later. Ended instead, a pass beside a busy retention would come to nothing each time.
+    /// Puts a finished segment in the place of those that it was made of.
     async fn swap_in(&mut self, output: Output<'_>, pieces: Range<usize>) -> Result<(), Abandoned> {
-        let (log, disk) = (self.log, self.log.disk());
-        let end = self.work.pieces[pieces.end - 1].end.offset;
-        let Ok(house) = log.keep_house().await else {
-            output.discard().await;
-            return Err(Abandoned::Closed);
-        };
-        let segments = log.reader.snapshot();
-        let is_there = |old: &&Arc<Segment>| segments.iter().any(|segment| Arc::ptr_eq(segment, old));
-        let old = self.work.pieces[pieces.clone()].iter().map(|piece| &piece.segment);
-        let old: Vec<Arc<Segment>> = old.filter(is_there).cloned().collect();
-        if old.is_empty() {
-            drop(house);
-            output.discard().await;
-            return Ok(());
+        let pieces = &mut self.work.pieces[pieces];
+        let bytes_before = pieces.iter().map(|piece| piece.end.position).sum();
+        let bytes_after = output.bytes();
+        let replaced = self.log.swap_in(output, pieces).await?;
+        if replaced > 0 {
+            self.count(replaced, bytes_before, bytes_after);
         }
-        for segment in &old {
-            segment.keep_indexes_open(disk).await;
-        }
-        let new = Arc::clone(&output.segment);
-        let swap = Swap { base: new.base_offset(), end };
-        // Until it is complete: what has become of one that was cut off is for the next start to see, and another on top of it could take
-        // away what lies between the two.
-        log.compaction.borrow_mut().is_given_up = true;
-        if let Err(NotCommitted { error, is_certain }) = swap::commit(disk, &log.dir, swap).await {
-            if is_certain {
-                log.compaction.borrow_mut().is_given_up = false;
-                drop(house);
-                output.discard().await;
-            }
-            return Err(Abandoned::io("swapping a compacted segment in")(error));
-        }
-        let times = old.iter().filter_map(|segment| segment.append_times_ms());
-        if let Some((first_ms, last_ms)) = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
-            new.set_append_times_ms(first_ms, last_ms);
-        }
-        new.note_sparse();
-        let mut segments = log.reader.snapshot().to_vec();
-        let at = segments.iter().position(|segment| Arc::ptr_eq(segment, &old[0])).expect("asked under the same lock");
-        assert!(segments[at..].iter().zip(&old).all(|(segment, old)| Arc::ptr_eq(segment, old)), "only the first go");
-        segments.splice(at..at + old.len(), [Arc::clone(&new)]);
-        log.reader.set_segments(segments.into());
-        log.reader.forget_hints();
-        old.iter().for_each(|segment| segment.retire());
-        let bytes_before = self.work.pieces[pieces.clone()].iter().map(|piece| piece.end.position).sum();
-        self.count(old.len(), bytes_before, output.bytes());
-        // Their files, and with them their space, go when the last reader has gone.
-        self.work.pieces[pieces].iter_mut().for_each(|piece| piece.segment = Arc::clone(&new));
-        drop(old);
-        if let Err(error) = swap::complete(disk, &log.dir, swap).await {
-            new.distrust_index();
-            return Err(Abandoned::io("putting a compacted segment in its place")(error));
-        }
-        log.compaction.borrow_mut().is_given_up = false;
-        log.finish_indexes(&new).await;
-        drop(house);
-        log.wake_keeper.notify_one();
         Ok(())
     }
 

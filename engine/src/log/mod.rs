@@ -24,6 +24,7 @@ mod append;
 mod compact;
 mod compact_output;
 mod compact_pass;
+mod compact_swap_in;
 mod compact_unread;
 mod config;
 pub(crate) mod producers;
