@@ -146,7 +146,7 @@ Groups are deleted afterwards, topics stay.
 Examples:
   # All of it: 1,000 groups of 10, 100,000 offsets/s, 100 members.
   ringmill-bench groups --pid $(pidof ringmill) --limit .
-  # Both protocols side by side, where the broker has KIP-848.
+  # Both protocols side by side, where the broker has the consumer protocol.
   ringmill-bench groups --parts members,rebalance \\
       --protocol classic,consumer
   # How many offsets one connection can commit, one partition each.

@@ -314,7 +314,7 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).expect("it is short").to_be_bytes(), bytes].concat()
 }
 
-/// A member of a classic group that joins, gets its share, commits and comes back after a kill, and one of the newer protocol beside it; by
+/// A member of a classic group that joins, gets its share, commits and comes back after a kill, and a consumer member beside it; by
 /// the decisions in `broker/request/groups.rs`.
 fn members() -> Vec<u8> {
     let open: &[u8] = &[0, 1, 0, 0, 0];
@@ -329,10 +329,23 @@ fn members() -> Vec<u8> {
     let beat = request(5, &[1, 16, 1, 1, 1, 2, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1]);
     let describe = request(7, &[0, 16, 0, 1]);
     let list = request(8, &[5, 0, 0]);
-    let newer = request(11, &[0, 16, 1, 1]);
+    let describe_consumer = request(11, &[0, 16, 1, 1]);
     let killed: &[u8] = &[31, 0];
     let first = [
-        open, &join, listen, &sync, listen, &heartbeat, &commit, &fetch, &beat, listen, &beat, &describe, &list, &newer,
+        open,
+        &join,
+        listen,
+        &sync,
+        listen,
+        &heartbeat,
+        &commit,
+        &fetch,
+        &beat,
+        listen,
+        &beat,
+        &describe,
+        &list,
+        &describe_consumer,
     ];
     let second = [listen, killed, open, &heartbeat, &commit, &fetch, &beat, &list, listen];
     [&[0][..], &first.concat(), &second.concat()].concat()

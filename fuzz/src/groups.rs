@@ -11,8 +11,8 @@ use ringmill_groups::answer::{Answer, ClassicDescription, ConsumerDescription, L
 use ringmill_groups::listing::ListGroups;
 use ringmill_groups::record::Record;
 use ringmill_groups::request::{
-    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
-    PartitionCommit, Protocol, Request, SyncGroup,
+    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OfferedProtocol, OffsetCommit,
+    OffsetFetch, PartitionCommit, Request, SyncGroup,
 };
 use ringmill_groups::{Effects, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 use ringmill_net::wire::ErrorCode;
@@ -31,8 +31,8 @@ const WALL_MS: i64 = 1_800_000_000_000;
 /// Deadlines that a pause of an hour may bring.
 const DEADLINES_MAX: usize = 10_000;
 
-/// The kind of a group of KIP-848, in Kafka's words.
-const CONSUMER_KIND: &str = "consumer";
+/// The type of a group of the consumer protocol, in Kafka's words.
+const CONSUMER_TYPE: &str = "consumer";
 
 /// Two topics.
 struct Known;
@@ -221,8 +221,8 @@ impl Run {
             assert_eq!(next.offsets(&group), self.offsets(&group), "offsets of {group}");
         }
         assert_eq!(next.with_offsets(), self.with_offsets());
-        for Listed { group, kind, .. } in self.listed() {
-            if kind == CONSUMER_KIND {
+        for Listed { group, group_type, .. } in self.listed() {
+            if group_type == CONSUMER_TYPE {
                 assert_eq!(next.consumer_group(&group), self.consumer_group(&group), "what is said of {group}");
                 continue;
             }
@@ -285,7 +285,8 @@ fn client() -> Client {
 }
 
 fn joining(group: &Arc<str>, member_id: Arc<str>, script: &mut Script<'_>) -> JoinGroup {
-    let protocol = |name: &str, metadata| Protocol { name: name.into(), metadata: Bytes::copy_from_slice(metadata) };
+    let protocol =
+        |name: &str, metadata| OfferedProtocol { name: name.into(), metadata: Bytes::copy_from_slice(metadata) };
     JoinGroup {
         group: Arc::clone(group),
         member_id,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringmill_net::client::Connection;
-use ringmill_net::wire::consumer_protocol::{
+use ringmill_net::wire::embedded_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, PROTOCOL_TYPE, TopicPartition,
 };
 use ringmill_net::wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -144,7 +144,7 @@ impl Member {
     async fn join(&mut self, connection: &Connection, group: &Group) -> Result<Joined, String> {
         let topics = vec![&*group.topic.name];
         let subscription = ConsumerProtocolSubscription { topics, ..Default::default() };
-        let metadata = consumer_protocol::encode(&subscription, PAYLOAD_VERSION);
+        let metadata = embedded_protocol::encode(&subscription, PAYLOAD_VERSION);
         let deadline = Instant::now() + ENTER_TIME_MAX;
         loop {
             let request = JoinGroupRequest {
@@ -280,7 +280,7 @@ fn share_out(topic: &str, partitions: i32, members: usize) -> Vec<Bytes> {
             assigned_partitions: vec![TopicPartition { topic, partitions }],
             user_data: None,
         };
-        consumer_protocol::encode(&assigned, PAYLOAD_VERSION)
+        embedded_protocol::encode(&assigned, PAYLOAD_VERSION)
     };
     (0..members).map(share).collect()
 }
@@ -296,7 +296,7 @@ mod tests {
         let shares = share_out("t", 7, 3);
         let mut found = Vec::new();
         for share in &shares {
-            let assignment = consumer_protocol::assignment(share).unwrap();
+            let assignment = embedded_protocol::assignment(share).unwrap();
             assert_eq!(assignment.assigned_partitions[0].topic, "t");
             found.extend(assignment.assigned_partitions[0].partitions.clone());
         }

@@ -1,4 +1,4 @@
-//! Members of the new group protocol (KIP-848): they send heartbeats, take what they are given and say so with the next one.
+//! Consumer members: they send heartbeats, take what they are given and say so with the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Many groups form: a bounded number at once, while those that are whole already are kept alive.
 //!
 //! A broker serves a connection's requests one after the other, and a JoinGroup waits for its answer until the whole group is there (in
-//! KIP-848 a join waits only until it is stored). So each member joins over a connection of its own: a lane has as many connections as a
-//! group has members and forms one group after the other; there are as many lanes as members may join at once. Everything after that
-//! shares few connections.
+//! the consumer protocol a join waits only until it is stored). So each member joins over a connection of its own: a lane has as many
+//! connections as a group has members and forms one group after the other; there are as many lanes as members may join at once. Everything
+//! after that shares few connections.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

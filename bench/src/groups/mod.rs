@@ -67,13 +67,15 @@ pub(crate) fn run(options: &GroupsOptions) -> Result<Report, String> {
 
 /// Fails before anything is measured in vain.
 fn check_protocols(site: &Site<'_>) -> Result<(), String> {
-    let speaks_new = site.options.protocols().contains(&Protocol::Consumer);
-    if !speaks_new || site.options.parts() == [Part::Commits] {
+    let speaks_consumer = site.options.protocols().contains(&Protocol::Consumer);
+    if !speaks_consumer || site.options.parts() == [Part::Commits] {
         return Ok(());
     }
     let any = site.block_on(site.brokers.cluster.any()).map_err(|error| error.to_string())?;
     let version = any.version_of::<ConsumerGroupHeartbeatRequest<'_>>();
-    version.map(drop).map_err(|error| format!("{error}: this broker lacks KIP-848, use --protocol classic"))
+    version
+        .map(drop)
+        .map_err(|error| format!("{error}: this broker lacks the consumer protocol (KIP-848), use --protocol classic"))
 }
 
 fn measure_members(site: &Site<'_>, profiles: &mut Vec<Profile>) -> Result<Group, String> {

@@ -92,7 +92,7 @@ pub(super) enum Part {
 pub(super) enum Protocol {
     /// JoinGroup, SyncGroup and Heartbeat.
     Classic,
-    /// KIP-848: ConsumerGroupHeartbeat alone.
+    /// ConsumerGroupHeartbeat alone.
     Consumer,
 }
 

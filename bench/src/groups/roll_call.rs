@@ -1,4 +1,4 @@
-//! A large group of KIP-848 under test: every member sends heartbeats by itself, until a roll shows that all agree.
+//! A large group of the consumer protocol under test: every member sends heartbeats by itself, until a roll shows that all agree.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

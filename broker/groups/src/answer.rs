@@ -124,10 +124,10 @@ pub struct Listed {
     pub group: Arc<str>,
     /// `consumer`, or what else its members agree on; empty for one that only keeps offsets.
     pub protocol_type: Arc<str>,
-    /// In Kafka's words: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Assigning`, `Reconciling`, `Stable`, `Dead`.
+    /// In Kafka's words: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Assigning`, `Reconciling`, `Stable`.
     pub state: &'static str,
     /// In Kafka's words: `classic` or `consumer`.
-    pub kind: &'static str,
+    pub group_type: &'static str,
 }
 
 /// A group for DescribeGroups.
@@ -161,7 +161,7 @@ pub struct ClassicMemberDescription {
 /// A group for ConsumerGroupDescribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerDescription {
-    /// In Kafka's words: `Empty`, `Assigning`, `Reconciling`, `Stable`, `Dead`.
+    /// In Kafka's words: `Empty`, `Assigning`, `Reconciling`, `Stable`.
     pub state: &'static str,
     /// Rises with each change of members or subscriptions.
     pub group_epoch: i32,
@@ -194,7 +194,7 @@ pub struct ConsumerMemberDescription {
     pub assignment: Vec<AssignedTopic>,
     /// What it shall own.
     pub target_assignment: Vec<AssignedTopic>,
-    /// Whether it speaks the classic protocol (0) or the new one (1); −1 unknown.
+    /// Whether it speaks the classic protocol (0) or the consumer protocol (1); −1 unknown.
     pub member_type: i8,
 }
 

@@ -5,8 +5,14 @@
 //! all before them are durable. So its state may run ahead of the log, but nobody can see that: when an append fails, the caller drops
 //! the shard and loads another from the log.
 //!
-//! Both protocols live here: the classic one, in which clients make the assignment (`classic/`), and that of KIP-848, in which the
-//! coordinator does (`consumer/`). `broker/src/group/` is the caller.
+//! Two protocols live here, and a group is of the type of the one it speaks. Their names, here and everywhere:
+//!
+//! - The *classic protocol*, in which a client makes the assignment (`classic/`); it is spoken by *classic members*.
+//! - The *consumer protocol* (KIP-848), in which the coordinator does (`consumer/`); it is spoken by *consumer members*. A group of this
+//!   protocol may have classic members as well, for as long as an *upgrade* or a *downgrade* takes.
+//! - The *embedded protocol*: what consumers put into JoinGroup and SyncGroup of the classic protocol, which is opaque to that.
+//!
+//! `broker/src/group/` is the caller.
 
 pub mod answer;
 mod classic;

@@ -12,7 +12,7 @@ const STATES: [&str; 7] =
     ["Empty", "PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling", "Stable", "Dead"];
 
 /// The types of groups, in Kafka's words.
-const KINDS: [&str; 2] = ["classic", "consumer"];
+const TYPES: [&str; 2] = ["classic", "consumer"];
 
 /// About what an entry takes in memory and in the message beside its words.
 const LISTED_BYTES: usize = 128;
@@ -32,7 +32,7 @@ pub struct ListFilter {
     /// In one of these states; `None`: in any.
     states: Option<Vec<&'static str>>,
     /// Of one of these types; `None`: of any.
-    kinds: Option<Vec<&'static str>>,
+    types: Option<Vec<&'static str>>,
 }
 
 /// A part of the list of all.
@@ -47,13 +47,13 @@ pub struct ListedPart {
 impl ListFilter {
     /// Groups in one of these states and of one of these types; a list without a word lets all through.
     #[must_use]
-    pub fn new(states: &[&str], kinds: &[&str]) -> ListFilter {
-        ListFilter { states: known(states, &STATES), kinds: known(kinds, &KINDS) }
+    pub fn new(states: &[&str], types: &[&str]) -> ListFilter {
+        ListFilter { states: known(states, &STATES), types: known(types, &TYPES) }
     }
 
-    pub(crate) fn fits(&self, state: &str, kind: &str) -> bool {
+    pub(crate) fn fits(&self, state: &str, group_type: &str) -> bool {
         let fits = |wanted: &Option<Vec<&str>>, word| wanted.as_ref().is_none_or(|wanted| wanted.contains(&word));
-        fits(&self.kinds, kind) && fits(&self.states, state)
+        fits(&self.types, group_type) && fits(&self.states, state)
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
         let fits = |states: &[&str], state| ListFilter::new(states, &[]).fits(state, "classic");
         assert!(fits(&[], "Stable") && fits(&["sTABLE"], "Stable") && fits(&["Dead", "empty"], "Empty"));
         assert!(!fits(&["Stabl"], "Stable") && !fits(&[""], "Stable") && !fits(&["Dead", "Empty"], "Stable"));
-        let of_kind = |kinds: &[&str]| ListFilter::new(&[], kinds).fits("Empty", "consumer");
-        assert!(of_kind(&[]) && of_kind(&["CONSUMER"]) && !of_kind(&["classic"]) && !of_kind(&["share"]));
+        let of_type = |types: &[&str]| ListFilter::new(&[], types).fits("Empty", "consumer");
+        assert!(of_type(&[]) && of_type(&["CONSUMER"]) && !of_type(&["classic"]) && !of_type(&["share"]));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::TopicId;
-use crate::request::Protocol;
+use crate::request::OfferedProtocol;
 
 /// One record. `value: None` is its removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Record {
         /// All of it.
         value: Option<StoredGroup>,
     },
-    /// A group of the new protocol.
+    /// A group of the consumer protocol.
     Consumer {
         /// Which.
         group: Arc<str>,
@@ -96,7 +96,7 @@ pub struct ClassicMember {
     pub assignment: Bytes,
 }
 
-/// A part of a group of the new protocol; each has a key of its own.
+/// A part of a group of the consumer protocol; each has a key of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsumerPart {
     /// The group itself (key version 3): its epoch.
@@ -142,7 +142,7 @@ pub struct ConsumerEpoch {
     pub metadata_hash: i64,
 }
 
-/// A member of the new protocol as it described itself.
+/// A member of a group of the consumer protocol as it described itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsumerMember {
     /// Its static name.
@@ -165,13 +165,13 @@ pub struct ConsumerMember {
     pub classic: Option<ClassicMemberPart>,
 }
 
-/// What a member of the classic protocol in a group of the new one told.
+/// What a classic member in a group of the consumer protocol told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassicMemberPart {
     /// How long it may be silent.
     pub session_timeout_ms: i32,
     /// The protocols it can follow, with what it told for each.
-    pub protocols: Vec<Protocol>,
+    pub protocols: Vec<OfferedProtocol>,
 }
 
 /// What a member owns.

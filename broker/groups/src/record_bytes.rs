@@ -22,7 +22,7 @@ use crate::record::{
     ClassicMember, ClassicMemberPart, CommittedOffset, ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment,
     Record, ResolvedRegex, StoredGroup,
 };
-use crate::request::Protocol;
+use crate::request::OfferedProtocol;
 
 /// The one version of an offset's value that can say when it expires.
 const OFFSET_WITH_EXPIRY: i16 = 1;
@@ -32,7 +32,7 @@ const OFFSET_WITH_TOPIC_ID: i16 = 4;
 const OFFSET: i16 = 3;
 /// Of a classic group's value: the last that Kafka 2 and 3 read as well.
 const CLASSIC: i16 = 3;
-/// Of every value of the new protocol.
+/// Of every value of the consumer protocol.
 const CONSUMER: i16 = 0;
 
 impl Record {
@@ -270,7 +270,7 @@ impl ConsumerMember {
             protocols: classic
                 .supported_protocols
                 .iter()
-                .map(|each| Protocol { name: each.name.into(), metadata: Bytes::copy_from_slice(each.metadata) })
+                .map(|each| OfferedProtocol { name: each.name.into(), metadata: Bytes::copy_from_slice(each.metadata) })
                 .collect(),
         };
         ConsumerMember {

@@ -47,7 +47,7 @@ pub enum Request {
 
 /// A protocol that a classic member can follow, with what it tells the leader for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Protocol {
+pub struct OfferedProtocol {
     /// For example `range`.
     pub name: Arc<str>,
     /// Usually a `ConsumerProtocolSubscription`.
@@ -60,7 +60,7 @@ pub(crate) const PROTOCOLS_MAX: usize = 32;
 /// About what a protocol takes in memory beside its words, which may be none.
 const PROTOCOL_BYTES: usize = 120;
 
-impl Protocol {
+impl OfferedProtocol {
     /// About what it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         PROTOCOL_BYTES + self.name.len() + self.metadata.len()
@@ -85,7 +85,7 @@ pub struct JoinGroup {
     /// `consumer`, or what else the members agree on.
     pub protocol_type: Arc<str>,
     /// In the member's order of preference.
-    pub protocols: Vec<Protocol>,
+    pub protocols: Vec<OfferedProtocol>,
     /// From version 4 on (KIP-394): a new member is given an id first, and joins with it.
     pub knows_member_id_required: bool,
     /// From version 9 on (KIP-814): a static leader that comes back is told not to assign.
@@ -120,7 +120,7 @@ pub struct Heartbeat {
     pub member_id: Arc<str>,
     /// The member's static name.
     pub instance_id: Option<Arc<str>>,
-    /// The member's generation (classic) or epoch (classic members of a group of the new protocol).
+    /// The member's generation (classic) or epoch (classic members of a group of the consumer protocol).
     pub generation: i32,
 }
 
@@ -153,7 +153,7 @@ pub struct OffsetCommit {
     pub instance_id: Option<Arc<str>>,
     /// The member's generation or epoch; −1 beside an empty member id.
     pub generation: i32,
-    /// From version 9 on (KIP-848): a member of the new protocol may commit, and knows what it may be refused with.
+    /// From version 9 on (KIP-848): a consumer member may commit, and knows what it may be refused with.
     pub knows_epochs: bool,
     /// One entry for each partition.
     pub offsets: Vec<PartitionCommit>,
@@ -200,7 +200,7 @@ pub struct OffsetDelete {
     pub topics: Vec<(Arc<str>, Vec<i32>)>,
 }
 
-/// ConsumerGroupHeartbeat (KIP-848). Fields that did not change since the last heartbeat are `None`.
+/// ConsumerGroupHeartbeat. Fields that did not change since the last heartbeat are `None`.
 #[derive(Clone, Debug)]
 pub struct ConsumerHeartbeat {
     /// Which group.

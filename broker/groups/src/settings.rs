@@ -11,11 +11,11 @@ pub struct Settings {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`: members in one classic group.
     pub classic_members_max: usize,
-    /// `group.consumer.max.size`: members in one group of the new protocol.
+    /// `group.consumer.max.size`: members in one group of the consumer protocol.
     pub consumer_members_max: usize,
-    /// `group.consumer.session.timeout.ms`: how long a member of the new protocol may be silent.
+    /// `group.consumer.session.timeout.ms`: how long a consumer member may be silent.
     pub consumer_session_timeout_ms: i32,
-    /// `group.consumer.heartbeat.interval.ms`: how often members of the new protocol are told to come.
+    /// `group.consumer.heartbeat.interval.ms`: how often consumer members are told to come.
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.migration.policy`.
     pub migration: Migration,
@@ -45,13 +45,13 @@ pub enum Migration {
 }
 
 impl Migration {
-    /// Whether a member of the new protocol may turn a classic group into one of the new protocol.
+    /// Whether a consumer member may upgrade a classic group.
     #[must_use]
     pub fn allows_upgrade(self) -> bool {
         matches!(self, Migration::Bidirectional | Migration::Upgrade)
     }
 
-    /// Whether a group becomes classic again when its last member of the new protocol leaves.
+    /// Whether a group is downgraded when its last consumer member leaves.
     #[must_use]
     pub fn allows_downgrade(self) -> bool {
         matches!(self, Migration::Bidirectional | Migration::Downgrade)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::request::Protocol;
+use crate::request::OfferedProtocol;
 
 /// By a protocol's name. It holds what the lists of all members say together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,14 +11,14 @@ pub(crate) struct Supporters(BTreeMap<Arc<str>, usize>);
 
 impl Supporters {
     /// A member has this list now. A name that is in it twice counts once.
-    pub(crate) fn add(&mut self, protocols: &[Protocol]) {
+    pub(crate) fn add(&mut self, protocols: &[OfferedProtocol]) {
         for name in protocols.iter().map(|each| &each.name).collect::<BTreeSet<_>>() {
             *self.0.entry(Arc::clone(name)).or_default() += 1;
         }
     }
 
     /// A member no longer has this list.
-    pub(crate) fn remove(&mut self, protocols: &[Protocol]) {
+    pub(crate) fn remove(&mut self, protocols: &[OfferedProtocol]) {
         for name in protocols.iter().map(|each| &each.name).collect::<BTreeSet<_>>() {
             let count = self.0.get_mut(name).expect("it was counted when the member came");
             *count -= 1;
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_name_that_a_member_tells_twice_counts_once() {
-        let list = ["a", "b", "a"].map(|name| Protocol { name: name.into(), metadata: bytes::Bytes::new() });
+        let list = ["a", "b", "a"].map(|name| OfferedProtocol { name: name.into(), metadata: bytes::Bytes::new() });
         let mut supporters = Supporters::default();
         supporters.add(&list);
         supporters.add(&list[..1]);

@@ -3,7 +3,7 @@
 //! Also the one request that is answered in a version that is not served: in the format of version 0, so that the client can choose. A
 //! client that says which broker of which cluster it means (KIP-1242) is sent back to its bootstrap servers when this is another.
 //!
-//! Of Kafka's features there is `group.version` (KIP-848): level 1 is the newer protocol of consumer groups. Clients ask for the APIs
+//! Of Kafka's features there is `group.version` (KIP-848): level 1 is the consumer protocol of groups. Clients ask for the APIs
 //! alone before they speak it; the feature is what tools show.
 
 use ringmill_net::wire::api::SERVED;

@@ -1,4 +1,4 @@
-//! ConsumerGroupDescribe (key 69): state, epochs and members of groups of KIP-848.
+//! ConsumerGroupDescribe (key 69): state, epochs and members of groups of the consumer protocol.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat (key 68): a member of a group of KIP-848 says what it wants and has, and hears what it shall have.
+//! ConsumerGroupHeartbeat (key 68): a consumer member says what it wants and has, and hears what it shall have.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

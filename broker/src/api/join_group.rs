@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmill_groups::answer::{Answer, JoinRefused, Joined, JoinedMember};
-use ringmill_groups::request::{self, JoinGroup, Protocol};
+use ringmill_groups::request::{self, JoinGroup, OfferedProtocol};
 use ringmill_net::wire::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember,
 };
@@ -61,7 +61,7 @@ pub(super) async fn answer(core: &Rc<Core>, mut request: Request) -> Result<Outc
 
 fn owned(asked: &JoinGroupRequest<'_>, request: &Request) -> JoinGroup {
     let version = request.header.api_version;
-    let protocol = |protocol: &JoinGroupRequestProtocol<'_>| Protocol {
+    let protocol = |protocol: &JoinGroupRequestProtocol<'_>| OfferedProtocol {
         name: protocol.name.into(),
         metadata: Bytes::copy_from_slice(protocol.metadata),
     };

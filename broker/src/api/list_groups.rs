@@ -43,6 +43,6 @@ fn entry(listed: &Listed) -> ListedGroup<'_> {
         group_id: &listed.group,
         protocol_type: &listed.protocol_type,
         group_state: listed.state,
-        group_type: listed.kind,
+        group_type: listed.group_type,
     }
 }

@@ -20,7 +20,7 @@ use super::{decode, respond, too_many_partitions};
 use crate::core::Core;
 use crate::metadata::{MetadataImage, Topic};
 
-/// From this version on (KIP-848) members of the new protocol commit at their epochs.
+/// From this version on (KIP-848) consumer members commit at their epochs.
 const EPOCHS_FROM: i16 = 9;
 
 /// From this version on topics come by id.

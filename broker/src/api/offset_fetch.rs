@@ -55,7 +55,7 @@ struct TopicWish<'a> {
 }
 
 /// What is told of a topic.
-struct Told {
+struct TopicAnswer {
     name: Arc<str>,
     id: Uuid,
     partitions: Vec<(i32, Result<Option<FetchedOffset>, ErrorCode>)>,
@@ -77,7 +77,7 @@ pub(super) async fn answer(core: &Rc<Core>, request: &Request) -> Result<Outcome
     let _turn = if turn.is_none() && wants_all { core.turns().to_change(true).await } else { turn };
     let asked = wishes.iter().map(|wish| (Arc::from(wish.group), request::Request::Fetch(wish.owned()))).collect();
     let answers = ask_each(core, asked, bytes_of).await;
-    let told: Vec<Result<Vec<Told>, ErrorCode>> = wishes
+    let told: Vec<Result<Vec<TopicAnswer>, ErrorCode>> = wishes
         .iter()
         .zip(answers)
         .map(|(wish, answer)| match answer {
@@ -145,7 +145,7 @@ impl Wish<'_> {
         }
     }
 
-    fn told(&self, fetched: Vec<TopicOffsets>, version: i16, image: &MetadataImage) -> Vec<Told> {
+    fn told(&self, fetched: Vec<TopicOffsets>, version: i16, image: &MetadataImage) -> Vec<TopicAnswer> {
         let partitions =
             |fetched: TopicOffsets| fetched.partitions.into_iter().map(|(index, offset)| (index, Ok(offset))).collect();
         let Some(wanted) = &self.topics else {
@@ -153,7 +153,7 @@ impl Wish<'_> {
             let id_of = |name: &str| image.topic(name).map(|topic| topic.id);
             let all = fetched.into_iter().filter_map(|topic| {
                 let id = if version >= TOPIC_IDS_FROM { id_of(&topic.topic)? } else { NO_ID };
-                Some(Told { name: Arc::clone(&topic.topic), id, partitions: partitions(topic) })
+                Some(TopicAnswer { name: Arc::clone(&topic.topic), id, partitions: partitions(topic) })
             });
             return all.collect();
         };
@@ -161,7 +161,7 @@ impl Wish<'_> {
         let told = |topic: &TopicWish<'_>| match &topic.kept_as {
             Some(_) => {
                 let fetched = fetched.next().expect("there is an answer for each topic");
-                Told { name: Arc::clone(&fetched.topic), id: topic.id, partitions: partitions(fetched) }
+                TopicAnswer { name: Arc::clone(&fetched.topic), id: topic.id, partitions: partitions(fetched) }
             }
             None => topic.all(ErrorCode::UnknownTopicId),
         };
@@ -169,7 +169,7 @@ impl Wish<'_> {
     }
 
     /// Puts an error where the version has a place for it.
-    fn refused(&self, code: ErrorCode, version: i16) -> Result<Vec<Told>, ErrorCode> {
+    fn refused(&self, code: ErrorCode, version: i16) -> Result<Vec<TopicAnswer>, ErrorCode> {
         match &self.topics {
             Some(topics) if version < ERROR_FROM => Ok(topics.iter().map(|topic| topic.all(code)).collect()),
             _ => Err(code),
@@ -179,9 +179,9 @@ impl Wish<'_> {
 
 impl TopicWish<'_> {
     /// An error for each partition.
-    fn all(&self, code: ErrorCode) -> Told {
+    fn all(&self, code: ErrorCode) -> TopicAnswer {
         let partitions = self.partitions.iter().map(|index| (*index, Err(code))).collect();
-        Told { name: self.name.into(), id: self.id, partitions }
+        TopicAnswer { name: self.name.into(), id: self.id, partitions }
     }
 }
 
@@ -194,7 +194,7 @@ fn bytes_of(answer: &Answer) -> usize {
 }
 
 /// The answer for the only group of an older version.
-fn respond_alone(told: &Result<Vec<Told>, ErrorCode>) -> OffsetFetchResponse<'_> {
+fn respond_alone(told: &Result<Vec<TopicAnswer>, ErrorCode>) -> OffsetFetchResponse<'_> {
     let group = respond_group("", told);
     OffsetFetchResponse {
         topics: group.topics.into_iter().map(as_older).collect(),
@@ -203,7 +203,7 @@ fn respond_alone(told: &Result<Vec<Told>, ErrorCode>) -> OffsetFetchResponse<'_>
     }
 }
 
-fn respond_group<'a>(group_id: &'a str, told: &'a Result<Vec<Told>, ErrorCode>) -> OffsetFetchResponseGroup<'a> {
+fn respond_group<'a>(group_id: &'a str, told: &'a Result<Vec<TopicAnswer>, ErrorCode>) -> OffsetFetchResponseGroup<'a> {
     let partition = |(index, offset): &'a (i32, Result<Option<FetchedOffset>, ErrorCode>)| {
         let (offset, error) = (offset.as_ref().ok().and_then(Option::as_ref), offset.as_ref().err());
         OffsetFetchResponsePartitions {
@@ -214,7 +214,7 @@ fn respond_group<'a>(group_id: &'a str, told: &'a Result<Vec<Told>, ErrorCode>) 
             error_code: error.map_or(0, |code| code.code()),
         }
     };
-    let topic = |topic: &'a Told| OffsetFetchResponseTopics {
+    let topic = |topic: &'a TopicAnswer| OffsetFetchResponseTopics {
         name: &topic.name,
         topic_id: topic.id,
         partitions: topic.partitions.iter().map(partition).collect(),

@@ -43,7 +43,7 @@ pub(super) fn resolve<'a>(text: impl Fn(&'static str) -> &'a str) -> Result<Sett
     })
 }
 
-/// Whether groups may speak the protocol of KIP-848, given `group.coordinator.rebalance.protocols`.
+/// Whether groups may speak the consumer protocol (KIP-848), given `group.coordinator.rebalance.protocols`.
 pub(super) fn knows_consumer_protocol(protocols: &str) -> Result<bool, String> {
     let mut words: Vec<&str> = protocols.split(',').collect();
     words.sort_unstable();

@@ -56,7 +56,7 @@ pub struct AdvertisedAddress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupsConfig {
-    /// `group.coordinator.rebalance.protocols`: whether groups may speak the protocol of KIP-848.
+    /// `group.coordinator.rebalance.protocols`: whether groups may speak the consumer protocol.
     pub consumer_protocol: bool,
     /// `offsets.topic.num.partitions`, of a `__consumer_offsets` that does not exist yet.
     pub offsets_partitions: i32,

@@ -129,13 +129,13 @@ pub static BROKER: &[Setting] = &[
         "group.consumer.max.size",
         int(1, INT_MAX),
         "10000",
-        "Members of one group of the newer protocol (KIP-848); more than 100000 never.",
+        "Members of one group of the consumer protocol (KIP-848); more than 100000 never.",
     ),
     group(
         "group.consumer.session.timeout.ms",
         int(1, INT_MAX),
         "45000",
-        "How long a member of the newer protocol may be silent before it is taken for gone.",
+        "How long a consumer member may be silent before it is taken for gone.",
     ),
     group(
         "group.consumer.min.session.timeout.ms",
@@ -153,7 +153,7 @@ pub static BROKER: &[Setting] = &[
         "group.consumer.heartbeat.interval.ms",
         int(1, INT_MAX),
         "5000",
-        "How often members of the newer protocol are told to send a heartbeat.",
+        "How often consumer members are told to send a heartbeat.",
     ),
     group(
         "group.consumer.min.heartbeat.interval.ms",
@@ -171,13 +171,13 @@ pub static BROKER: &[Setting] = &[
         "group.consumer.migration.policy",
         Kind::Choice(&["bidirectional", "upgrade", "downgrade", "disabled"]),
         "bidirectional",
-        "Whether a group with members may go from the classic protocol to the newer one (upgrade) and back (downgrade).",
+        "Whether a group with members may go from the classic protocol to the consumer protocol (upgrade) and back (downgrade).",
     ),
     broker(
         "group.coordinator.rebalance.protocols",
         LIST,
         "classic,consumer",
-        "The protocols that groups may speak: classic, and consumer for the newer one.",
+        "The protocols that groups may speak: classic, and consumer (KIP-848).",
     ),
     group(
         "offsets.retention.minutes",

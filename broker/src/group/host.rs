@@ -57,7 +57,7 @@ pub(super) struct Host {
     /// Something is held.
     to_release: Notify,
     /// Where the shard's monotonic time begins.
-    epoch: Instant,
+    time_zero: Instant,
 }
 
 enum State {
@@ -101,7 +101,7 @@ impl Host {
     pub(super) fn new(partition: PartitionId) -> Rc<Host> {
         let state = State::Loading { since: None, waiting: Vec::new() };
         let (rescheduled, to_release) = (Notify::new(), Notify::new());
-        Rc::new(Host { partition, state: RefCell::new(state), rescheduled, to_release, epoch: Instant::now() })
+        Rc::new(Host { partition, state: RefCell::new(state), rescheduled, to_release, time_zero: Instant::now() })
     }
 
     /// Takes a request; its answer comes now or later.
@@ -134,11 +134,11 @@ impl Host {
             self.go_on_if_stalled(core, serving, &image);
         }
         let effects = serving.shard.handle(self.now(core), &TopicsOf(&image), ticket, request);
-        self.leave(core, serving, effects);
+        self.carry_out(core, serving, effects);
     }
 
     /// Appends a step's records, and holds its answers until all before them is durable; tells of a refusal.
-    fn leave(&self, core: &Core, serving: &mut Serving, effects: Effects) {
+    fn carry_out(&self, core: &Core, serving: &mut Serving, effects: Effects) {
         if let Some(no_room) = &effects.no_room {
             core.groups().tell(self.partition, no_room);
         }
@@ -243,7 +243,7 @@ impl Host {
             stalled,
         };
         let before = self.state.replace(State::Serving(Box::new(serving)));
-        self.with(|serving| self.leave(core, serving, effects));
+        self.with(|serving| self.carry_out(core, serving, effects));
         if let State::Loading { waiting, .. } = before {
             for (request, reply) in waiting {
                 self.take(core, request, reply);
@@ -289,7 +289,7 @@ impl Host {
         let mut topics_due: Option<Instant> = None;
         loop {
             let next_ms = self.with(Serving::next_deadline_ms).flatten();
-            let next = next_ms.map(|at_ms| (self.epoch + Duration::from_millis(at_ms)).max(earliest));
+            let next = next_ms.map(|at_ms| (self.time_zero + Duration::from_millis(at_ms)).max(earliest));
             tokio::select! {
                 biased;
                 () = sleep_until(next) => {
@@ -312,7 +312,7 @@ impl Host {
     }
 
     fn now(&self, core: &Core) -> Now {
-        let monotonic_ms = u64::try_from(self.epoch.elapsed().as_millis()).expect("no process lives so long");
+        let monotonic_ms = u64::try_from(self.time_zero.elapsed().as_millis()).expect("no process lives so long");
         Now { monotonic_ms, wall_ms: core.shared().clock.now_ms() }
     }
 
@@ -335,7 +335,7 @@ impl Host {
             }
             self.go_on_if_stalled(core, serving, &image);
             let effects = serving.shard.on_time(self.now(core), &TopicsOf(&image));
-            self.leave(core, serving, effects);
+            self.carry_out(core, serving, effects);
         });
         takes_records
     }
@@ -344,7 +344,7 @@ impl Host {
     fn go_on_if_stalled(&self, core: &Core, serving: &mut Serving, image: &MetadataImage) {
         if std::mem::take(&mut serving.stalled) {
             let effects = serving.shard.start(self.now(core), &TopicsOf(image));
-            self.leave(core, serving, effects);
+            self.carry_out(core, serving, effects);
         }
     }
 
@@ -360,10 +360,10 @@ impl Host {
             if serving.topics_deleted != image.deleted() {
                 serving.topics_deleted = image.deleted();
                 let effects = serving.shard.on_topics_deleted(now, &topics);
-                self.leave(core, serving, effects);
+                self.carry_out(core, serving, effects);
             }
             let effects = serving.shard.on_topics_changed(now, &topics);
-            self.leave(core, serving, effects);
+            self.carry_out(core, serving, effects);
         });
     }
 

@@ -74,8 +74,12 @@ mod tests {
 
     #[test]
     fn a_list_takes_parts_up_to_its_size_and_none_beyond() {
-        let group =
-            |name: String| Listed { group: name.into(), protocol_type: "".into(), state: "Empty", kind: "classic" };
+        let group = |name: String| Listed {
+            group: name.into(),
+            protocol_type: "".into(),
+            state: "Empty",
+            group_type: "classic",
+        };
         let part = |number: usize| ListedPart { groups: vec![group(format!("{number:01024}"))], go_on_after: None };
         let one = part(0).groups[0].bytes();
         assert!((1_100..1_300).contains(&one), "{one} bytes for a name of 1,024");

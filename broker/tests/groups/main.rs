@@ -8,9 +8,9 @@
 mod raw;
 
 mod classic;
+mod consumer;
 mod listing;
 mod member;
-mod newer;
 mod offsets;
 mod restarts;
 mod topic;

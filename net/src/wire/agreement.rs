@@ -3,7 +3,7 @@
 //!
 //! The other crate sees only bytes that were made here: it aborts on hostile ones.
 
-use super::consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
+use super::embedded_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use super::frame::{LENGTH_BYTES, RequestHeader, encode_request, encode_response};
 use super::group_records::{classic::*, consumer::*, offsets::*};
 use super::messages::{

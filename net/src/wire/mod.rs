@@ -8,9 +8,9 @@ mod agreement;
 pub mod api;
 #[cfg(test)]
 mod api_plan;
-pub mod consumer_protocol;
 #[cfg(test)]
 mod description;
+pub mod embedded_protocol;
 #[cfg(test)]
 mod error_cause;
 pub mod error_code;

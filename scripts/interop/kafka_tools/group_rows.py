@@ -33,7 +33,7 @@ MEMBER = r"\S+ +/127\.0\.0\.1 +\S+"
 def watched(protocol):
     """While two consumers share the topic."""
     group = f"watched-{protocol}"
-    kind = {"classic": "Classic", "consumer": "Consumer"}[protocol]
+    group_type = {"classic": "Classic", "consumer": "Consumer"}[protocol]
     assignor = {"classic": "range", "consumer": "uniform"}[protocol]
     epoch = {"classic": "-", "consumer": r"\d+"}[protocol]
     return [
@@ -41,8 +41,8 @@ def watched(protocol):
         Row("consumer-groups", "--list --state", [rf"^{group} +Stable *$"]),
         Row("consumer-groups", "--list --state stable", [rf"^{group} +Stable *$"]),
         Row("consumer-groups", "--list --state empty", hides=[rf"^{group}\b"]),
-        Row("consumer-groups", "--list --type", [rf"^{group} +{kind} *$"]),
-        Row("consumer-groups", f"--list --type {protocol}", [rf"^{group} +{kind} *$"]),
+        Row("consumer-groups", "--list --type", [rf"^{group} +{group_type} *$"]),
+        Row("consumer-groups", f"--list --type {protocol}", [rf"^{group} +{group_type} *$"]),
         *[Row("consumer-groups", f"--list --type {other}", hides=[rf"^{group}\b"]) for other in ("classic", "consumer") if other != protocol],
         Row("consumer-groups", f"--describe --group {group}",
             [r"^GROUP +TOPIC +PARTITION +CURRENT-OFFSET +LOG-END-OFFSET +LAG +CONSUMER-ID +HOST +CLIENT-ID *$",

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::{PROTOCOL_TYPE, subscribed_topics};
+use ringmill_net::wire::embedded_protocol::{PROTOCOL_TYPE, subscribed_topics};
 
 use super::{ClassicGroup, State};
 use crate::answer::{ClassicDescription, ClassicMemberDescription};
-use crate::request::Protocol;
+use crate::request::OfferedProtocol;
 
 impl ClassicGroup {
     /// What members told and were given is shown once it is settled.
@@ -95,5 +95,5 @@ pub(super) fn pending_bytes(id: &str) -> usize {
 }
 
 fn told_bytes(member: &super::Member) -> usize {
-    member.protocols.iter().map(Protocol::bytes).sum()
+    member.protocols.iter().map(OfferedProtocol::bytes).sum()
 }

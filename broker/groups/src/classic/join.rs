@@ -8,7 +8,7 @@ use super::members::refuse_join;
 use super::{ClassicGroup, Member, State};
 use crate::answer::{Answer, Joined, JoinedMember};
 use crate::context::{Context, Ticket};
-use crate::request::{JoinGroup, PROTOCOLS_MAX, Protocol};
+use crate::request::{JoinGroup, OfferedProtocol, PROTOCOLS_MAX};
 
 impl ClassicGroup {
     /// Answers at once, or parks the request until the rebalance ends.
@@ -123,7 +123,7 @@ impl ClassicGroup {
         }
     }
 
-    fn offers_the_same(&self, id: &str, protocols: &[Protocol]) -> bool {
+    fn offers_the_same(&self, id: &str, protocols: &[OfferedProtocol]) -> bool {
         self.members.get(id).is_some_and(|member| member.protocols == protocols)
     }
 

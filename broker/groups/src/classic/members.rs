@@ -148,8 +148,8 @@ impl ClassicGroup {
         self.members.insert(new, member);
     }
 
-    /// The group has become one of the new protocol, which will find its members when they join again: whatever they have parked is refused.
-    pub(crate) fn send_back(&self, cx: &mut Context<'_>) {
+    /// The group was upgraded, and finds its members when they join again: whatever they have parked is refused.
+    pub(crate) fn refuse_parked(&self, cx: &mut Context<'_>) {
         for (id, member) in &self.members {
             answer_parked(cx, id, member, ErrorCode::RebalanceInProgress);
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ringmill_net::wire::ErrorCode;
 
 use crate::context::Ticket;
-use crate::request::{Client, Protocol};
+use crate::request::{Client, OfferedProtocol};
 use crate::supporters::Supporters;
 
 mod describe;
@@ -79,7 +79,7 @@ pub(crate) struct Member {
     pub(crate) client: Client,
     pub(crate) session_timeout_ms: i32,
     pub(crate) rebalance_timeout_ms: i32,
-    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) protocols: Vec<OfferedProtocol>,
     pub(crate) assignment: Bytes,
     /// When it is taken for gone, unless it waits for an answer then.
     pub(crate) session_ends_ms: u64,

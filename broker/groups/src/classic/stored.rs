@@ -6,7 +6,7 @@ use super::not_before::NotBefore;
 use super::{ClassicGroup, Member, State};
 use crate::context::Context;
 use crate::record::{self, Record};
-use crate::request::{Client, Protocol};
+use crate::request::{Client, OfferedProtocol};
 
 impl ClassicGroup {
     /// Leaves the record of the group as it is now.
@@ -48,7 +48,7 @@ impl ClassicGroup {
                 session_timeout_ms: member.session_timeout_ms,
                 rebalance_timeout_ms: member.rebalance_timeout_ms,
                 // What else it offered is not stored: until it joins again it knows this one.
-                protocols: vec![Protocol { name: Arc::clone(&chosen), metadata: member.subscription.clone() }],
+                protocols: vec![OfferedProtocol { name: Arc::clone(&chosen), metadata: member.subscription.clone() }],
                 assignment: member.assignment.clone(),
                 session_ends_ms: 0,
                 is_new: false,
@@ -62,7 +62,7 @@ impl ClassicGroup {
     }
 
     /// The group was loaded, or its members were refused for a time: their sessions begin now, and so does the time that others have for them.
-    /// One that came from the new protocol and has had no leader yet needs one.
+    /// One that was downgraded and has had no leader yet needs one.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
         self.expiry = NotBefore::of(self.pending.values().copied());
         for member in self.members.values_mut() {

@@ -138,7 +138,7 @@ mod bytes {
 
     use super::super::assignment::{Assignment, count};
     use crate::record::{ConsumerMember, CurrentAssignment, ResolvedRegex};
-    use crate::request::Protocol;
+    use crate::request::OfferedProtocol;
 
     /// A member's entries in all tables, its timers, and its names for itself.
     const MEMBER: usize = 600;
@@ -156,7 +156,7 @@ mod bytes {
         let told: usize = told.into_iter().flatten().map(|text| text.len()).sum();
         let names: usize = member.subscribed_topic_names.iter().map(|name| NAME + name.len()).sum();
         let protocols = member.classic.iter().flat_map(|classic| &classic.protocols);
-        let protocols: usize = protocols.map(Protocol::bytes).sum();
+        let protocols: usize = protocols.map(OfferedProtocol::bytes).sum();
         MEMBER + 2 * member_id.len() + member.client_id.len() + member.client_host.len() + told + names + protocols
     }
 

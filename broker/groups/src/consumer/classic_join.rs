@@ -1,4 +1,4 @@
-//! JoinGroup of a member of the classic protocol in a group of the new one: it is answered at once, and tells the member's own epoch.
+//! JoinGroup of a classic member in a group of the consumer protocol: it is answered at once, and tells the member's own epoch.
 //!
 //! Such a member learns by its heartbeats that it must join again (`classic_requests.rs`), gives up what it must, and joins: what it
 //! owns then stands in its subscription. From there on it is led like any other.
@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
+use ringmill_net::wire::embedded_protocol::PROTOCOL_TYPE;
 
 use super::ConsumerGroup;
-use super::embedded::{self, Told};
+use super::embedded::{self, Subscription};
 use super::members::Entry;
 use crate::answer::{Answer, JoinRefused, Joined};
 use crate::context::{Context, Ticket};
@@ -58,7 +58,7 @@ impl ConsumerGroup {
         })
     }
 
-    fn check_join(&self, cx: &Context<'_>, request: &JoinGroup) -> Result<Told, ErrorCode> {
+    fn check_join(&self, cx: &Context<'_>, request: &JoinGroup) -> Result<Subscription, ErrorCode> {
         let timeouts = cx.settings.session_timeout_min_ms..=cx.settings.session_timeout_max_ms;
         if !timeouts.contains(&request.session_timeout_ms) {
             return Err(ErrorCode::InvalidSessionTimeout);
@@ -105,7 +105,7 @@ impl ConsumerGroup {
     }
 }
 
-fn described(request: &JoinGroup, told: &Told) -> ConsumerMember {
+fn described(request: &JoinGroup, told: &Subscription) -> ConsumerMember {
     ConsumerMember {
         instance_id: request.instance_id.clone(),
         rack_id: told.rack_id.clone(),

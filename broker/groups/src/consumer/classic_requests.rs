@@ -1,15 +1,15 @@
-//! SyncGroup, Heartbeat and LeaveGroup of members of the classic protocol in a group of the new one.
+//! SyncGroup, Heartbeat and LeaveGroup of classic members in a group of the consumer protocol.
 
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
+use ringmill_net::wire::embedded_protocol::PROTOCOL_TYPE;
 
 use super::{ConsumerGroup, embedded, reconcile};
 use crate::answer::{Answer, Synced};
 use crate::context::{Context, Ticket};
 use crate::record::{ClassicMemberPart, CurrentAssignment};
-use crate::request::{Heartbeat, LeaveGroup, LeavingMember, Protocol, SyncGroup};
+use crate::request::{Heartbeat, LeaveGroup, LeavingMember, OfferedProtocol, SyncGroup};
 
 impl ConsumerGroup {
     /// SyncGroup: the member's share, as far as it has it.
@@ -21,7 +21,7 @@ impl ConsumerGroup {
     fn try_sync(&mut self, cx: &mut Context<'_>, request: &SyncGroup) -> Result<Synced, ErrorCode> {
         let member_id = &request.member_id;
         let classic = self.check_classic(member_id, request.instance_id.as_ref(), request.generation)?;
-        let Protocol { name: protocol, metadata: told } = classic.protocols.first().cloned().unwrap_or_default();
+        let OfferedProtocol { name: protocol, metadata: told } = classic.protocols.first().cloned().unwrap_or_default();
         let differs = |given: &Option<Arc<str>>, own: &str| given.as_ref().is_some_and(|given| **given != *own);
         if differs(&request.protocol_type, PROTOCOL_TYPE) || differs(&request.protocol_name, &protocol) {
             return Err(ErrorCode::InconsistentGroupProtocol);

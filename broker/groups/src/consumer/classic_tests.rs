@@ -1,4 +1,4 @@
-//! Members of the classic protocol in a group of the new one, one script for each rule.
+//! Classic members in a group of the consumer protocol, one script for each rule.
 
 use super::script::check;
 

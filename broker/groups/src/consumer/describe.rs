@@ -11,7 +11,7 @@ use crate::topics::Topics;
 
 /// Of a member of the classic protocol.
 const MEMBER_TYPE_CLASSIC: i8 = 0;
-/// Of a member of the new one.
+/// Of a consumer member.
 const MEMBER_TYPE_CONSUMER: i8 = 1;
 
 impl ConsumerGroup {

@@ -1,11 +1,11 @@
-//! A group of the new protocol becomes classic again, once its last member of that protocol has gone (KIP-848, "Downgrade").
+//! Downgrade: a group of the consumer protocol becomes classic once its last consumer member has gone (KIP-848, "Downgrade").
 //!
-//! Those that are left have the classic protocol only. They join again at once, and one of them makes the assignment.
+//! Its classic members are left. They join again at once, and one of them makes the assignment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
+use ringmill_net::wire::embedded_protocol::PROTOCOL_TYPE;
 
 use super::{ConsumerGroup, embedded};
 use crate::classic::{ClassicGroup, Member, State};
@@ -15,7 +15,7 @@ use crate::request::Client;
 
 impl ConsumerGroup {
     /// Whether only members of the classic protocol are in it, and may be among themselves.
-    pub(crate) fn is_to_be_classic(&self, cx: &Context<'_>) -> bool {
+    pub(crate) fn is_due_for_downgrade(&self, cx: &Context<'_>) -> bool {
         let members = self.tables.members.len();
         cx.settings.migration.allows_downgrade()
             && members > 0
@@ -24,7 +24,7 @@ impl ConsumerGroup {
     }
 
     /// The classic group that it becomes; its records are left.
-    pub(crate) fn to_classic(&self, cx: &mut Context<'_>) -> ClassicGroup {
+    pub(crate) fn downgraded(&self, cx: &mut Context<'_>) -> ClassicGroup {
         cx.effects.records.extend(self.tombstones());
         let mut group = ClassicGroup::new(Arc::clone(&self.id), cx.now.wall_ms);
         // None of them has heard of a later generation than this.
@@ -46,9 +46,9 @@ impl ConsumerGroup {
         group
     }
 
-    /// The classic group that one without members becomes when one of that protocol comes; its records are left. It goes on being empty since
+    /// The classic group that one without members becomes when a classic member comes; its records are left. It goes on being empty since
     /// it was, whatever becomes of who came: by that its offsets expire.
-    pub(crate) fn to_empty_classic(&self, cx: &mut Context<'_>) -> ClassicGroup {
+    pub(crate) fn downgraded_empty(&self, cx: &mut Context<'_>) -> ClassicGroup {
         cx.effects.records.extend(self.tombstones());
         let empty_since_ms = self.idle_since_ms().unwrap_or(cx.now.wall_ms);
         let mut group = ClassicGroup::new(Arc::clone(&self.id), empty_since_ms);

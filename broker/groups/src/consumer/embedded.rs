@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmill_net::wire::DecodeError;
-use ringmill_net::wire::consumer_protocol::{
+use ringmill_net::wire::embedded_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
 
@@ -17,7 +17,7 @@ const VERSION_MAX: i16 = 3;
 
 /// A subscription.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Subscription {
     /// In order, once each.
     pub(super) names: Vec<Arc<str>>,
     /// Nothing in members that give everything up before they join.
@@ -26,9 +26,9 @@ pub(super) struct Told {
 }
 
 /// Reads what a member told; nothing if it cannot be read or is larger than what a member may tell.
-pub(super) fn subscription(metadata: &[u8], topics: &dyn Topics) -> Option<Told> {
-    let told = consumer_protocol::subscription(metadata).or_else(|_| {
-        let topics = consumer_protocol::subscribed_topics(metadata)?;
+pub(super) fn subscription(metadata: &[u8], topics: &dyn Topics) -> Option<Subscription> {
+    let told = embedded_protocol::subscription(metadata).or_else(|_| {
+        let topics = embedded_protocol::subscribed_topics(metadata)?;
         Ok::<_, DecodeError>(ConsumerProtocolSubscription { topics, ..ConsumerProtocolSubscription::default() })
     });
     let told = told.ok()?;
@@ -42,13 +42,13 @@ pub(super) fn subscription(metadata: &[u8], topics: &dyn Topics) -> Option<Told>
         names.sort_unstable();
         names.dedup();
         let rack_id = told.rack_id.filter(|rack_id| !rack_id.is_empty()).map(Arc::from);
-        Told { names, owned: by_id(&told.owned_partitions, topics), rack_id }
+        Subscription { names, owned: by_id(&told.owned_partitions, topics), rack_id }
     })
 }
 
 /// Reads an assignment. `None` if it cannot be read, or if an assignor keeps something of its own in it, which would be lost.
 pub(super) fn assignment(bytes: &[u8], topics: &dyn Topics) -> Option<Assignment> {
-    let assigned = consumer_protocol::assignment(bytes).ok()?;
+    let assigned = embedded_protocol::assignment(bytes).ok()?;
     let is_plain = assigned.user_data.is_none_or(<[u8]>::is_empty);
     is_plain.then(|| by_id(&assigned.assigned_partitions, topics))
 }
@@ -62,7 +62,7 @@ pub(super) fn assignment_bytes(set: &Assignment, told: &[u8], topics: &dyn Topic
     assigned_partitions.sort_by_key(|topic| topic.topic);
     let version = told.first_chunk().map_or(0, |version| i16::from_be_bytes(*version));
     let assigned = ConsumerProtocolAssignment { assigned_partitions, user_data: None };
-    consumer_protocol::encode(&assigned, version.clamp(0, VERSION_MAX))
+    embedded_protocol::encode(&assigned, version.clamp(0, VERSION_MAX))
 }
 
 /// Partitions by the topic's id; those of topics that are gone are left out.

@@ -1,4 +1,4 @@
-//! What members of the new protocol can make a group hold at most. Each is far above what clients do.
+//! What members can make a group of the consumer protocol hold at most. Each is far above what clients do.
 
 /// Bytes of a member's id: a UUID has 36.
 pub(crate) const MEMBER_ID_BYTES_MAX: usize = 512;

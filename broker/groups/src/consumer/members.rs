@@ -102,7 +102,7 @@ impl ConsumerGroup {
         let was_classic = before.as_ref().is_some_and(|before| before.classic.is_some());
         self.write(cx, ConsumerPart::Member { member_id: Arc::clone(member_id), value: Some(described) });
         if was_classic {
-            // Its time to join or to sync ends, should it speak the new protocol now.
+            // Its time to join or to sync ends, should it be a consumer member now.
             self.time_revocation(cx, member_id);
         }
         if let Some(old_regex) = before.and_then(|before| before.subscribed_topic_regex) {

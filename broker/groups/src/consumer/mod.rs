@@ -1,4 +1,4 @@
-//! A group of the new protocol (KIP-848): the coordinator makes the assignment, members follow it one heartbeat at a time.
+//! A group of the consumer protocol (KIP-848): the coordinator makes the assignment, members follow it one heartbeat at a time.
 //!
 //! The rules are those of Kafka's own coordinator, version 4. A change of members, subscriptions or topics raises the *group epoch*. The
 //! next heartbeat has an assignor make the *target assignment* of that epoch. From then on each member is led towards its part of it
@@ -43,7 +43,7 @@ use std::sync::Arc;
 use crate::TopicId;
 use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, Record, ResolvedRegex};
-use crate::request::Protocol;
+use crate::request::OfferedProtocol;
 use crate::supporters::Supporters;
 
 use assignment::Assignment;
@@ -131,10 +131,10 @@ impl ConsumerGroup {
         self.tables.bytes
     }
 
-    /// How much a member has told in its JoinGroup; nothing if it is not in, or speaks the new protocol.
+    /// How much a member has told in its JoinGroup; nothing if it is not in, or is a consumer member.
     pub(crate) fn told_bytes(&self, member_id: &str) -> Option<usize> {
         let classic = self.tables.members.get(member_id)?.classic.as_ref()?;
-        Some(classic.protocols.iter().map(Protocol::bytes).sum())
+        Some(classic.protocols.iter().map(OfferedProtocol::bytes).sum())
     }
 
     /// Since when it has had no members, milliseconds since 1970; none while it has. A load begins that time anew, for no record tells it.

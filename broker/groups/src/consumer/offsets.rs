@@ -6,7 +6,7 @@ use super::ConsumerGroup;
 
 impl ConsumerGroup {
     /// Whether a commit may be taken: of a member at its epoch, or of a tool while the group has no members.
-    pub(crate) fn validate_commit(
+    pub(crate) fn check_commit(
         &self,
         member_id: &str,
         instance_id: Option<&str>,
@@ -26,19 +26,19 @@ impl ConsumerGroup {
         if !knows_epochs && self.tables.members.get(member_id).is_some_and(|member| member.classic.is_none()) {
             return Err(ErrorCode::UnsupportedVersion);
         }
-        self.validate_epoch(member_id, member_epoch)
+        self.check_committer(member_id, member_epoch)
     }
 
     /// Whether offsets may be told: to who does not say that it is a member, or to a member at its epoch.
-    pub(crate) fn validate_fetch(&self, member_id: Option<&str>, member_epoch: i32) -> Result<(), ErrorCode> {
+    pub(crate) fn check_fetch(&self, member_id: Option<&str>, member_epoch: i32) -> Result<(), ErrorCode> {
         match member_id {
             None if member_epoch < 0 => Ok(()),
             None => Err(ErrorCode::UnknownMemberId),
-            Some(member_id) => self.validate_epoch(member_id, member_epoch),
+            Some(member_id) => self.check_committer(member_id, member_epoch),
         }
     }
 
-    fn validate_epoch(&self, member_id: &str, member_epoch: i32) -> Result<(), ErrorCode> {
+    fn check_committer(&self, member_id: &str, member_epoch: i32) -> Result<(), ErrorCode> {
         let member = self.tables.members.get(member_id).ok_or(ErrorCode::UnknownMemberId)?;
         let known = self.tables.current.get(member_id).map_or(0, |current| current.member_epoch);
         if member_epoch >= 0 && member_epoch == known {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ConsumerGroup;
 use super::assignment::Assignment;
-use super::assignor::{Assignor, Problem, Reader, Topic};
+use super::assignor::{Assignor, Problem, Subscriber, Topic};
 use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart};
 use crate::topics::Topics;
@@ -25,9 +25,9 @@ impl ConsumerGroup {
         let shares = {
             let problem = self.problem(cx.topics);
             let shares = self.preferred_assignor().assign(&problem);
-            let changed = |(reader, share): (&Reader<'_>, Assignment)| {
-                let same = reader.previous.map_or(share.is_empty(), |previous| *previous == share);
-                (!same).then(|| (Arc::clone(reader.member_id), share))
+            let changed = |(subscriber, share): (&Subscriber<'_>, Assignment)| {
+                let same = subscriber.previous.map_or(share.is_empty(), |previous| *previous == share);
+                (!same).then(|| (Arc::clone(subscriber.member_id), share))
             };
             problem.members.iter().zip(shares).filter_map(changed).collect::<Vec<_>>()
         };
@@ -100,7 +100,7 @@ impl ConsumerGroup {
         for (member_id, member) in &self.tables.members {
             let subscription = subscription_of(member);
             let previous = self.tables.targets.get(member_id);
-            members.push(Reader { member_id, instance_id: member.instance_id.as_ref(), subscription, previous });
+            members.push(Subscriber { member_id, instance_id: member.instance_id.as_ref(), subscription, previous });
         }
         Problem { topics: found, subscriptions, members }
     }

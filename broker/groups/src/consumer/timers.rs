@@ -98,7 +98,7 @@ impl ConsumerGroup {
 
     /// After the last record of a load, or after members were refused for a time: they have their whole time from now on, and topics may have
     /// changed meanwhile.
-    pub(crate) fn loaded(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
         self.drop_orphans(cx);
         self.idle_since_ms = Some(cx.now.wall_ms);
         let members: Vec<Arc<str>> = self.tables.members.keys().cloned().collect();

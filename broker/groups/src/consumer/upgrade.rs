@@ -1,4 +1,4 @@
-//! A classic group becomes one of the new protocol, while its members go on (KIP-848, "Upgrade").
+//! Upgrade: a classic group becomes one of the consumer protocol, while its members go on (KIP-848, "Upgrade").
 //!
 //! They are taken over with the generation as their epoch, what they told as their subscriptions, and what they have as theirs. Their
 //! next heartbeat tells them to join again, for the member that caused all this has raised the epoch.
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::PROTOCOL_TYPE;
+use ringmill_net::wire::embedded_protocol::PROTOCOL_TYPE;
 
 use super::assignment::{Assignment, filtered, pairs};
-use super::embedded::{self, Told};
+use super::embedded::{self, Subscription};
 use super::{ConsumerGroup, reconcile};
 use crate::TopicId;
 use crate::answer::Refused;
@@ -21,7 +21,7 @@ use crate::record::{ClassicMemberPart, ConsumerEpoch, ConsumerMember, ConsumerPa
 
 impl ConsumerGroup {
     /// The group that a classic one becomes; its records are left. Who has never been in a generation is not in it.
-    pub(crate) fn of_classic(cx: &mut Context<'_>, classic: &ClassicGroup) -> Result<ConsumerGroup, Refused> {
+    pub(crate) fn upgraded_from(cx: &mut Context<'_>, classic: &ClassicGroup) -> Result<ConsumerGroup, Refused> {
         let mut group = ConsumerGroup::new(Arc::clone(&classic.id));
         if classic.members.is_empty() {
             return Ok(group);
@@ -111,7 +111,7 @@ fn read(
     classic: &ClassicGroup,
     member_id: &str,
     member: &Member,
-) -> Result<(Told, Assignment), Refused> {
+) -> Result<(Subscription, Assignment), Refused> {
     let told = embedded::subscription(&metadata(classic, member), cx.topics);
     let told =
         told.ok_or_else(|| cannot(classic, &format!("the subscription of member {member_id} cannot be read")))?;
@@ -131,7 +131,7 @@ fn metadata(classic: &ClassicGroup, member: &Member) -> Bytes {
     chosen.or(member.protocols.first()).map(|protocol| protocol.metadata.clone()).unwrap_or_default()
 }
 
-fn described(member: &Member, told: Told) -> ConsumerMember {
+fn described(member: &Member, told: Subscription) -> ConsumerMember {
     ConsumerMember {
         instance_id: member.instance_id.clone(),
         rack_id: told.rack_id,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::{self, ConsumerProtocolSubscription, TopicPartition};
+use ringmill_net::wire::embedded_protocol::{self, ConsumerProtocolSubscription, TopicPartition};
 
 use super::assignment::Assignment;
 use super::regexes::Matching;
@@ -12,7 +12,7 @@ use super::{ConsumerGroup, Tables};
 use crate::answer::{Answer, JoinRefused, Joined};
 use crate::context::{Context, Effects, Now, Ticket};
 use crate::record::{ConsumerPart, Record};
-use crate::request::{Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, Protocol, SyncGroup};
+use crate::request::{Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OfferedProtocol, SyncGroup};
 use crate::{Random, Settings, TopicId, Topics};
 
 /// Topics that a test makes.
@@ -133,7 +133,10 @@ impl World {
             session_timeout_ms: 30_000,
             rebalance_timeout_ms: 20_000,
             protocol_type: Arc::from("consumer"),
-            protocols: vec![Protocol { name: Arc::from("range"), metadata: consumer_protocol::encode(&told, 3) }],
+            protocols: vec![OfferedProtocol {
+                name: Arc::from("range"),
+                metadata: embedded_protocol::encode(&told, 3),
+            }],
             knows_member_id_required: true,
             knows_skip_assignment: true,
         };
@@ -209,7 +212,7 @@ impl World {
         let mut loaded = ConsumerGroup::new(Arc::from("g"));
         self.log.iter().for_each(|part| loaded.apply(part));
         self.group = loaded;
-        self.step(ConsumerGroup::loaded);
+        self.step(ConsumerGroup::start);
     }
 }
 

@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat finds its group; where the group speaks the other protocol, it changes if it may.
+//! ConsumerGroupHeartbeat finds its group; a classic group is upgraded if it may.
 
 use std::sync::Arc;
 
@@ -36,10 +36,10 @@ impl Groups {
         match self.by_id.get_mut(id).map(|group| &mut group.members) {
             Some(Members::Consumer(group)) => {
                 let result = group.heartbeat(cx, request);
-                self.turn_classic_if_due(cx, id);
+                self.downgrade_if_due(cx, id);
                 result
             }
-            _ if joins => self.turn_consumer(cx, request),
+            _ if joins => self.upgrade(cx, request),
             Some(Members::Classic(_)) => {
                 let why = format!("the group {id} speaks the classic protocol");
                 Err(Refused { code: ErrorCode::GroupIdNotFound, why })
@@ -51,46 +51,46 @@ impl Groups {
         }
     }
 
-    /// The first member of the new protocol comes. If it is refused, nothing has changed.
-    fn turn_consumer(&mut self, cx: &mut Context<'_>, request: &ConsumerHeartbeat) -> Result<ConsumerBeat, Refused> {
+    /// The first consumer member comes: its group is upgraded. If it is refused, nothing has changed.
+    fn upgrade(&mut self, cx: &mut Context<'_>, request: &ConsumerHeartbeat) -> Result<ConsumerBeat, Refused> {
         let id = &request.group;
         let written = cx.effects.records.len();
         let group = self.group(cx, id);
         if group.was_stored() {
-            // Before the records of the new protocol: behind them it would stand for their end.
+            // Before the records of the consumer protocol: behind them it would stand for their end.
             cx.effects.records.extend(group.members.tombstones(id));
         }
         let converted = match &group.members {
-            Members::Classic(classic) => ConsumerGroup::of_classic(cx, classic),
+            Members::Classic(classic) => ConsumerGroup::upgraded_from(cx, classic),
             Members::Consumer(_) => unreachable!("it is asked for other groups only"),
         };
         let result = converted.and_then(|mut group| group.heartbeat(cx, request).map(|beat| (group, beat)));
         let (converted, beat) = result.inspect_err(|_| cx.effects.records.truncate(written))?;
         let group = self.group(cx, id);
         if let Members::Classic(classic) = &group.members {
-            classic.send_back(cx);
+            classic.refuse_parked(cx);
         }
         group.members = Members::Consumer(converted);
         Ok(beat)
     }
 
-    /// A group of the new protocol becomes classic once only classic members are left.
-    pub(super) fn turn_classic_if_due(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
+    /// A group of the consumer protocol is downgraded once only classic members are left.
+    pub(super) fn downgrade_if_due(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
         let Some(group) = self.by_id.get_mut(id) else { return };
         if let Members::Consumer(consumer) = &group.members
-            && consumer.is_to_be_classic(cx)
+            && consumer.is_due_for_downgrade(cx)
         {
-            group.members = Members::Classic(consumer.to_classic(cx));
+            group.members = Members::Classic(consumer.downgraded(cx));
         }
     }
 
-    /// Makes a group of the new protocol that has no members a classic one again, for one that comes with that protocol.
-    pub(super) fn make_classic_if_empty(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
+    /// A group of the consumer protocol that has no members is downgraded for a classic member that comes.
+    pub(super) fn downgrade_if_empty(&mut self, cx: &mut Context<'_>, id: &Arc<str>) {
         let Some(group) = self.by_id.get_mut(id) else { return };
         if let Members::Consumer(consumer) = &group.members
             && consumer.is_empty()
         {
-            group.members = Members::Classic(consumer.to_empty_classic(cx));
+            group.members = Members::Classic(consumer.downgraded_empty(cx));
         }
     }
 }

@@ -14,7 +14,7 @@ impl Groups {
         let mut looks_left = LOOKS_PER_STEP_MAX;
         for (id, group) in self.by_id.range::<str, _>((after, Bound::Unbounded)) {
             let listed = group.members.listed(id);
-            if asked.wanted.fits(listed.state, listed.kind) {
+            if asked.wanted.fits(listed.state, listed.group_type) {
                 part.groups.push(listed);
             }
             looks_left = looks_left.saturating_sub(group.looks());

@@ -26,11 +26,11 @@ impl Shard {
             for id in ids {
                 let group = groups.by_id.get_mut(&id).expect("its key was just read");
                 if !group.was_stored() && group.members.is_empty() {
-                    // Of a group of the new protocol only the records were left that removed it.
+                    // Of a group of the consumer protocol only the records were left that removed it.
                     group.members = Members::Classic(ClassicGroup::new(Arc::clone(&id), cx.now.wall_ms));
                 }
                 group.members.start(cx);
-                groups.turn_classic_if_due(cx, &id);
+                groups.downgrade_if_due(cx, &id);
                 groups.settle(&id, cx.now.monotonic_ms);
             }
             groups.sweeps = Sweeps::default();
@@ -51,7 +51,7 @@ impl Groups {
                 self.loading(group).members = Members::Classic(ClassicGroup::from_stored(Arc::clone(group), stored));
             }
             Record::Classic { group, value: None } => {
-                // A group that has changed its protocol left this before the records of the new one.
+                // A group that was upgraded left this before the records of the consumer protocol.
                 let loading = self.loading(group);
                 if matches!(loading.members, Members::Classic(_)) {
                     loading.members = Members::Classic(ClassicGroup::new(Arc::clone(group), -1));
@@ -68,7 +68,7 @@ impl Groups {
         }
         match members {
             Members::Consumer(group) => group,
-            Members::Classic(_) => unreachable!("it was made one of the new protocol"),
+            Members::Classic(_) => unreachable!("it was just made one of the consumer protocol"),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::request::{OffsetCommit, OffsetFetch};
 pub(super) enum Members {
     /// The classic protocol.
     Classic(ClassicGroup),
-    /// That of KIP-848.
+    /// The consumer protocol (KIP-848).
     Consumer(ConsumerGroup),
 }
 
@@ -32,7 +32,7 @@ impl Members {
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
         match self {
             Members::Classic(group) => group.start(cx),
-            Members::Consumer(group) => group.loaded(cx),
+            Members::Consumer(group) => group.start(cx),
         }
     }
 
@@ -66,7 +66,7 @@ impl Members {
         }
     }
 
-    /// How much a member has told in its JoinGroup; nothing if it is not in, or speaks the newer protocol.
+    /// How much a member has told in its JoinGroup; nothing if it is not in, or is a consumer member.
     pub(super) fn told_bytes(&self, member_id: &str) -> Option<usize> {
         match self {
             Members::Classic(group) => group.told_bytes(member_id),
@@ -108,7 +108,7 @@ impl Members {
                 Ok(())
             }
             Members::Consumer(group) => {
-                group.validate_commit(member_id, instance_id, commit.generation, commit.knows_epochs)
+                group.check_commit(member_id, instance_id, commit.generation, commit.knows_epochs)
             }
         }
     }
@@ -116,9 +116,9 @@ impl Members {
     /// Whether this sender may be told offsets.
     pub(super) fn check_fetch(&self, fetch: &OffsetFetch) -> Result<(), ErrorCode> {
         match self {
-            // Only members of the new protocol say who they are.
+            // Only consumer members say who they are.
             Members::Classic(_) => Ok(()),
-            Members::Consumer(group) => group.validate_fetch(fetch.member_id.as_deref(), fetch.member_epoch),
+            Members::Consumer(group) => group.check_fetch(fetch.member_id.as_deref(), fetch.member_epoch),
         }
     }
 
@@ -130,10 +130,10 @@ impl Members {
                 group,
                 protocol_type: classic.protocol_type.clone().unwrap_or_default(),
                 state: classic.state_name(),
-                kind: "classic",
+                group_type: "classic",
             },
             Members::Consumer(consumer) => {
-                Listed { group, protocol_type: "consumer".into(), state: consumer.state(), kind: "consumer" }
+                Listed { group, protocol_type: "consumer".into(), state: consumer.state(), group_type: "consumer" }
             }
         }
     }

@@ -144,7 +144,7 @@ impl Groups {
             group.scheduled_ms = None;
             looks_left = looks_left.saturating_sub(group.looks());
             group.members.on_time(cx);
-            self.turn_classic_if_due(cx, &id);
+            self.downgrade_if_due(cx, &id);
             self.settle(&id, now_ms);
         }
         // What is left is due at once, in a step of its own.

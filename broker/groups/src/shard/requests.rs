@@ -95,12 +95,12 @@ impl Groups {
             let member_id = Arc::clone(&request.member_id);
             return cx.answer(ticket, Answer::Join(Err(JoinRefused { code, member_id })));
         }
-        self.make_classic_if_empty(cx, &request.group);
+        self.downgrade_if_empty(cx, &request.group);
         match &mut self.group(cx, &request.group).members {
             Members::Classic(group) => group.join(cx, ticket, request),
             Members::Consumer(group) => {
                 group.join(cx, ticket, request);
-                self.turn_classic_if_due(cx, &request.group);
+                self.downgrade_if_due(cx, &request.group);
             }
         }
     }
@@ -131,7 +131,7 @@ impl Groups {
             Members::Classic(group) => group.leave(cx, request),
             Members::Consumer(group) => group.classic_leave(cx, request),
         };
-        self.turn_classic_if_due(cx, &request.group);
+        self.downgrade_if_due(cx, &request.group);
         Ok(results)
     }
 

@@ -2,13 +2,13 @@
 
 use super::{Groups, own_bytes};
 use crate::context::Context;
-use crate::request::{JoinGroup, OffsetCommit, PartitionCommit, Protocol, SyncGroup};
+use crate::request::{JoinGroup, OfferedProtocol, OffsetCommit, PartitionCommit, SyncGroup};
 use crate::room::Full;
 
 impl Groups {
     /// Whether a member may tell this. Who is in and tells no more than before goes on even when there is no room.
     pub(super) fn room_to_join(&self, cx: &Context<'_>, request: &JoinGroup) -> Result<(), Full> {
-        let told: usize = request.protocols.iter().map(Protocol::bytes).sum();
+        let told: usize = request.protocols.iter().map(OfferedProtocol::bytes).sum();
         let before = self.by_id.get(&request.group).and_then(|group| group.members.told_bytes(&request.member_id));
         match before {
             Some(before) if told <= before => Ok(()),

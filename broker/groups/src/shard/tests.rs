@@ -9,8 +9,8 @@ use ringmill_net::wire::ErrorCode;
 use crate::answer::{Answer, Joined};
 use crate::record::Record;
 use crate::request::{
-    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
-    PartitionCommit, Protocol, Request, SyncGroup,
+    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OfferedProtocol, OffsetCommit,
+    OffsetFetch, PartitionCommit, Request, SyncGroup,
 };
 use crate::{Effects, NoRoom, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
@@ -230,7 +230,7 @@ fn joining(member_id: &str, instance: Option<&str>) -> JoinGroup {
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata: Bytes::from_static(b"m") }],
+        protocols: vec![OfferedProtocol { name: "range".into(), metadata: Bytes::from_static(b"m") }],
         knows_member_id_required: true,
         knows_skip_assignment: true,
     }
@@ -419,7 +419,7 @@ fn a_static_member_that_restarts_keeps_its_share_and_fences_its_past() {
 fn protocols_that_do_not_fit_are_refused() {
     let mut bench = Bench::new();
     let _ = bench.pair();
-    let other = vec![Protocol { name: "sticky".into(), metadata: Bytes::new() }];
+    let other = vec![OfferedProtocol { name: "sticky".into(), metadata: Bytes::new() }];
     let ticket = bench.ask(Request::Join(JoinGroup { protocols: other, ..joining("", None) }));
     assert_eq!(bench.join_error(ticket), ErrorCode::InconsistentGroupProtocol);
     let ticket = bench.ask(Request::Join(JoinGroup { protocol_type: "connect".into(), ..joining("", None) }));
@@ -499,7 +499,7 @@ fn beating(member_epoch: i32) -> ConsumerHeartbeat {
 }
 
 #[test]
-fn a_group_of_the_new_protocol_lives_beside_its_offsets_and_survives_a_restart() {
+fn a_group_of_the_consumer_protocol_lives_beside_its_offsets_and_survives_a_restart() {
     let mut bench = Bench::new();
     assert_eq!(bench.commit("", -1, 3), Ok(()), "offsets may be there before members");
     let beat = |bench: &mut Bench, epoch| match bench.answered(Request::ConsumerHeartbeat(beating(epoch))) {

@@ -1,4 +1,4 @@
-//! A group goes from the classic protocol to the new one and back, while its members go on.
+//! A group goes from the classic protocol to the consumer protocol and back, while its members go on.
 
 mod torn;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::{
+use ringmill_net::wire::embedded_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
 
@@ -15,7 +15,7 @@ use crate::answer::{Answer, ConsumerBeat, Joined, Refused};
 use crate::listing::ListGroups;
 use crate::record::Record;
 use crate::request::{
-    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, Protocol, Request, SyncGroup,
+    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OfferedProtocol, Request, SyncGroup,
 };
 use crate::{Effects, Migration, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
@@ -107,7 +107,7 @@ impl Bench {
     fn ask_join(&mut self, id: &str, owned: &[i32]) -> Ticket {
         let owned_partitions = vec![TopicPartition { topic: "t", partitions: owned.to_vec() }];
         let told = ConsumerProtocolSubscription { topics: vec!["t"], owned_partitions, ..Default::default() };
-        self.ask_join_with(id, consumer_protocol::encode(&told, 2))
+        self.ask_join_with(id, embedded_protocol::encode(&told, 2))
     }
 
     fn ask_join_with(&mut self, id: &str, metadata: Bytes) -> Ticket {
@@ -119,7 +119,7 @@ impl Bench {
             session_timeout_ms: 30_000,
             rebalance_timeout_ms: 60_000,
             protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "cooperative-sticky".into(), metadata }],
+            protocols: vec![OfferedProtocol { name: "cooperative-sticky".into(), metadata }],
             knows_member_id_required: false,
             knows_skip_assignment: true,
         }))
@@ -145,7 +145,7 @@ impl Bench {
         let share = |(id, partitions): &(&str, &[i32])| {
             let assigned_partitions = vec![TopicPartition { topic: "t", partitions: partitions.to_vec() }];
             let assigned = ConsumerProtocolAssignment { assigned_partitions, user_data: None };
-            (Arc::from(*id), consumer_protocol::encode(&assigned, 2))
+            (Arc::from(*id), embedded_protocol::encode(&assigned, 2))
         };
         self.ask(Request::Sync(SyncGroup {
             group: "g".into(),
@@ -161,7 +161,7 @@ impl Bench {
     fn synced(&mut self, ticket: Ticket) -> Result<Vec<i32>, ErrorCode> {
         let Some(Answer::Sync(result)) = self.answers.remove(&ticket) else { panic!("it has no answer yet") };
         result.map(|synced| {
-            let assigned = consumer_protocol::assignment(&synced.assignment).unwrap();
+            let assigned = embedded_protocol::assignment(&synced.assignment).unwrap();
             assigned.assigned_partitions.into_iter().flat_map(|topic| topic.partitions).collect()
         })
     }
@@ -186,7 +186,7 @@ impl Bench {
         assert_eq!(results, [Ok(())]);
     }
 
-    fn new_beat(&mut self, epoch: i32, owned: Option<&[i32]>) -> Result<ConsumerBeat, Refused> {
+    fn consumer_beat(&mut self, epoch: i32, owned: Option<&[i32]>) -> Result<ConsumerBeat, Refused> {
         let joins = epoch == 0;
         let owned = owned.map(|owned| BTreeMap::from([(TOPIC, owned.to_vec())]));
         let request = ConsumerHeartbeat {
@@ -214,7 +214,7 @@ impl Bench {
         let Answer::List(listed) = self.answered(Request::List(ListGroups::default())) else {
             panic!("not its answer")
         };
-        listed.groups.first().map_or(("none", "none"), |group| (group.kind, group.state))
+        listed.groups.first().map_or(("none", "none"), |group| (group.group_type, group.state))
     }
 
     /// Two classic members that share the topic in a generation; the first leads.
@@ -236,10 +236,10 @@ impl Bench {
 }
 
 #[test]
-fn a_classic_group_becomes_one_of_the_new_protocol_and_classic_again() {
+fn a_classic_group_is_upgraded_and_downgraded_again() {
     let mut bench = Bench::new(Migration::Bidirectional);
     let (one, other) = bench.pair();
-    let joined = bench.new_beat(0, None).unwrap();
+    let joined = bench.consumer_beat(0, None).unwrap();
     assert_eq!((joined.member_epoch, joined.assignment), (3, Some(BTreeMap::new())), "all is in use");
     assert_eq!(bench.state(), ("consumer", "Reconciling"));
     bench.restart();
@@ -255,13 +255,13 @@ fn a_classic_group_becomes_one_of_the_new_protocol_and_classic_again() {
     assert_eq!(bench.join(&other, &[3, 4]), 3, "it has given up a partition already");
     bench.restart();
     assert_eq!(bench.sync(&other, 3), Ok(vec![3, 4]));
-    let given = bench.new_beat(3, None).unwrap();
+    let given = bench.consumer_beat(3, None).unwrap();
     assert_eq!(given.assignment, Some(BTreeMap::from([(TOPIC, vec![2, 5])])));
     assert_eq!(bench.state(), ("consumer", "Stable"));
     assert_eq!((bench.beat(&one, 3), bench.beat(&other, 3)), (Ok(()), Ok(())));
 
-    // The last of the new protocol leaves.
-    bench.new_beat(-1, None).unwrap();
+    // The last consumer member leaves.
+    bench.consumer_beat(-1, None).unwrap();
     assert_eq!(bench.state(), ("classic", "PreparingRebalance"));
     assert_eq!(bench.beat(&one, 3), Err(ErrorCode::RebalanceInProgress));
     bench.restart();
@@ -272,10 +272,10 @@ fn a_classic_group_becomes_one_of_the_new_protocol_and_classic_again() {
 }
 
 #[test]
-fn after_the_last_of_the_new_protocol_the_classic_members_share_anew() {
+fn after_the_last_consumer_member_the_classic_members_share_anew() {
     let mut bench = Bench::new(Migration::Bidirectional);
     let (one, other) = bench.pair();
-    bench.new_beat(0, None).unwrap();
+    bench.consumer_beat(0, None).unwrap();
     bench.pass(20_000);
     assert_eq!(bench.beat(&one, 2), Err(ErrorCode::RebalanceInProgress));
     assert_eq!(bench.beat(&other, 2), Err(ErrorCode::RebalanceInProgress));
@@ -296,13 +296,13 @@ fn members_that_wait_for_a_rebalance_are_sent_back() {
     let mut bench = Bench::new(Migration::Upgrade);
     let (one, other) = bench.pair();
     let (waiting, new) = (bench.ask_join(&one, &[0, 1, 2]), bench.ask_join("", &[]));
-    bench.new_beat(0, None).unwrap();
+    bench.consumer_beat(0, None).unwrap();
     assert_eq!(bench.joined(waiting), Err(ErrorCode::RebalanceInProgress));
     assert_eq!(bench.joined(new), Err(ErrorCode::RebalanceInProgress));
     let generations: BTreeSet<i32> = [bench.join(&one, &[]), bench.join(&other, &[])].into();
     assert_eq!(generations, BTreeSet::from([3]), "they own nothing, so that nothing holds them back");
     // Without the way back the group stays what it is.
-    bench.new_beat(-1, None).unwrap();
+    bench.consumer_beat(-1, None).unwrap();
     assert_eq!(bench.state().0, "consumer");
     bench.leave(&one);
     bench.leave(&other);
@@ -315,7 +315,7 @@ fn members_that_wait_for_a_rebalance_are_sent_back() {
 fn a_group_that_may_not_or_cannot_change_stays_as_it_is() {
     let refused = |bench: &mut Bench| {
         let records = bench.records.len();
-        let refused = bench.new_beat(0, None).expect_err("it must stay classic");
+        let refused = bench.consumer_beat(0, None).expect_err("it must stay classic");
         assert_eq!((refused.code, bench.records.len()), (ErrorCode::GroupIdNotFound, records), "{}", refused.why);
         assert_eq!(bench.state(), ("classic", "Stable"));
     };
@@ -335,7 +335,7 @@ fn a_group_that_may_not_or_cannot_change_stays_as_it_is() {
 #[test]
 fn when_memory_is_full_nobody_joins_or_tells_more_and_those_who_are_in_go_on() {
     let mut bench = Bench::with(Settings { shard_bytes_max: 10_000, ..Settings::default() });
-    let joined = bench.new_beat(0, None).unwrap();
+    let joined = bench.consumer_beat(0, None).unwrap();
     let told = |names: usize| ConsumerHeartbeat {
         group: "g".into(),
         member_id: "new".into(),
@@ -355,7 +355,7 @@ fn when_memory_is_full_nobody_joins_or_tells_more_and_those_who_are_in_go_on() {
         panic!("not its answer")
     };
     assert_eq!(result.unwrap_err().code, ErrorCode::GroupMaxSizeReached);
-    assert_eq!((bench.records.len(), bench.new_beat(joined.member_epoch, None).is_ok()), (records, true));
+    assert_eq!((bench.records.len(), bench.consumer_beat(joined.member_epoch, None).is_ok()), (records, true));
     let Answer::ConsumerHeartbeat(result) = bench.answered(Request::ConsumerHeartbeat(told(10))) else {
         panic!("not its answer")
     };
@@ -392,7 +392,7 @@ fn a_member_that_is_refused_changes_no_group() {
 fn classic_members_that_were_refused_when_they_had_to_join_have_time_to_do_so() {
     let mut bench = Bench::new(Migration::Bidirectional);
     let (one, other) = bench.pair();
-    bench.new_beat(0, None).unwrap();
+    bench.consumer_beat(0, None).unwrap();
     for member in [&one, &other] {
         assert_eq!(bench.beat(member, 2), Err(ErrorCode::RebalanceInProgress));
     }
@@ -416,11 +416,11 @@ fn where_protocols_are_not_to_mix_classic_members_come_to_groups_of_their_own_on
         (Migration::Bidirectional, true),
     ] {
         let mut bench = Bench::new(migration);
-        bench.new_beat(0, None).unwrap();
+        bench.consumer_beat(0, None).unwrap();
         let ticket = bench.ask_join("", &[]);
         let joined = bench.joined(ticket).map(|_| ());
         assert_eq!(joined, if joins { Ok(()) } else { Err(ErrorCode::InconsistentGroupProtocol) }, "{migration:?}");
-        bench.new_beat(-1, None).unwrap();
+        bench.consumer_beat(-1, None).unwrap();
         if !joins {
             let ticket = bench.ask_join("", &[]);
             assert!(bench.joined(ticket).is_ok(), "an empty group takes the protocol of who comes");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ringmill_groups::Ticket;
 use ringmill_groups::answer::{Answer, Joined};
 use ringmill_groups::request::{
-    Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, PartitionCommit, Protocol, Request,
+    Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OfferedProtocol, OffsetCommit, PartitionCommit, Request,
     SyncGroup,
 };
 use ringmill_net::wire::ErrorCode;
@@ -123,7 +123,7 @@ impl Member {
             session_timeout_ms: 10_000,
             rebalance_timeout_ms: 20_000,
             protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "range".into(), metadata: Bytes::new() }],
+            protocols: vec![OfferedProtocol { name: "range".into(), metadata: Bytes::new() }],
             knows_member_id_required: self.knows_member_id_required,
             knows_skip_assignment: true,
         }));

@@ -40,11 +40,11 @@ impl Chance {
 /// That the seeds reach what they are for.
 #[derive(Default)]
 pub(crate) struct Reached {
-    /// Classic members that found themselves in a group of the new protocol.
+    /// Classic members that found themselves in a group of the consumer protocol.
     pub(crate) upgrades: usize,
     /// Those that came from there into a generation of their own.
     pub(crate) downgrades: usize,
-    /// Assignments of the new protocol.
+    /// Assignments of the consumer protocol.
     pub(crate) given: usize,
     crashes: usize,
 }
@@ -73,7 +73,8 @@ impl Model {
         let count = self.members.len();
         match chance.below(100) {
             0..3 if count < MEMBERS_MAX => {
-                let kind = [Kind::New, Kind::New, Kind::Eager, Kind::Cooperative, Kind::Cooperative][chance.pick(5)];
+                let kind =
+                    [Kind::Consumer, Kind::Consumer, Kind::Eager, Kind::Cooperative, Kind::Cooperative][chance.pick(5)];
                 self.members.push(Member::new(kind));
             }
             // Gone without a word.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use ringmill_groups::answer::{Answer, Joined};
 use ringmill_groups::request::{
-    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, Protocol, Request, SyncGroup,
+    Client, ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OfferedProtocol, Request, SyncGroup,
 };
 use ringmill_groups::{Ticket, TopicId};
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::{
+use ringmill_net::wire::embedded_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
 
@@ -23,8 +23,8 @@ const REBALANCE_MS: u64 = 30_000;
 /// What it speaks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// That of KIP-848.
-    New,
+    /// The consumer protocol.
+    Consumer,
     /// The classic protocol; gives everything up before it joins.
     Eager,
     /// The classic protocol; gives up only what it loses, and joins again then.
@@ -43,7 +43,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 enum Asked {
     /// With what it said that it owns.
-    NewBeat(BTreeSet<i32>),
+    ConsumerBeat(BTreeSet<i32>),
     Join,
     Sync,
     Beat,
@@ -67,11 +67,11 @@ pub(crate) struct Member {
     heard_ms: u64,
     /// The same of one whose answer said that there is nothing to do.
     fine_ms: u64,
-    /// It was in a group of the new protocol.
+    /// It was in a group of the consumer protocol.
     was_upgraded: bool,
 }
 
-fn id_of_new_member() -> Arc<str> {
+fn consumer_member_id() -> Arc<str> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static IDS: AtomicU64 = AtomicU64::new(0);
     format!("new-{:06}", IDS.fetch_add(1, Ordering::Relaxed)).into()
@@ -85,7 +85,7 @@ impl Member {
     pub(crate) fn new(kind: Kind) -> Member {
         Member {
             kind,
-            id: if kind == Kind::New { id_of_new_member() } else { "".into() },
+            id: if kind == Kind::Consumer { consumer_member_id() } else { "".into() },
             epoch: 0,
             owned: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -133,7 +133,7 @@ impl Member {
             self.owned = &self.owned & &self.told;
         }
         let (request, asked) = match (self.kind, self.phase.clone()) {
-            (Kind::New, _) => self.new_beat(),
+            (Kind::Consumer, _) => self.consumer_beat(),
             (_, Phase::Out | Phase::MustJoin) => self.join(),
             (_, Phase::MustSync(joined)) => (sync(&joined), Asked::Sync),
             (_, Phase::In) => {
@@ -146,7 +146,7 @@ impl Member {
     }
 
     pub(crate) fn leave(&mut self, broker: &mut Broker) {
-        if self.kind == Kind::New {
+        if self.kind == Kind::Consumer {
             let mut beat = self.beat_with(BTreeSet::new());
             (beat.member_epoch, beat.topic_partitions) = (-1, None);
             broker.ask(Request::ConsumerHeartbeat(beat));
@@ -175,11 +175,11 @@ impl Member {
         }
     }
 
-    fn new_beat(&mut self) -> (Request, Asked) {
+    fn consumer_beat(&mut self) -> (Request, Asked) {
         if self.epoch == 0 {
             self.owned.clear();
         }
-        (Request::ConsumerHeartbeat(self.beat_with(self.owned.clone())), Asked::NewBeat(self.owned.clone()))
+        (Request::ConsumerHeartbeat(self.beat_with(self.owned.clone())), Asked::ConsumerBeat(self.owned.clone()))
     }
 
     fn join(&mut self) -> (Request, Asked) {
@@ -201,7 +201,7 @@ impl Member {
             session_timeout_ms: i32::try_from(SESSION_MS).unwrap(),
             rebalance_timeout_ms: i32::try_from(REBALANCE_MS).unwrap(),
             protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "sticky".into(), metadata: consumer_protocol::encode(&told, 2) }],
+            protocols: vec![OfferedProtocol { name: "sticky".into(), metadata: embedded_protocol::encode(&told, 2) }],
             knows_member_id_required: true,
             knows_skip_assignment: true,
         });
@@ -218,7 +218,7 @@ impl Member {
         }
         let (_, asked, sent_ms) = self.waits.take().expect("it was just seen");
         let code = match (asked, answer) {
-            (Asked::NewBeat(reported), Answer::ConsumerHeartbeat(Ok(beat))) => {
+            (Asked::ConsumerBeat(reported), Answer::ConsumerHeartbeat(Ok(beat))) => {
                 self.heard_ms = sent_ms;
                 (self.epoch, self.phase) = (beat.member_epoch, Phase::In);
                 if let Some(assignment) = beat.assignment {
@@ -232,7 +232,7 @@ impl Member {
                 }
                 return;
             }
-            (Asked::NewBeat(_), Answer::ConsumerHeartbeat(Err(refused))) => refused.code,
+            (Asked::ConsumerBeat(_), Answer::ConsumerHeartbeat(Err(refused))) => refused.code,
             (Asked::Join, Answer::Join(Ok(joined))) => return self.has_joined(joined, reached),
             (Asked::Join, Answer::Join(Err(refused))) => {
                 if refused.code == ErrorCode::MemberIdRequired {
@@ -242,7 +242,7 @@ impl Member {
                 refused.code
             }
             (Asked::Sync, Answer::Sync(Ok(synced))) => {
-                let share = consumer_protocol::assignment(&synced.assignment).unwrap().assigned_partitions;
+                let share = embedded_protocol::assignment(&synced.assignment).unwrap().assigned_partitions;
                 self.told = share.into_iter().flat_map(|topic| topic.partitions).collect();
                 self.owned = &self.owned | &self.told;
                 (self.heard_ms, self.fine_ms) = (sent_ms, sent_ms);
@@ -281,7 +281,7 @@ impl Member {
                 self.owned.clear();
                 self.told.clear();
                 (self.phase, self.epoch) = (Phase::Out, 0);
-                if self.kind != Kind::New && code == ErrorCode::UnknownMemberId {
+                if self.kind != Kind::Consumer && code == ErrorCode::UnknownMemberId {
                     self.id = "".into();
                 }
             }
@@ -296,7 +296,7 @@ fn sync(joined: &Joined) -> Request {
     let mut shares: BTreeMap<Arc<str>, BTreeSet<i32>> = BTreeMap::new();
     let mut held: BTreeSet<i32> = BTreeSet::new();
     for member in &joined.members {
-        let told = consumer_protocol::subscription(&member.metadata).unwrap();
+        let told = embedded_protocol::subscription(&member.metadata).unwrap();
         let owned: BTreeSet<i32> = told.owned_partitions.into_iter().flat_map(|topic| topic.partitions).collect();
         held.extend(&owned);
         shares.insert(Arc::clone(&member.member_id), owned.into_iter().take(most).collect());
@@ -308,7 +308,7 @@ fn sync(joined: &Joined) -> Request {
     }
     let encoded = |share: &BTreeSet<i32>| {
         let assigned = ConsumerProtocolAssignment { assigned_partitions: topic(share), user_data: None };
-        consumer_protocol::encode(&assigned, 2)
+        embedded_protocol::encode(&assigned, 2)
     };
     Request::Sync(SyncGroup {
         group: "g".into(),

@@ -192,12 +192,12 @@ pub enum Event {
     Group {
         /// Its name.
         group: String,
-        /// The protocol of KIP-848: members hand partitions over one by one, and each has an epoch of its own. Else the classic one:
-        /// all members share out anew with each generation.
-        incremental: bool,
+        /// Whether it speaks the consumer protocol (KIP-848): members hand partitions over one by one, and each has an epoch of its own.
+        /// In the classic one all members share out anew with each generation.
+        is_consumer: bool,
     },
-    /// A member was told what is its own. In a group of KIP-848, what it had before and does not find here is its own until it has given
-    /// it up.
+    /// A member was told what is its own. In a group of the consumer protocol, what it had before and does not find here is its own until it
+    /// has given it up.
     Assigned {
         /// The group's name.
         group: String,
@@ -208,7 +208,7 @@ pub enum Event {
         /// All of it.
         places: Vec<Place>,
     },
-    /// A member of a group of KIP-848 has ceased to read these, and is about to say so.
+    /// A member of a group of the consumer protocol has ceased to read these, and is about to say so.
     GaveUp {
         /// The group's name.
         group: String,

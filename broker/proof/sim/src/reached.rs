@@ -58,7 +58,7 @@ const DUE: [(&str, u64, &[Theme]); 55] = [
     ("records without a key refused", 3, &[Compact]),
     ("generations formed", 5, &[Groups]),
     ("rebalances ended", 6, &[Groups]),
-    ("groups of the new protocol formed", 2, &[Groups]),
+    ("groups of the consumer protocol formed", 2, &[Groups]),
     ("partitions given up", 15, &[Groups]),
     ("stale commits refused", 15, &[Groups]),
     ("commits of old epochs refused", 15, &[Groups]),

@@ -128,7 +128,7 @@ fn lag(partitions: &Rows) -> i64 {
 }
 
 fn table(group: &GroupDescription, partitions: &Rows) -> String {
-    let mut head = format!("{}  {}, {}", group.id, group.kind, group.state);
+    let mut head = format!("{}  {}, {}", group.id, group.group_type, group.state);
     if let Some(epoch) = group.epoch {
         head += &format!(", epoch {epoch}");
     }
@@ -144,7 +144,7 @@ fn table(group: &GroupDescription, partitions: &Rows) -> String {
 fn as_json(group: &GroupDescription, partitions: &Rows) -> Value {
     json!({
         "group": group.id,
-        "type": group.kind,
+        "type": group.group_type,
         "state": group.state,
         "epoch": group.epoch,
         "assignment_epoch": group.assignment_epoch,
@@ -171,7 +171,7 @@ mod tests {
         };
         GroupDescription {
             id: "g".to_owned(),
-            kind: "consumer",
+            group_type: "consumer",
             state: "Stable".to_owned(),
             epoch: Some(3),
             assignment_epoch: Some(3),

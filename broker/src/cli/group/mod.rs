@@ -99,8 +99,10 @@ impl List {
             let members = description.as_ref().map_or(Value::Null, |described| json!(described.members.len()));
             // The older answer has neither; the description knows better.
             let state = description.as_ref().map_or(&group.state, |described| &described.state);
-            let kind = description.as_ref().map_or(group.kind.to_lowercase(), |described| described.kind.to_owned());
-            vec![json!(group.id), json!(kind), json!(state), members]
+            let group_type = description
+                .as_ref()
+                .map_or(group.group_type.to_lowercase(), |described| described.group_type.to_owned());
+            vec![json!(group.id), json!(group_type), json!(state), members]
         };
         let columns = &["group", "type", "state", "members"];
         Rows { columns, rows: groups.iter().map(row).collect() }.print(self.output.output)

@@ -30,8 +30,8 @@ pub(super) const APIS: [ApiKey; 16] = [
 
 const GROUPS: [&str; 4] = ["g", "h", "old", ""];
 
-/// Members of the newer protocol name themselves.
-const NEWER: [&str; 4] = ["one", "two", "three", ""];
+/// Consumer members name themselves.
+const CONSUMER_MEMBERS: [&str; 4] = ["one", "two", "three", ""];
 
 /// A subscription to topic `a`, and one to nothing, as consumers put them into JoinGroup.
 const SUBSCRIPTIONS: [&[u8]; 3] =
@@ -50,7 +50,7 @@ impl Maker<'_, '_> {
         let known = &self.known.members;
         match self.script.byte() {
             0..=31 => String::new(),
-            32..=47 => self.script.choose(&NEWER).to_owned(),
+            32..=47 => self.script.choose(&CONSUMER_MEMBERS).to_owned(),
             other if !known.is_empty() => known[usize::from(other) % known.len()].clone(),
             _ => String::new(),
         }
@@ -227,7 +227,7 @@ impl Maker<'_, '_> {
         let owned = if self.script.flag() { vec![owned] } else { Vec::new() };
         let request = consumer_group_heartbeat::ConsumerGroupHeartbeatRequest {
             group_id: self.group(),
-            member_id: self.script.choose(&NEWER),
+            member_id: self.script.choose(&CONSUMER_MEMBERS),
             member_epoch: self.script.choose(&[0, 0, 0, 1, 2, 3, 4, 5, -1, -2, -3, i32::MAX]),
             instance_id: self.instance(),
             rack_id: self.script.choose(&[None, Some("rack")]),

@@ -29,7 +29,7 @@ pub struct ListedGroup {
     /// Its id.
     pub id: String,
     /// `classic`, `consumer` or another protocol; empty from brokers that know of one only.
-    pub kind: String,
+    pub group_type: String,
     /// `Stable`, `Empty` and so on; empty from brokers that do not say.
     pub state: String,
 }
@@ -122,7 +122,7 @@ async fn list(broker: &Connection) -> Result<Vec<ListedGroup>, ClientError> {
     ClientError::check(response.error_code, None, || format!("groups of {}", broker.address()))?;
     let listed = response.groups.iter().map(|group| ListedGroup {
         id: group.group_id.to_owned(),
-        kind: group.group_type.to_owned(),
+        group_type: group.group_type.to_owned(),
         state: group.group_state.to_owned(),
     });
     Ok(listed.collect())

@@ -1,4 +1,4 @@
-//! A consumer that is a member of a group (KIP-848): reads the partitions that the group's coordinator gives it, and stores how far it is.
+//! A consumer that is a member of a group: reads the partitions that the group's coordinator gives it, and stores how far it is.
 //!
 //! Carries out what `membership` says. There is no task of its own: the coordinator hears from the member while somebody polls it, so that
 //! a member that does nothing any more is put out, and others go on where it had committed.

@@ -1,6 +1,6 @@
 //! Descriptions of groups, of both protocols, in one form.
 //!
-//! A classic group's members carry opaque bytes; those of consumers are read (`wire::consumer_protocol`), those of others are not.
+//! A classic group's members carry opaque bytes; those of consumers are read (`wire::embedded_protocol`), those of others are not.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::super::settings::unanswered;
 use super::super::{ClientError, Connection};
 use super::admin::ListedGroup;
 use crate::wire::messages::consumer_group_describe::{
-    self as modern, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
+    self as consumer, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
 };
 use crate::wire::messages::describe_groups::{self as classic, DescribeGroupsRequest, DescribeGroupsResponse};
-use crate::wire::{ErrorCode, consumer_protocol};
+use crate::wire::{ErrorCode, embedded_protocol};
 
 /// Groups in one request.
 const GROUPS_AT_ONCE: usize = 500;
@@ -29,7 +29,7 @@ pub struct GroupDescription {
     /// Its id.
     pub id: String,
     /// `classic` or `consumer`.
-    pub kind: &'static str,
+    pub group_type: &'static str,
     /// `Stable`, `Empty` and so on.
     pub state: String,
     /// The group's epoch; a classic group's generation is not told.
@@ -64,18 +64,18 @@ pub(super) async fn all(
     broker: &Connection,
     groups: &[ListedGroup],
 ) -> Result<BTreeMap<String, GroupDescription>, ClientError> {
-    let named = |kinds: &[&str]| -> Vec<&str> {
+    let named = |types: &[&str]| -> Vec<&str> {
         groups
             .iter()
-            .filter(|group| kinds.contains(&group.kind.to_lowercase().as_str()))
+            .filter(|group| types.contains(&group.group_type.to_lowercase().as_str()))
             .map(|group| &*group.id)
             .collect()
     };
     let mut described = BTreeMap::new();
     for ids in named(&[CONSUMER]).chunks(GROUPS_AT_ONCE) {
-        for group in &modern_groups(broker, ids).await?.decode::<ConsumerGroupDescribeResponse<'_>>()?.groups {
+        for group in &consumer_groups(broker, ids).await?.decode::<ConsumerGroupDescribeResponse<'_>>()?.groups {
             if group.error_code == ErrorCode::None.code() {
-                described.insert(group.group_id.to_owned(), GroupDescription::modern(group));
+                described.insert(group.group_id.to_owned(), GroupDescription::consumer(group));
             }
         }
     }
@@ -93,14 +93,14 @@ pub(super) async fn all(
 /// A group whose protocol is not known beforehand.
 pub(super) async fn one(coordinator: &Connection, id: &str) -> Result<GroupDescription, ClientError> {
     let what = || format!("group {id}");
-    match modern_groups(coordinator, &[id]).await {
+    match consumer_groups(coordinator, &[id]).await {
         Ok(answer) => {
             let response: ConsumerGroupDescribeResponse<'_> = answer.decode()?;
             let group = response.groups.first().ok_or_else(|| unanswered(what()))?;
-            // Not one of the new protocol, or none at all.
+            // Not one of the consumer protocol, or none at all.
             if group.error_code != ErrorCode::GroupIdNotFound.code() {
                 ClientError::check(group.error_code, group.error_message, what)?;
-                return Ok(GroupDescription::modern(group));
+                return Ok(GroupDescription::consumer(group));
             }
         }
         Err(ClientError::NoCommonVersion { .. }) => {}
@@ -115,7 +115,7 @@ pub(super) async fn one(coordinator: &Connection, id: &str) -> Result<GroupDescr
     Ok(GroupDescription::classic(group))
 }
 
-async fn modern_groups(broker: &Connection, ids: &[&str]) -> Result<super::super::Answer, ClientError> {
+async fn consumer_groups(broker: &Connection, ids: &[&str]) -> Result<super::super::Answer, ClientError> {
     let request = ConsumerGroupDescribeRequest { group_ids: ids.to_vec(), include_authorized_operations: false };
     broker.call(&request).await
 }
@@ -125,8 +125,8 @@ async fn classic_groups(broker: &Connection, ids: &[&str]) -> Result<super::supe
 }
 
 impl GroupDescription {
-    fn modern(group: &modern::DescribedGroup<'_>) -> GroupDescription {
-        let member = |member: &modern::Member<'_>| GroupMember {
+    fn consumer(group: &consumer::DescribedGroup<'_>) -> GroupDescription {
+        let member = |member: &consumer::Member<'_>| GroupMember {
             id: member.member_id.to_owned(),
             instance_id: member.instance_id.map(str::to_owned),
             client_id: member.client_id.to_owned(),
@@ -141,7 +141,7 @@ impl GroupDescription {
         };
         GroupDescription {
             id: group.group_id.to_owned(),
-            kind: CONSUMER,
+            group_type: CONSUMER,
             state: group.group_state.to_owned(),
             epoch: Some(group.group_epoch),
             assignment_epoch: Some(group.assignment_epoch),
@@ -151,7 +151,7 @@ impl GroupDescription {
     }
 
     fn classic(group: &classic::DescribedGroup<'_>) -> GroupDescription {
-        let consumers = group.protocol_type == consumer_protocol::PROTOCOL_TYPE;
+        let consumers = group.protocol_type == embedded_protocol::PROTOCOL_TYPE;
         let member = |member: &classic::DescribedGroupMember<'_>| GroupMember {
             id: member.member_id.to_owned(),
             instance_id: member.group_instance_id.map(str::to_owned),
@@ -162,7 +162,7 @@ impl GroupDescription {
         };
         GroupDescription {
             id: group.group_id.to_owned(),
-            kind: CLASSIC,
+            group_type: CLASSIC,
             state: group.group_state.to_owned(),
             epoch: None,
             assignment_epoch: None,
@@ -174,7 +174,7 @@ impl GroupDescription {
 
 /// What a member got, as far as it is to be read: a stranger's bytes are no reason to tell nothing of the group.
 fn assignment(bytes: &[u8]) -> BTreeMap<String, Vec<i32>> {
-    let Ok(assignment) = consumer_protocol::assignment(bytes) else { return BTreeMap::new() };
+    let Ok(assignment) = embedded_protocol::assignment(bytes) else { return BTreeMap::new() };
     assignment.assigned_partitions.into_iter().map(|topic| (topic.topic.to_owned(), topic.partitions)).collect()
 }
 
@@ -186,7 +186,7 @@ fn host(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use consumer_protocol::{ConsumerProtocolAssignment, TopicPartition};
+    use embedded_protocol::{ConsumerProtocolAssignment, TopicPartition};
 
     #[test]
     fn a_classic_members_part_is_read_and_nonsense_is_no_part() {
@@ -194,7 +194,7 @@ mod tests {
             assigned_partitions: vec![TopicPartition { topic: "logs", partitions: vec![2, 0] }],
             user_data: None,
         };
-        let bytes = consumer_protocol::encode(&given, 1);
+        let bytes = embedded_protocol::encode(&given, 1);
         let member = |member_assignment| classic::DescribedGroupMember {
             member_id: "m",
             client_host: "/10.0.0.7",

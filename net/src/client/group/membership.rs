@@ -1,4 +1,4 @@
-//! A member's side of the group protocol of KIP-848 as a state machine: what to tell the coordinator and when, what to give up and what to
+//! A member's side of the consumer protocol as a state machine: what to tell the coordinator and when, what to give up and what to
 //! take, in the order that keeps every partition with one member.
 //!
 //! No I/O and no clock: answers and the time come in as arguments, what to do comes out as a [`Step`]. `group::consumer` carries it out.

@@ -1,6 +1,7 @@
 //! Groups: what there is to know and to change about them from outside, and a consumer that is a member of one.
 //!
-//! `membership` is the protocol of KIP-848 as a pure state machine; `consumer` carries out what it says, on top of `client::consumer`.
+//! `membership` is the consumer protocol (KIP-848) as a pure state machine; `consumer` carries out what it says, on top
+//! of `client::consumer`.
 
 mod admin;
 mod consumer;

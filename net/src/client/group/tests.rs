@@ -198,7 +198,7 @@ async fn groups_are_told_of_by_a_broker_that_knows_only_the_classic_protocol() {
     let groups = cluster.groups().await.unwrap();
     let (listed, described) = &groups[0];
     assert_eq!((listed.id.as_str(), groups.len()), ("old", 1));
-    assert_eq!(described.as_ref().map(|group| (group.kind, group.state.as_str())), Some(("classic", "Empty")));
+    assert_eq!(described.as_ref().map(|group| (group.group_type, group.state.as_str())), Some(("classic", "Empty")));
     assert_eq!(cluster.describe_group("old").await.unwrap().members, []);
     let error = cluster.describe_group("none").await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { code: ErrorCode::GroupIdNotFound, .. }), "{error}");

@@ -1,4 +1,4 @@
-//! Records of groups of the protocol of KIP-848: kinds 3 to 8, and 16.
+//! Records of groups of the consumer protocol: kinds 3 to 8, and 16.
 //!
 //! A group is one record of kind 3 (its epoch), a 5 for each member, a 6 (the target's epoch) with a 7 for each member's share of it, an 8
 //! for what each member really has, and a 16 for each regular expression with what it matches. Kind 4 has not been written since
@@ -40,7 +40,7 @@ message! {
         subscribed_topic_regex: Option<&'a str>, 0.., null 0..;
         rebalance_timeout_ms: i32, 0.., default -1;
         server_assignor: Option<&'a str>, 0.., null 0..;
-        /// Null for a member that speaks the new protocol. That must be said: what is left out means the empty struct.
+        /// Null for a consumer member. That must be said: what is left out means the empty struct.
         classic_member_metadata: Option<ClassicMemberMetadata<'a>>, 0.., null 0.., default Some(ClassicMemberMetadata::default()), tag 0;
     }
 

@@ -9,8 +9,8 @@ mod schema;
 
 use super::api::{ApiKey, SERVED};
 use super::api_plan::{PLANS, Plan};
-use super::consumer_protocol;
 use super::description::Table;
+use super::embedded_protocol;
 use super::group_records::{classic, consumer, offsets};
 use super::messages::*;
 use super::protocol_page::range;
@@ -123,8 +123,8 @@ fn tables() -> Vec<Table> {
 /// Every table of bytes inside records.
 fn inner_tables() -> Vec<Table> {
     vec![
-        Table::of_data::<consumer_protocol::ConsumerProtocolAssignment<'_>>(),
-        Table::of_data::<consumer_protocol::ConsumerProtocolSubscription<'_>>(),
+        Table::of_data::<embedded_protocol::ConsumerProtocolAssignment<'_>>(),
+        Table::of_data::<embedded_protocol::ConsumerProtocolSubscription<'_>>(),
         Table::of_record::<offsets::OffsetCommitKey<'_>>(),
         Table::of_record::<offsets::OffsetCommitValue<'_>>(),
         Table::of_record::<classic::GroupMetadataKey<'_>>(),

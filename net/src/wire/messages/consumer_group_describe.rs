@@ -1,4 +1,4 @@
-//! ConsumerGroupDescribe (key 69): the state and the members of groups of the protocol of KIP-848.
+//! ConsumerGroupDescribe (key 69): the state and the members of groups of the consumer protocol.
 
 use crate::wire::schema::{Uuid, message};
 
@@ -6,7 +6,7 @@ use crate::wire::schema::{Uuid, message};
 pub const UNKNOWN_MEMBER_TYPE: i8 = -1;
 /// A member of the classic protocol, while the group moves from one to the other.
 pub const CLASSIC_MEMBER_TYPE: i8 = 0;
-/// A member of the protocol of KIP-848.
+/// A consumer member.
 pub const CONSUMER_MEMBER_TYPE: i8 = 1;
 
 message! {

@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat (key 68): all of the group protocol of KIP-848. A member says what it wants and what it has, the broker says
+//! ConsumerGroupHeartbeat (key 68): all of the consumer protocol (KIP-848). A member says what it wants and what it has, the broker says
 //! what it shall have.
 //!
 //! Both say only what has changed since the last time; everything else is null.

@@ -1,4 +1,4 @@
-//! DescribeGroups (key 15): the state and the members of classic groups. Those of KIP-848 answer to ConsumerGroupDescribe.
+//! DescribeGroups (key 15): the state and the members of classic groups. Those of the consumer protocol answer to ConsumerGroupDescribe.
 
 use crate::wire::schema::message;
 

@@ -1,7 +1,7 @@
 //! JoinGroup (key 11): a member of the classic protocol enters a group, or enters it anew because it rebalances.
 //!
 //! What the members tell each other (`metadata`) is opaque to the protocol; consumers put a subscription there, see
-//! `wire::consumer_protocol`.
+//! `wire::embedded_protocol`.
 
 use crate::wire::schema::message;
 

@@ -22,7 +22,7 @@ message! {
         /// `consumer` for consumers; empty for a group that only has offsets.
         protocol_type: &'a str, 0..;
         group_state: &'a str, 4..;
-        /// `classic` or `consumer` (KIP-848).
+        /// `classic` or `consumer`.
         group_type: &'a str, 5..;
     }
 }

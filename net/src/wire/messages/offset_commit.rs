@@ -1,7 +1,7 @@
 //! OffsetCommit (key 8): a group's positions are stored.
 //!
-//! Whoever commits says as which member, in which generation (classic protocol) or member epoch (KIP-848); a commit from outside the
-//! group has generation −1 and no member.
+//! Whoever commits says as which member, in which generation (classic protocol) or member epoch (consumer protocol); a commit from
+//! outside the group has generation −1 and no member.
 
 use crate::wire::schema::{Uuid, message};
 

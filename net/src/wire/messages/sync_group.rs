@@ -1,6 +1,6 @@
 //! SyncGroup (key 14): the leader of a generation hands in the assignment, every member gets its own part.
 //!
-//! Assignments are opaque to the protocol; consumers put partitions there, see `wire::consumer_protocol`.
+//! Assignments are opaque to the protocol; consumers put partitions there, see `wire::embedded_protocol`.
 
 use crate::wire::schema::message;
 

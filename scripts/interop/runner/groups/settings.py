@@ -2,7 +2,7 @@
 
 from runner.groups.trial import HEARTBEAT_MS, SESSION_MS
 
-# With KIP-848 the broker chooses these for the members, and its defaults are those of a group that lives for months.
+# With the consumer protocol the broker chooses these for the members, and its defaults are those of a group that lives for months.
 COORDINATOR = {
     "group.initial.rebalance.delay.ms": 100,
     "group.consumer.session.timeout.ms": SESSION_MS,

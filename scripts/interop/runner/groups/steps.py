@@ -80,7 +80,7 @@ def static_returns(trial):
 
 
 def upgrades(assignor):
-    """A group of the classic kind is taken over by members of the newer, one at a time, and given back."""
+    """A classic group is upgraded by consumer members that come one at a time, and downgraded again."""
     return group(upgraded_and_back, assignor=assignor, protocol="classic")
 
 
@@ -89,19 +89,19 @@ def upgraded_and_back(trial):
     trial.settle()
     trial.start("b")
     trial.settle()
-    trial.require_kind("classic")
+    trial.require_type("classic")
     trial.start("c", protocol="consumer", assignor="uniform")
     trial.settle()
-    trial.require_kind("consumer")
+    trial.require_type("consumer")
     trial.leave("a")
     trial.restart_broker(kill=True)
     trial.settle()
     trial.start("d")
     trial.settle()
-    trial.require_kind("consumer")
+    trial.require_type("consumer")
     trial.leave("c")
     trial.settle()
-    trial.require_kind("classic")
+    trial.require_type("classic")
     trial.finish()
     trial.judge()
     trial.empty()

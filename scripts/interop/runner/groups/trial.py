@@ -117,11 +117,11 @@ class GroupTrial:
         description = ask(self._scene.host.address, lambda connection: connection.describe(self._group))
         return description, {self._instances[member.instance] if member.instance else member.client: member for member in description.members}
 
-    def require_kind(self, kind):
-        """The group must be of this kind by now, classic or consumer."""
+    def require_type(self, group_type):
+        """The group must be of this type by now, classic or consumer."""
         description, _ = self.members_by_broker()
-        if description.kind != kind:
-            raise Failure("the group's kind", kind, str(description))
+        if description.group_type != group_type:
+            raise Failure("the group's type", group_type, str(description))
 
     def require_refused(self, epoch, member_id, code):
         """A commit with this epoch, in this member's name, must be refused with this code."""
@@ -134,7 +134,7 @@ class GroupTrial:
         description, members = self.members_by_broker()
         for member in members.values():
             for epoch in (0, FUTURE_EPOCH):
-                self.require_refused(epoch, member.id, EPOCH_REFUSED[description.kind])
+                self.require_refused(epoch, member.id, EPOCH_REFUSED[description.group_type])
         self.require_refused(1, "nobody", UNKNOWN_MEMBER_ID)
         self.require_refused(-1, "", UNKNOWN_MEMBER_ID)
 

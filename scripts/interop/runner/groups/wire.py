@@ -266,18 +266,18 @@ class Connection:
 
 
 class Description:
-    """A group by the broker's word: `kind` is classic or consumer."""
+    """A group by the broker's word: `group_type` is classic or consumer."""
 
-    def __init__(self, kind, state, assignor, members):
-        self.kind, self.state, self.assignor, self.members = kind, state, assignor, members
+    def __init__(self, group_type, state, assignor, members):
+        self.group_type, self.state, self.assignor, self.members = group_type, state, assignor, members
 
     def __str__(self):
         members = "; ".join(f"{member.client} has {sorted(member.partitions)}" for member in self.members)
-        return f"{self.kind} {self.state} {self.assignor}: {members or 'no members'}"
+        return f"{self.group_type} {self.state} {self.assignor}: {members or 'no members'}"
 
 
 class Member:
-    """One of its members; `epoch` only where the group's kind is consumer."""
+    """One of its members; `epoch` only where the group is of the consumer protocol."""
 
     def __init__(self, member_id, instance, client, epoch, partitions):
         self.id, self.instance, self.client, self.epoch, self.partitions = member_id, instance, client, epoch, partitions

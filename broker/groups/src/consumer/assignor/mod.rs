@@ -14,12 +14,12 @@ use crate::TopicId;
 /// What there is to assign, and to whom.
 #[derive(Debug)]
 pub(crate) struct Problem<'a> {
-    /// The topics that exist and have a reader.
+    /// The topics that exist and have a subscriber.
     pub(crate) topics: Vec<Topic>,
     /// The different subscriptions, each as indexes into `topics`, in order. Many members share few of them.
     pub(crate) subscriptions: Vec<Vec<usize>>,
     /// Everybody, in the order of their ids.
-    pub(crate) members: Vec<Reader<'a>>,
+    pub(crate) members: Vec<Subscriber<'a>>,
 }
 
 /// A topic.
@@ -32,7 +32,7 @@ pub(crate) struct Topic {
 
 /// A member.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct Subscriber<'a> {
     pub(crate) member_id: &'a Arc<str>,
     pub(crate) instance_id: Option<&'a Arc<str>>,
     /// Index into `subscriptions`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Assignor, Problem, Reader, Topic};
+use super::{Assignor, Problem, Subscriber, Topic};
 use crate::TopicId;
 use crate::consumer::assignment::{Assignment, both, count, pairs};
 
@@ -40,7 +40,7 @@ impl Case {
                 subscriptions.len() - 1
             });
             let (member_id, instance_id) = (&member.id, member.instance_id.as_ref());
-            members.push(Reader { member_id, instance_id, subscription, previous: Some(&member.previous) });
+            members.push(Subscriber { member_id, instance_id, subscription, previous: Some(&member.previous) });
         }
         let topic = |(at, partitions): (usize, &i32)| Topic { id: id(at), partitions: *partitions };
         let topics = self.topics.iter().enumerate().map(topic).collect();
@@ -134,8 +134,8 @@ proptest! {
         let shares = case.assign(Assignor::Uniform);
         for share in &shares {
             for (topic, _) in pairs(share) {
-                for (reader, other) in case.members.iter().zip(&shares) {
-                    let reads = reader.reads.iter().any(|read| id(*read) == *topic);
+                for (subscriber, other) in case.members.iter().zip(&shares) {
+                    let reads = subscriber.reads.iter().any(|read| id(*read) == *topic);
                     prop_assert!(!reads || count(share) <= count(other) + 1, "{:?} {:?}", share, other);
                 }
             }
@@ -147,12 +147,12 @@ proptest! {
     fn ranges_are_of_neighbours_and_the_longer_come_first(case in cases(false)) {
         let shares = case.assign(Assignor::Range);
         for at in 0..case.topics.len() {
-            let mut readers: Vec<usize> = (0..case.members.len()).filter(|member| case.members[*member].reads.contains(&at)).collect();
-            readers.sort_by_key(|member| {
+            let mut subscribers: Vec<usize> = (0..case.members.len()).filter(|member| case.members[*member].reads.contains(&at)).collect();
+            subscribers.sort_by_key(|member| {
                 let member = &case.members[*member];
                 (member.instance_id.is_none(), member.instance_id.clone(), member.id.clone())
             });
-            let ranges: Vec<Vec<i32>> = readers.iter().map(|reader| shares[*reader].get(&id(at)).cloned().unwrap_or_default()).collect();
+            let ranges: Vec<Vec<i32>> = subscribers.iter().map(|subscriber| shares[*subscriber].get(&id(at)).cloned().unwrap_or_default()).collect();
             prop_assert!(ranges.is_sorted_by_key(|range| usize::MAX - range.len()), "{:?}", ranges);
             prop_assert!(ranges.iter().map(Vec::len).max().unwrap_or(0) <= ranges.iter().map(Vec::len).min().unwrap_or(0) + 1);
             prop_assert!(ranges.concat().is_sorted(), "{:?}", ranges);

@@ -1,7 +1,7 @@
 //! The `uniform` assignor: even shares, and as few partitions as possible change hands.
 //!
 //! Where all subscriptions are equal, shares differ by one at most, and a member loses only what exceeds its share. Else a partition
-//! moves only to a reader that has at least two fewer than its owner, until none does.
+//! moves only to a subscriber that has at least two fewer than its owner, until none does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -49,15 +49,15 @@ impl<'a> Table<'a> {
 
     /// What a member had before and may have still, as topic and partition.
     fn kept(&self, member: usize) -> Vec<(usize, usize)> {
-        let reader = &self.problem.members[member];
-        let subscription = &self.problem.subscriptions[reader.subscription];
+        let subscriber = &self.problem.members[member];
+        let subscription = &self.problem.subscriptions[subscriber.subscription];
         let place = |(id, partition): (&TopicId, i32)| {
             let topic = *self.topic_of.get(id)?;
             let partition = usize::try_from(partition).ok()?;
             let is_free = self.owners[topic].get(partition)?.is_none();
             (is_free && subscription.binary_search(&topic).is_ok()).then_some((topic, partition))
         };
-        reader.previous.into_iter().flat_map(pairs).filter_map(place).collect()
+        subscriber.previous.into_iter().flat_map(pairs).filter_map(place).collect()
     }
 
     fn give(&mut self, member: usize, (topic, partition): (usize, usize)) {
@@ -113,12 +113,12 @@ impl<'a> Table<'a> {
                 self.give(member, place);
             }
         }
-        let mut readers = Readers::new(self.problem, &self.loads);
-        // Topics with few readers first: who reads many can still even out with the others.
+        let mut subscribers = Subscribers::new(self.problem, &self.loads);
+        // Topics with few subscribers first: who reads many can still even out with the others.
         let mut topics: Vec<usize> = (0..self.owners.len()).collect();
-        topics.sort_by_key(|topic| (readers.count(*topic), *topic));
+        topics.sort_by_key(|topic| (subscribers.count(*topic), *topic));
         for topic in &topics {
-            let mut candidates = readers.of_topic(*topic);
+            let mut candidates = subscribers.of_topic(*topic);
             for partition in 0..self.owners[*topic].len() {
                 if self.owners[*topic][partition].is_none()
                     && let Some(member) = candidates.least()
@@ -129,7 +129,7 @@ impl<'a> Table<'a> {
             }
         }
         for _ in 0..BALANCE_ROUNDS_MAX {
-            let moved = topics.iter().filter(|topic| self.even_out(**topic, &mut readers)).count();
+            let moved = topics.iter().filter(|topic| self.even_out(**topic, &mut subscribers)).count();
             if moved == 0 {
                 break;
             }
@@ -137,7 +137,7 @@ impl<'a> Table<'a> {
     }
 
     /// Moves a topic's partitions from those with the most to those with the fewest; says whether any did.
-    fn even_out(&mut self, topic: usize, readers: &mut Readers<'_>) -> bool {
+    fn even_out(&mut self, topic: usize, subscribers: &mut Subscribers<'_>) -> bool {
         let mut owned: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (partition, owner) in self.owners[topic].iter().enumerate() {
             if let Some(owner) = owner {
@@ -145,7 +145,7 @@ impl<'a> Table<'a> {
             }
         }
         let mut by_load: BTreeSet<(usize, usize)> = owned.keys().map(|owner| (self.loads[*owner], *owner)).collect();
-        let mut candidates = readers.of_topic(topic);
+        let mut candidates = subscribers.of_topic(topic);
         let mut moved = false;
         while let (Some((load, from)), Some(to)) = (by_load.last().copied(), candidates.least()) {
             if load < self.loads[to] + 2 {
@@ -183,20 +183,20 @@ impl<'a> Table<'a> {
 }
 
 /// Who owns the fewest, by subscription: members with the same one need not be looked at one by one.
-struct Readers<'a> {
+struct Subscribers<'a> {
     problem: &'a Problem<'a>,
     by_topic: Vec<Vec<usize>>,
     /// By subscription: its members, with how many they own.
     by_subscription: Vec<BTreeSet<(usize, usize)>>,
 }
 
-impl<'a> Readers<'a> {
-    fn new(problem: &'a Problem<'a>, loads: &[usize]) -> Readers<'a> {
+impl<'a> Subscribers<'a> {
+    fn new(problem: &'a Problem<'a>, loads: &[usize]) -> Subscribers<'a> {
         let mut by_subscription = vec![BTreeSet::new(); problem.subscriptions.len()];
-        for (member, reader) in problem.members.iter().enumerate() {
-            by_subscription[reader.subscription].insert((loads[member], member));
+        for (member, subscriber) in problem.members.iter().enumerate() {
+            by_subscription[subscriber.subscription].insert((loads[member], member));
         }
-        Readers { problem, by_topic: problem.subscriptions_by_topic(), by_subscription }
+        Subscribers { problem, by_topic: problem.subscriptions_by_topic(), by_subscription }
     }
 
     fn count(&self, topic: usize) -> usize {
@@ -205,14 +205,14 @@ impl<'a> Readers<'a> {
 
     fn of_topic(&mut self, topic: usize) -> Candidates<'_, 'a> {
         let least = self.by_topic[topic].iter().filter_map(|at| self.by_subscription[*at].first().copied()).collect();
-        Candidates { topic, readers: self, least }
+        Candidates { topic, subscribers: self, least }
     }
 }
 
-/// The readers of one topic: of each subscription the one that owns the fewest.
+/// The subscribers of one topic: of each subscription the one that owns the fewest.
 struct Candidates<'b, 'a> {
     topic: usize,
-    readers: &'b mut Readers<'a>,
+    subscribers: &'b mut Subscribers<'a>,
     least: BTreeSet<(usize, usize)>,
 }
 
@@ -223,13 +223,13 @@ impl Candidates<'_, '_> {
 
     /// A member owns more or fewer now.
     fn changed(&mut self, member: usize, before: usize, now: usize) {
-        let subscription = self.readers.problem.members[member].subscription;
-        let members = &mut self.readers.by_subscription[subscription];
+        let subscription = self.subscribers.problem.members[member].subscription;
+        let members = &mut self.subscribers.by_subscription[subscription];
         let old_least = members.first().copied();
         members.remove(&(before, member));
         members.insert((now, member));
         let new_least = members.first().copied();
-        if self.readers.by_topic[self.topic].binary_search(&subscription).is_ok() {
+        if self.subscribers.by_topic[self.topic].binary_search(&subscription).is_ok() {
             old_least.map(|least| self.least.remove(&least));
             new_least.map(|least| self.least.insert(least));
         }

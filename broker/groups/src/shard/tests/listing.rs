@@ -54,8 +54,8 @@ fn what_is_not_asked_for_does_not_leave_the_shard() {
     let mut bench = Bench::new();
     let _ = bench.pair();
     bench.commit_as("tool");
-    let mut names = |states: &[&str], kinds: &[&str]| {
-        let part = bench.listed(&ListFilter::new(states, kinds), None);
+    let mut names = |states: &[&str], types: &[&str]| {
+        let part = bench.listed(&ListFilter::new(states, types), None);
         assert_eq!(part.go_on_after, None);
         part.groups.into_iter().map(|each| each.group.to_string()).collect::<Vec<_>>()
     };

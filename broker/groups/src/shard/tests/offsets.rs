@@ -1,6 +1,6 @@
 //! What becomes of committed offsets: when they expire, and with which topics they go or stay.
 
-use ringmill_net::wire::consumer_protocol::{self, ConsumerProtocolSubscription};
+use ringmill_net::wire::embedded_protocol::{self, ConsumerProtocolSubscription};
 
 use super::*;
 use crate::request::OffsetDelete;
@@ -50,7 +50,7 @@ fn offsets_of_topics_that_members_read_are_not_deleted_however_many_are_asked_fo
         ConsumerProtocolSubscription { topics: names.iter().map(String::as_str).collect(), ..Default::default() };
     let mut bench = Bench::new();
     let mut join = joining("", None);
-    join.protocols[0].metadata = consumer_protocol::encode(&subscription, 1);
+    join.protocols[0].metadata = embedded_protocol::encode(&subscription, 1);
     join.knows_member_id_required = false;
     let ticket = bench.ask(Request::Join(join));
     bench.pass(3_000);
@@ -104,7 +104,7 @@ fn offsets_of_a_deleted_topic_are_not_those_of_another_one_with_its_name() {
 fn reader(bench: &mut Bench, member_id: &str, topics: &[&str]) -> Joined {
     let subscription = ConsumerProtocolSubscription { topics: topics.to_vec(), ..Default::default() };
     let mut join = joining(member_id, None);
-    join.protocols[0].metadata = consumer_protocol::encode(&subscription, 1);
+    join.protocols[0].metadata = embedded_protocol::encode(&subscription, 1);
     (join.session_timeout_ms, join.knows_member_id_required) = (1_800_000, false);
     let ticket = bench.ask(Request::Join(join));
     bench.pass(3_000);

@@ -118,7 +118,7 @@ fn a_full_coordinator_takes_offsets_in_the_place_of_others() {
 fn protocols_without_a_word_count_too() {
     let mut bench = bench_with(10_000, 1 << 20);
     let mut join = joining("", None);
-    let wordless = |number: usize| Protocol { name: format!("{number}").into(), metadata: Bytes::new() };
+    let wordless = |number: usize| OfferedProtocol { name: format!("{number}").into(), metadata: Bytes::new() };
     join.protocols = (0..32).map(wordless).collect();
     join.knows_member_id_required = false;
     let mut join_as = |group: usize| {

@@ -56,12 +56,12 @@ fn check(torn: &mut Bench, members: [&str; 2], generation: i32) {
     assert_eq!(torn.committed(), Some(40));
 
     // Those of before never come again, and one that is new has everything once their sessions have ended.
-    let joined = torn.new_beat(0, None).unwrap();
+    let joined = torn.consumer_beat(0, None).unwrap();
     let mut owned: Vec<i32> = joined.assignment.into_iter().flatten().flat_map(|(_, partitions)| partitions).collect();
     let mut epoch = joined.member_epoch;
     for _ in 0..40 {
         torn.pass(3_000);
-        let beat = torn.new_beat(epoch, Some(&owned)).unwrap();
+        let beat = torn.consumer_beat(epoch, Some(&owned)).unwrap();
         epoch = beat.member_epoch;
         if let Some(assignment) = beat.assignment {
             owned = assignment.into_values().flatten().collect();
@@ -76,13 +76,13 @@ fn a_crash_in_a_change_of_protocol_leaves_a_group_that_goes_on() {
     let (one, other) = bench.pair();
     bench.commit(&one, 2, 40).unwrap();
     let classic = bench.records.len();
-    bench.new_beat(0, None).unwrap();
+    bench.consumer_beat(0, None).unwrap();
     let upgraded = bench.records.len();
     assert!(upgraded - classic > 8, "a description, a target and a current assignment each");
     for records in classic..=upgraded {
         check(&mut bench.with_the_first(records), [&one, &other], 2);
     }
-    bench.new_beat(-1, None).unwrap();
+    bench.consumer_beat(-1, None).unwrap();
     let downgraded = bench.records.len();
     assert!(downgraded - upgraded > 8, "as many tombstones");
     for records in upgraded..=downgraded {

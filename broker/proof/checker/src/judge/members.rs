@@ -10,10 +10,10 @@ use crate::event::{Event, Line, Place};
 /// A group.
 #[derive(Debug)]
 pub(super) struct GroupState {
-    incremental: bool,
+    is_consumer: bool,
     /// Who owns a partition: in the newest generation, or now.
     owners: BTreeMap<Place, (String, Line)>,
-    /// The newest generation that any member was told of; not of KIP-848.
+    /// The newest generation that any member was told of; of classic groups only.
     generation: Timeline,
     members: BTreeMap<String, MemberState>,
     pub(super) offsets: BTreeMap<Place, Offsets>,
@@ -22,16 +22,16 @@ pub(super) struct GroupState {
 /// A member.
 #[derive(Debug)]
 struct MemberState {
-    /// The epochs that it was told; of KIP-848 only.
+    /// The epochs that it was told; of the consumer protocol only.
     epoch: Timeline,
     /// Since when it knows that it is out.
     told_out: Option<Line>,
 }
 
 impl GroupState {
-    fn new(incremental: bool) -> GroupState {
+    fn new(is_consumer: bool) -> GroupState {
         GroupState {
-            incremental,
+            is_consumer,
             owners: BTreeMap::new(),
             generation: Timeline::new(0, 0),
             members: BTreeMap::new(),
@@ -46,7 +46,7 @@ impl GroupState {
 
     /// Why a commit that was sent in line `sent` must not have been taken, if it must not.
     pub(super) fn forbids(&self, member: &str, generation: i32, sent: Line) -> Option<String> {
-        let (since, newest) = match (self.incremental, self.members.get(member)) {
+        let (since, newest) = match (self.is_consumer, self.members.get(member)) {
             (true, Some(state)) => {
                 if let Some(line) = state.told_out.filter(|line| *line < sent) {
                     return Some(format!("the member was told in line {line} that it is out"));
@@ -67,7 +67,7 @@ impl GroupState {
             .or_insert_with(|| MemberState { epoch: Timeline::new(0, 0), told_out: None });
         state.told_out = None;
         state.epoch.raise(line, i64::from(generation));
-        if !self.incremental {
+        if !self.is_consumer {
             let newest = self.generation.latest().1;
             if i64::from(generation) < newest {
                 // An answer that was long on its way: its generation's owners are forgotten.
@@ -100,8 +100,8 @@ impl Judge {
         else {
             return;
         };
-        if let Event::Group { incremental, .. } = event {
-            if self.groups.insert(group.clone(), GroupState::new(*incremental)).is_some() {
+        if let Event::Group { is_consumer, .. } = event {
+            if self.groups.insert(group.clone(), GroupState::new(*is_consumer)).is_some() {
                 self.bad_history(format!("group {group:?} is announced twice"));
             }
             return;
@@ -126,7 +126,7 @@ impl Judge {
                     self.violation(Rule::OneOwner, words);
                 }
             }
-            Event::GaveUp { member, places, .. } if state.incremental => {
+            Event::GaveUp { member, places, .. } if state.is_consumer => {
                 state.owners.retain(|place, (owner, _)| owner != member || !places.contains(place));
             }
             Event::MemberOut { member, told, .. } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
-use ringmill_net::wire::consumer_protocol::{
+use ringmill_net::wire::embedded_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
 use ringmill_net::wire::messages::consumer_group_describe::{
@@ -83,7 +83,7 @@ pub(super) struct Joined {
     pub(super) to_assign: Option<Vec<String>>,
 }
 
-/// What a member of KIP-848 says.
+/// What a consumer member says.
 #[derive(Clone, Debug)]
 pub(super) struct Beat<'a> {
     pub(super) rebalance_timeout_ms: i32,
@@ -124,14 +124,14 @@ impl Client {
     /// JoinGroup; a refusal comes with the id to come back with.
     pub(super) async fn join(&self, who: &Who<'_>, join: &Join<'_>) -> io::Result<Result<Joined, (ErrorCode, String)>> {
         let subscription = ConsumerProtocolSubscription { topics: join.topics.clone(), ..Default::default() };
-        let metadata = consumer_protocol::encode(&subscription, 1);
+        let metadata = embedded_protocol::encode(&subscription, 1);
         let request = JoinGroupRequest {
             group_id: who.group,
             session_timeout_ms: join.session_timeout_ms,
             rebalance_timeout_ms: join.rebalance_timeout_ms,
             member_id: who.id,
             group_instance_id: who.instance,
-            protocol_type: consumer_protocol::PROTOCOL_TYPE,
+            protocol_type: embedded_protocol::PROTOCOL_TYPE,
             protocols: vec![JoinGroupRequestProtocol { name: ASSIGNOR, metadata: &metadata }],
             reason: None,
         };
@@ -160,7 +160,7 @@ impl Client {
             generation_id: who.generation,
             member_id: who.id,
             group_instance_id: who.instance,
-            protocol_type: Some(consumer_protocol::PROTOCOL_TYPE),
+            protocol_type: Some(embedded_protocol::PROTOCOL_TYPE),
             protocol_name: Some(ASSIGNOR),
             assignments: shares
                 .iter()
@@ -172,7 +172,7 @@ impl Client {
         if let Err(refused) = success(response.error_code) {
             return Ok(Err(refused));
         }
-        let share = consumer_protocol::assignment(response.assignment).expect("a member of this run has made it");
+        let share = embedded_protocol::assignment(response.assignment).expect("a member of this run has made it");
         let topics = share.assigned_partitions.into_iter().map(|topic| (topic.topic.to_owned(), topic.partitions));
         Ok(Ok(topics.collect()))
     }
@@ -232,7 +232,7 @@ impl Client {
         Ok(answered.map(|(_, each)| success(each.error_code)).collect())
     }
 
-    /// OffsetFetch of some partitions: of a member of KIP-848, or from outside. An inner error is about one partition.
+    /// OffsetFetch of some partitions: of a consumer member, or from outside. An inner error is about one partition.
     pub(super) async fn offsets(
         &self,
         who: &Who<'_>,
@@ -307,7 +307,7 @@ impl Client {
     }
 
     /// ConsumerGroupDescribe: what each member has.
-    pub(super) async fn describe_consumer(&self, group: &str) -> io::Result<Result<Vec<Parts>, ErrorCode>> {
+    pub(super) async fn describe_consumer_group(&self, group: &str) -> io::Result<Result<Vec<Parts>, ErrorCode>> {
         let request = ConsumerGroupDescribeRequest { group_ids: vec![group], ..Default::default() };
         let body = self.call(&request, 1).await?;
         let response: ConsumerGroupDescribeResponse<'_> = decode(&body, 1);
@@ -357,5 +357,5 @@ pub(super) fn share(topics: &BTreeMap<&str, Vec<i32>>) -> Bytes {
     let topics = topics.iter();
     let assigned_partitions =
         topics.map(|(topic, partitions)| TopicPartition { topic, partitions: partitions.clone() }).collect();
-    consumer_protocol::encode(&ConsumerProtocolAssignment { assigned_partitions, user_data: None }, 1)
+    embedded_protocol::encode(&ConsumerProtocolAssignment { assigned_partitions, user_data: None }, 1)
 }

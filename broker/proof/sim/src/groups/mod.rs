@@ -8,9 +8,9 @@
 mod calls;
 mod classic;
 mod commits;
+mod consumer;
 #[cfg(test)]
 mod loading_tests;
-mod newer;
 mod observer;
 mod scratch;
 mod topics;
@@ -36,10 +36,10 @@ use commits::Commits;
 use scratch::Scratch;
 use topics::Topics;
 
-/// The groups: their names, and whether they are of KIP-848.
+/// The groups: their names, and whether they are of the consumer protocol.
 const CLASSIC: &str = "classic";
-const NEWER: &str = "newer";
-const GROUPS: [(&str, bool); 2] = [(CLASSIC, false), (NEWER, true)];
+const CONSUMER: &str = "newer";
+const GROUPS: [(&str, bool); 2] = [(CLASSIC, false), (CONSUMER, true)];
 
 /// How long a member may be silent.
 const SESSION: Duration = Duration::from_millis(80);
@@ -68,7 +68,7 @@ pub(crate) struct Groups {
     topics: Topics,
     commits: Commits,
     classic: Vec<Rc<classic::Member>>,
-    newer: Vec<Rc<newer::Member>>,
+    consumer: Vec<Rc<consumer::Member>>,
     scratch: Rc<Scratch>,
     /// How often the broker had stopped in order when the last life began.
     clean_stops: Cell<u64>,
@@ -103,8 +103,8 @@ impl Groups {
     /// Topics for groups to read, and members that have not joined yet. In some runs the topic that groups live in is there from the
     /// beginning, with segments that close by age, so that it is compacted.
     pub(crate) async fn set_up(client: &Client, history: &History, random: &Random) -> Rc<Groups> {
-        for (group, incremental) in GROUPS {
-            history.record(Event::Group { group: group.to_owned(), incremental });
+        for (group, is_consumer) in GROUPS {
+            history.record(Event::Group { group: group.to_owned(), is_consumer });
         }
         let topics = Topics::set_up(client, history).await;
         if random.one_in(2) {
@@ -126,7 +126,7 @@ impl Groups {
             topics,
             commits: Commits::default(),
             classic: members("old").map(|(_, name)| Rc::new(classic::Member::new(name, random))).collect(),
-            newer: members("new").map(|(_, name)| Rc::new(newer::Member::new(name, random))).collect(),
+            consumer: members("new").map(|(_, name)| Rc::new(consumer::Member::new(name, random))).collect(),
             scratch: Rc::default(),
             clean_stops: Cell::new(0),
             cleaned: RefCell::default(),
@@ -138,12 +138,12 @@ impl Groups {
         let clean_stops = life.history.counts().get("stopped cleanly").copied().unwrap_or(0);
         let was_clean = self.clean_stops.replace(clean_stops) < clean_stops;
         let all = || (Rc::clone(self), Rc::clone(life), random.fork());
-        for member in &self.newer {
+        for member in &self.consumer {
             // Before anybody can be told anything: what a member still owns is its own for so long.
             let (groups, life, _) = all();
             clients.spawn_local(Rc::clone(member).watch_session(groups, life));
         }
-        for member in &self.newer {
+        for member in &self.consumer {
             let (groups, life, random) = all();
             clients.spawn_local(Rc::clone(member).run(groups, life, random));
         }
@@ -185,7 +185,7 @@ impl Groups {
             come_again(scratch::SCRATCH, error, Some(until)).await;
         }
         classic::judge(self, &client, life, random).await;
-        newer::judge(self, &client, life, random).await;
+        consumer::judge(self, &client, life, random).await;
     }
 }
 

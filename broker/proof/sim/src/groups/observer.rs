@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 
-use ringmill_net::wire::{ErrorCode, consumer_protocol};
+use ringmill_net::wire::{ErrorCode, embedded_protocol};
 use tokio::time::{Instant, sleep};
 
 use super::calls::Who;
-use super::{CLASSIC, GROUPS, Groups, NEWER, come_again, is_passing};
+use super::{CLASSIC, CONSUMER, GROUPS, Groups, come_again, is_passing};
 use crate::client::Client;
 use crate::life::Life;
 use crate::random::Random;
@@ -77,7 +77,7 @@ async fn describe_classic(client: &Client, life: &Life) -> io::Result<()> {
     };
     let mut taken = BTreeSet::new();
     for share in shares.iter().filter(|_| state == "Stable") {
-        let share = consumer_protocol::assignment(share).expect("a member of this run has made it");
+        let share = embedded_protocol::assignment(share).expect("a member of this run has made it");
         for topic in share.assigned_partitions {
             for partition in topic.partitions {
                 let is_free = taken.insert((topic.topic.to_owned(), partition));
@@ -90,11 +90,11 @@ async fn describe_classic(client: &Client, life: &Life) -> io::Result<()> {
 }
 
 async fn describe_newer(client: &Client, life: &Life) -> io::Result<()> {
-    let shares = match client.describe_consumer(NEWER).await? {
+    let shares = match client.describe_consumer_group(CONSUMER).await? {
         Ok(described) => described,
         Err(ErrorCode::GroupIdNotFound) => return Ok(()),
         Err(error) if is_passing(error) => return Ok(()),
-        Err(error) => panic!("the group of the new protocol is not described: {error}"),
+        Err(error) => panic!("the group of the consumer protocol is not described: {error}"),
     };
     let mut taken = BTreeSet::new();
     for (topic, partitions) in shares.iter().flatten() {

@@ -1,4 +1,4 @@
-//! Consumer groups: two members of the classic protocol in one group, and one of KIP-848 in another, that commit ever larger offsets over all
+//! Consumer groups: two classic members in one group, and a consumer member in another, that commit ever larger offsets over all
 //! lives of the broker. What is left of their commits is looked up after each start; the checker knows which those may be.
 
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ringmill_checker::{Event, Place};
 use ringmill_net::client::{ClientError, Connection};
 use ringmill_net::wire::ErrorCode;
-use ringmill_net::wire::consumer_protocol::{
+use ringmill_net::wire::embedded_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
 use ringmill_net::wire::messages::consumer_group_heartbeat::{
@@ -42,7 +42,7 @@ const NAME: &str = super::PLANS[0].name;
 const PARTITIONS: i32 = super::PLANS[0].partitions;
 
 const CLASSIC: &str = "classic";
-const NEWER: &str = "newer";
+const CONSUMER: &str = "newer";
 
 /// The last versions that name topics.
 const COMMIT_VERSION: i16 = 9;
@@ -92,8 +92,8 @@ struct Member {
 impl Groups {
     /// Announces groups that nobody is in yet.
     pub(super) fn new(ledger: &Ledger) -> Groups {
-        for (group, incremental) in [(CLASSIC, false), (NEWER, true)] {
-            ledger.put(Event::Group { group: group.to_owned(), incremental });
+        for (group, is_consumer) in [(CLASSIC, false), (CONSUMER, true)] {
+            ledger.put(Event::Group { group: group.to_owned(), is_consumer });
         }
         let member = |group, id: &str| Member {
             group,
@@ -103,7 +103,7 @@ impl Groups {
             topic_id: [0; 16],
             owned: Vec::new(),
         };
-        Groups { members: [member(CLASSIC, ""), member(CLASSIC, ""), member(NEWER, "member")], next: Cell::new(0) }
+        Groups { members: [member(CLASSIC, ""), member(CLASSIC, ""), member(CONSUMER, "member")], next: Cell::new(0) }
     }
 
     /// Works until the connections end.
@@ -114,8 +114,8 @@ impl Groups {
             member.live(address, ledger, next, random)
         });
         let mut work = || working.next().expect("there are three");
-        let (one, other, newer) = (work(), work(), work());
-        drop(tokio::join!(one, other, newer));
+        let (one, other, consumer) = (work(), work(), work());
+        drop(tokio::join!(one, other, consumer));
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn look(connection: &Connection, ledger: &Ledger, disk: DiskSta
         DiskState::Failing => LOOKUP_PATIENCE_FAILING,
     };
     let until = Instant::now() + patience;
-    let mut left = vec![CLASSIC, NEWER];
+    let mut left = vec![CLASSIC, CONSUMER];
     loop {
         let refused = look_at(connection, ledger, &left).await?;
         let is_over = Instant::now() >= until;
@@ -216,8 +216,8 @@ impl Member {
     ) -> Result<(), ClientError> {
         let connection = client::connect(address).await?;
         while connection.is_usable() {
-            let is_newer = self.group == NEWER;
-            match (self.is_in, is_newer, random.below(40)) {
+            let is_consumer = self.group == CONSUMER;
+            match (self.is_in, is_consumer, random.below(40)) {
                 (false, false, _) => self.enter(&connection, ledger).await?,
                 (_, true, 0..8) | (false, true, _) => self.beat_newer(&connection, ledger).await?,
                 (true, false, 0..8) => self.beat(&connection, ledger).await?,
@@ -242,7 +242,7 @@ impl Member {
     /// Takes a refusal; any other than these may have passed by the next time.
     fn is_told(&mut self, ledger: &Ledger, code: i16) {
         if OUT.contains(&code) {
-            if self.group == NEWER {
+            if self.group == CONSUMER {
                 let (group, member) = (self.group.to_owned(), self.id.clone());
                 ledger.put(Event::MemberOut { group, member, told: true });
             } else {
@@ -257,14 +257,14 @@ impl Member {
     /// Joins, shares out if it leads, and gets its share.
     async fn enter(&mut self, connection: &Connection, ledger: &Ledger) -> Result<(), ClientError> {
         let subscription = ConsumerProtocolSubscription { topics: vec![NAME], ..Default::default() };
-        let metadata = consumer_protocol::encode(&subscription, 1);
+        let metadata = embedded_protocol::encode(&subscription, 1);
         let request = JoinGroupRequest {
             group_id: self.group,
             session_timeout_ms: SESSION_MS,
             // Whoever died with its id forgotten holds nobody up for longer.
             rebalance_timeout_ms: 20,
             member_id: &self.id,
-            protocol_type: consumer_protocol::PROTOCOL_TYPE,
+            protocol_type: embedded_protocol::PROTOCOL_TYPE,
             protocols: vec![JoinGroupRequestProtocol { name: "range", metadata: &metadata }],
             ..JoinGroupRequest::default()
         };
@@ -290,7 +290,7 @@ impl Member {
             group_id: self.group,
             generation_id: joined.generation_id,
             member_id: &self.id,
-            protocol_type: Some(consumer_protocol::PROTOCOL_TYPE),
+            protocol_type: Some(embedded_protocol::PROTOCOL_TYPE),
             protocol_name: Some("range"),
             assignments: assignments.collect(),
             ..SyncGroupRequest::default()
@@ -301,7 +301,7 @@ impl Member {
             self.is_told(ledger, synced.error_code);
             return Ok(());
         }
-        let own = consumer_protocol::assignment(synced.assignment).map_err(|_| ClientError::Closed)?;
+        let own = embedded_protocol::assignment(synced.assignment).map_err(|_| ClientError::Closed)?;
         self.owned = own.assigned_partitions.into_iter().flat_map(|topic| topic.partitions).collect();
         (self.generation, self.is_in) = (joined.generation_id, true);
         self.is_assigned(ledger);
@@ -330,7 +330,7 @@ impl Member {
         Ok(())
     }
 
-    /// A heartbeat of KIP-848 that says all, so that no lost answer matters. Its only member never has to give anything up.
+    /// A ConsumerGroupHeartbeat that says all, so that no lost answer matters. Its only member never has to give anything up.
     async fn beat_newer(&mut self, connection: &Connection, ledger: &Ledger) -> Result<(), ClientError> {
         let owned = TopicPartitions { topic_id: self.topic_id, partitions: self.owned.clone() };
         let owned = if self.owned.is_empty() { Vec::new() } else { vec![owned] };
@@ -411,5 +411,5 @@ fn share(number: usize, members: usize) -> Bytes {
     let partitions = (0..PARTITIONS).zip((0..members).cycle()).filter(|(_, owner)| *owner == number);
     let topic = TopicPartition { topic: NAME, partitions: partitions.map(|(partition, _)| partition).collect() };
     let assigned = ConsumerProtocolAssignment { assigned_partitions: vec![topic], user_data: None };
-    consumer_protocol::encode(&assigned, 1)
+    embedded_protocol::encode(&assigned, 1)
 }

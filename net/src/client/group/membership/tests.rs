@@ -145,7 +145,7 @@ struct Kept {
     leaving: BTreeSet<Partition>,
 }
 
-/// A coordinator as KIP-848 has it, without time: partitions are dealt out in turn, and are free when their member has said so.
+/// A coordinator of the consumer protocol, without time: partitions are dealt out in turn, and are free when their member has said so.
 #[derive(Debug, Default)]
 struct Coordinator {
     epoch: i32,

@@ -49,7 +49,7 @@ final class Positions {
         extras.check("records written with zstd to two of three partitions", this::write);
         extras.check("listOffsets with every OffsetSpec", this::listOffsets);
         extras.check("listOffsets of an empty partition", this::listOffsetsOfNothing);
-        // There are two consumers inside KafkaConsumer: the one of old, and one with a thread of its own that came with KIP-848.
+        // Inside KafkaConsumer there is one for the classic protocol, and one with a thread of its own for the consumer protocol.
         for (String implementation : List.of("classic", "consumer")) {
             protocol = implementation;
             read(extras);

@@ -8,13 +8,13 @@ const NEXT: Place = Place { topic: 0, partition: 1 };
 
 /// A group of the classic protocol.
 const CLASSIC: &str = "c";
-/// One of KIP-848.
-const NEW: &str = "n";
+/// One of the consumer protocol.
+const CONSUMER: &str = "n";
 
 /// Both groups, then what happens.
 fn with(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
-    let group = |name: &str, incremental| Event::Group { group: name.to_owned(), incremental };
-    [group(CLASSIC, false), group(NEW, true)].into_iter().chain(events).collect()
+    let group = |name: &str, is_consumer| Event::Group { group: name.to_owned(), is_consumer };
+    [group(CLASSIC, false), group(CONSUMER, true)].into_iter().chain(events).collect()
 }
 
 /// The line that the event at this index of [`with`]'s list will have.
@@ -27,11 +27,11 @@ fn assigned(group: &str, member: &str, generation: i32, places: &[Place]) -> Eve
 }
 
 fn gave_up(member: &str, places: &[Place]) -> Event {
-    Event::GaveUp { group: NEW.to_owned(), member: member.to_owned(), places: places.to_vec() }
+    Event::GaveUp { group: CONSUMER.to_owned(), member: member.to_owned(), places: places.to_vec() }
 }
 
 fn out(member: &str, told: bool) -> Event {
-    Event::MemberOut { group: NEW.to_owned(), member: member.to_owned(), told }
+    Event::MemberOut { group: CONSUMER.to_owned(), member: member.to_owned(), told }
 }
 
 fn sent_by(group: &str, member: &str, generation: i32, commit: u64, offset: i64) -> Event {
@@ -140,13 +140,13 @@ fn a_partition_has_one_owner_in_a_generation() {
 #[test]
 fn a_partition_has_one_owner_at_a_time_where_it_is_handed_over() {
     let good = with([
-        assigned(NEW, "a", 1, &[PLACE, NEXT]),
+        assigned(CONSUMER, "a", 1, &[PLACE, NEXT]),
         // What it was not given again is its own until it has given it up.
-        assigned(NEW, "a", 1, &[PLACE]),
+        assigned(CONSUMER, "a", 1, &[PLACE]),
         gave_up("a", &[NEXT]),
-        assigned(NEW, "b", 2, &[NEXT]),
+        assigned(CONSUMER, "b", 2, &[NEXT]),
         out("a", false),
-        assigned(NEW, "b", 3, &[PLACE, NEXT]),
+        assigned(CONSUMER, "b", 3, &[PLACE, NEXT]),
     ]);
     check(Rule::OneOwner, &good, |events| drop(events.remove(4)));
     check(Rule::OneOwner, &good, |events| drop(events.remove(6)));
@@ -171,29 +171,30 @@ fn no_commit_of_an_old_generation_is_taken() {
 #[test]
 fn no_commit_of_an_old_epoch_is_taken_nor_of_a_member_that_is_out() {
     let good = with([
-        assigned(NEW, "a", 1, &[PLACE]),
-        assigned(NEW, "b", 2, &[NEXT]),
+        assigned(CONSUMER, "a", 1, &[PLACE]),
+        assigned(CONSUMER, "b", 2, &[NEXT]),
         // Each member has an epoch of its own.
-        sent_by(NEW, "a", 1, 1, 3),
-        taken(NEW, 1),
+        sent_by(CONSUMER, "a", 1, 1, 3),
+        taken(CONSUMER, 1),
         out("a", true),
-        assigned(NEW, "a", 3, &[PLACE]),
-        sent_by(NEW, "a", 3, 2, 4),
-        taken(NEW, 2),
+        assigned(CONSUMER, "a", 3, &[PLACE]),
+        sent_by(CONSUMER, "a", 3, 2, 4),
+        taken(CONSUMER, 2),
     ]);
-    check(Rule::OldGeneration, &good, |events| events[8] = sent_by(NEW, "a", 2, 2, 4));
+    check(Rule::OldGeneration, &good, |events| events[8] = sent_by(CONSUMER, "a", 2, 2, 4));
     check(Rule::OldGeneration, &good, |events| drop(events.remove(7)));
     // Only its session may be over: then it may still be in.
-    let maybe = with([assigned(NEW, "a", 1, &[]), out("a", false), sent_by(NEW, "a", 1, 1, 3), taken(NEW, 1)]);
+    let maybe =
+        with([assigned(CONSUMER, "a", 1, &[]), out("a", false), sent_by(CONSUMER, "a", 1, 1, 3), taken(CONSUMER, 1)]);
     check(Rule::OldGeneration, &maybe, |events| events[3] = out("a", true));
     // Who has joined again is in, also if it takes nothing for its own.
     let again = with([
-        assigned(NEW, "a", 1, &[PLACE]),
+        assigned(CONSUMER, "a", 1, &[PLACE]),
         out("a", true),
-        assigned(NEW, "a", 2, &[]),
+        assigned(CONSUMER, "a", 2, &[]),
         out("a", false),
-        sent_by(NEW, "a", 2, 1, 3),
-        taken(NEW, 1),
+        sent_by(CONSUMER, "a", 2, 1, 3),
+        taken(CONSUMER, 1),
     ]);
     check(Rule::OldGeneration, &again, |events| drop(events.remove(4)));
 }

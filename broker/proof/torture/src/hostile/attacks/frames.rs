@@ -42,7 +42,7 @@ const GROUP_NAME_BYTES: usize = 1_000;
 const PROTOCOLS: usize = 8;
 const PROTOCOL_BYTES: usize = 1_000;
 
-/// What a member of KIP-848 tells, and how many are in one group.
+/// What a consumer member tells, and how many are in one group.
 const TOPIC_NAMES: usize = 50;
 const MEMBERS_OF_A_GROUP: u64 = 20;
 
@@ -159,7 +159,7 @@ pub(super) fn join_as(number: u64) -> Vec<u8> {
     request(&joins, JOIN_VERSION, Vec::new())
 }
 
-/// A member of KIP-848 that names topics which are not there, in a group with some like it.
+/// A consumer member that names topics which are not there, in a group with some like it.
 pub(super) fn heartbeat_as(number: u64) -> Vec<u8> {
     let names: Vec<String> = (0..TOPIC_NAMES).map(|topic| format!("{number:0>100}-{topic}")).collect();
     let joins = ConsumerGroupHeartbeatRequest {

@@ -188,11 +188,9 @@ pub(super) static ATTACKS: &[Attack] = &[
         "ever new classic members with 8 protocols of 1 KB, until memory is full and on",
         |field| Box::pin(groups::members(field)),
     ),
-    group_attack(
-        "consumers",
-        "ever new members of KIP-848 with 50 topics each, until memory is full and on",
-        |field| Box::pin(groups::consumers(field)),
-    ),
+    group_attack("consumers", "ever new consumer members with 50 topics each, until memory is full and on", |field| {
+        Box::pin(groups::consumers(field))
+    }),
     Attack {
         memory_bytes_max: MEMORY_BYTES_MAX,
         ..group_attack("list-groups", "8 endless pipelines of ListGroups, with memory full of groups", |field| {

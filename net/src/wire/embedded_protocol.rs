@@ -1,6 +1,6 @@
 //! What consumers of classic groups tell each other inside JoinGroup and SyncGroup: subscriptions and assignments.
 //!
-//! To the classic protocol these bytes are opaque; whoever must understand them (a coordinator that moves a group to KIP-848, a
+//! To the classic protocol these bytes are opaque; whoever must understand them (a coordinator that upgrades a group, a
 //! description of a group) reads them here. Names, versions and defaults are those of `ConsumerProtocol*.json` in the kafka-clients jar.
 
 use super::prefixed;

@@ -1,4 +1,4 @@
-//! A member of KIP-848: tells in its heartbeats what it has, hears what it shall have, and gives up before others are given.
+//! A consumer member: tells in its heartbeats what it has, hears what it shall have, and gives up before others are given.
 //!
 //! What it is told to own is its own until it gives it up, or until its session may be over: from then on it commits nothing. So the
 //! history says, at every moment, who may work with a partition.
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::calls::{Beat, Beaten, Part, Parts, Who};
 use super::topics::NAMES;
-use super::{Groups, JUDGED_WITHIN, NEWER, REBALANCE, SESSION, SESSION_SLACK, is_passing, is_sound, millis_of};
+use super::{CONSUMER, Groups, JUDGED_WITHIN, REBALANCE, SESSION, SESSION_SLACK, is_passing, is_sound, millis_of};
 use crate::client::Client;
 use crate::life::Life;
 use crate::random::Random;
@@ -103,7 +103,7 @@ impl Member {
     fn may_be_out(&self, life: &Life) {
         let mut state = self.state.borrow_mut();
         if !std::mem::replace(&mut state.is_doubtful, true) {
-            let (group, member) = (NEWER.to_owned(), state.id.clone());
+            let (group, member) = (CONSUMER.to_owned(), state.id.clone());
             drop(state);
             life.history.record(Event::MemberOut { group, member, told: false });
         }
@@ -118,7 +118,7 @@ impl Member {
             self.state.borrow_mut().says_all = true;
             let client = life.connect(&random);
             let ended = self.session(&client, &groups, &life, &random).await;
-            life.history.note((NEWER, &self.instance, ended.expect_err("it ends with its connection").kind()));
+            life.history.note((CONSUMER, &self.instance, ended.expect_err("it ends with its connection").kind()));
             sleep(random.millis(20)).await;
         }
     }
@@ -161,7 +161,7 @@ impl Member {
         let lost = std::mem::take(&mut state.lost);
         state.asked_to_give_up = None;
         if !lost.is_empty() {
-            let (group, member, places) = (NEWER.to_owned(), state.id.clone(), groups.topics.places(&lost));
+            let (group, member, places) = (CONSUMER.to_owned(), state.id.clone(), groups.topics.places(&lost));
             drop(state);
             life.history.record(Event::GaveUp { group, member, places });
             life.history.count("partitions given up");
@@ -169,7 +169,7 @@ impl Member {
     }
 
     fn who<'a>(&'a self, state: &'a State) -> Who<'a> {
-        Who { group: NEWER, id: &state.id, instance: self.instance.as_deref(), generation: state.epoch }
+        Who { group: CONSUMER, id: &state.id, instance: self.instance.as_deref(), generation: state.epoch }
     }
 
     /// One heartbeat; true if it is in.
@@ -207,7 +207,7 @@ impl Member {
         state.says_all = false;
         let changes = epoch != state.epoch || assigned.is_some() || state.is_doubtful;
         if epoch != state.epoch {
-            life.history.count(if is_new { "members of the new protocol joined" } else { "epochs reached" });
+            life.history.count(if is_new { "consumer members joined" } else { "epochs reached" });
             state.former_epoch = (!is_new).then_some(state.epoch);
         }
         state.epoch = epoch;
@@ -223,7 +223,7 @@ impl Member {
         if !changes {
             return;
         }
-        let (group, member) = (NEWER.to_owned(), state.id.clone());
+        let (group, member) = (CONSUMER.to_owned(), state.id.clone());
         if state.is_sure_until() <= Instant::now() {
             // The answer was so long on its way that what it says may be over: the member knows its epoch, and nothing is its own.
             drop(state);
@@ -233,7 +233,7 @@ impl Member {
             state.is_doubtful = false;
             let places = groups.topics.places(&state.assigned);
             drop(state);
-            life.history.count("groups of the new protocol formed");
+            life.history.count("groups of the consumer protocol formed");
             life.history.record(Event::Assigned { group, member, generation: epoch, places });
         }
     }
@@ -244,7 +244,7 @@ impl Member {
         state.says_all = true;
         match error {
             ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => {
-                let (group, member) = (NEWER.to_owned(), state.id.clone());
+                let (group, member) = (CONSUMER.to_owned(), state.id.clone());
                 *state = State { id: member.clone(), ..State::new(&Random::new(0)) };
                 drop(state);
                 life.history.record(Event::MemberOut { group, member, told: true });
@@ -254,7 +254,7 @@ impl Member {
             // Its former process may still be in.
             ErrorCode::UnreleasedInstanceId => life.history.count("static names not free yet"),
             error if is_passing(error) => {}
-            error => panic!("a member of the new protocol is told {error}"),
+            error => panic!("a consumer member is told {error}"),
         }
     }
 
@@ -294,7 +294,7 @@ impl Member {
     async fn looks(&self, client: &Client, groups: &Groups, life: &Life) -> io::Result<()> {
         let state = self.state.borrow().clone();
         let found = groups.look(client, life, &self.who(&state), &flat(&state.assigned)).await?;
-        life.history.note((NEWER, found.map_err(ErrorCode::code)));
+        life.history.note((CONSUMER, found.map_err(ErrorCode::code)));
         Ok(())
     }
 
@@ -363,11 +363,14 @@ fn minus(from: &Parts, what: &Parts) -> Parts {
 /// A new member gets everything, once the sessions of those are over who do not come any more.
 pub(super) async fn judge(groups: &Groups, client: &Client, life: &Life, random: &Random) {
     // Nobody of them comes any more.
-    groups.newer.iter().for_each(|member| member.may_be_out(life));
+    groups.consumer.iter().for_each(|member| member.may_be_out(life));
     let member = Member::new(None, random);
     let until = Instant::now() + JUDGED_WITHIN;
     while !groups.topics.are_all_that_stay(&member.state.borrow().assigned) {
-        assert!(Instant::now() < until, "the group of the new protocol gives nobody everything after the last crash");
+        assert!(
+            Instant::now() < until,
+            "the group of the consumer protocol gives nobody everything after the last crash"
+        );
         member.gives_up(groups, life);
         member.beats(client, groups, life).await.expect("the connection holds");
         sleep(random.millis(BEAT_MS_MAX)).await;

@@ -1,4 +1,4 @@
-//! The protocol of KIP-848 by hand-written heartbeats: the broker makes the assignment, and partitions are given up before they are given.
+//! The consumer protocol by hand-written heartbeats: the broker makes the assignment, and partitions are given up before they are given.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crate::offsets::id_of;
 use crate::raw::Raw;
 use crate::{broker, broker_with};
 
-/// A member of the newer protocol.
-struct Newer {
+/// A consumer member.
+struct ConsumerMember {
     client: Raw,
     id: &'static str,
     epoch: i32,
@@ -29,11 +29,11 @@ struct Newer {
     topic: Uuid,
 }
 
-impl Newer {
-    fn new(address: SocketAddr, id: &'static str) -> Newer {
+impl ConsumerMember {
+    fn new(address: SocketAddr, id: &'static str) -> ConsumerMember {
         let mut client = Raw::connect(address);
         let topic = id_of(&mut client, "logs");
-        Newer { client, id, epoch: JOIN_EPOCH, has: BTreeSet::new(), topic }
+        ConsumerMember { client, id, epoch: JOIN_EPOCH, has: BTreeSet::new(), topic }
     }
 
     /// Sends what `request` says beside who this is; takes over what it is told.
@@ -82,7 +82,7 @@ impl Newer {
 }
 
 /// Beats in turn until the members have these many partitions; never do two have the same one.
-fn until_shared(members: &mut [&mut Newer], shares: &[usize]) {
+fn until_shared(members: &mut [&mut ConsumerMember], shares: &[usize]) {
     let patience = Instant::now() + Duration::from_secs(20);
     loop {
         for member in members.iter_mut() {
@@ -102,10 +102,10 @@ fn until_shared(members: &mut [&mut Newer], shares: &[usize]) {
 #[test]
 fn the_broker_shares_and_nobody_has_what_another_has_not_given_up() {
     let (broker, _dir) = broker();
-    let mut one = Newer::new(broker.address(), "member-one");
+    let mut one = ConsumerMember::new(broker.address(), "member-one");
     assert_eq!(one.join(), ErrorCode::None);
     until_shared(&mut [&mut one], &[4]);
-    let mut two = Newer::new(broker.address(), "member-two");
+    let mut two = ConsumerMember::new(broker.address(), "member-two");
     assert_eq!(two.join(), ErrorCode::None);
     until_shared(&mut [&mut one, &mut two], &[2, 2]);
 
@@ -138,7 +138,7 @@ fn the_broker_shares_and_nobody_has_what_another_has_not_given_up() {
 #[test]
 fn commits_and_fetches_go_by_the_members_epoch() {
     let (broker, _dir) = broker();
-    let mut member = Newer::new(broker.address(), "member");
+    let mut member = ConsumerMember::new(broker.address(), "member");
     assert_eq!(member.join(), ErrorCode::None);
     until_shared(&mut [&mut member], &[4]);
     let epoch = member.epoch;
@@ -210,7 +210,7 @@ fn mistakes_are_told_in_words() {
 #[test]
 fn where_it_is_switched_off_it_is_an_unknown_version() {
     let (broker, _dir) = broker_with(&[("broker.group.coordinator.rebalance.protocols", "classic")]);
-    let mut member = Newer::new(broker.address(), "member");
+    let mut member = ConsumerMember::new(broker.address(), "member");
     assert_eq!(member.join(), ErrorCode::UnsupportedVersion);
     let mut client = Raw::connect(broker.address());
     let frame = client.call(&ConsumerGroupDescribeRequest { group_ids: vec!["g"], ..Default::default() }, 1);
