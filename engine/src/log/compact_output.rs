@@ -37,6 +37,8 @@ pub(super) struct Output<'a> {
 
 /// Why a segment was not written to its end.
 pub(super) enum Unwritten {
+    /// A segment that it is made of turned out to be damaged.
+    Damaged,
     /// Recompressed, the records need more room than a segment has.
     Outgrown,
     /// The whole pass ends.

@@ -147,28 +147,42 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             let mut here = self.place_of(&segment, from, end).await?;
             let mut scan = Scan::new(self.log.disk(), segment.file(), end.position, false);
             while here.offset < end.offset {
-                let header = match look(&mut scan, &self.log.reader, &segment, here, end).await {
-                    Ok(header) => header,
-                    Err(fault) => {
-                        let marked = damage::mark(self.log.disk(), &segment, fault, None, here.offset, end).await;
-                        here = marked.map_err(Abandoned::io("reading"))?;
-                        // The map lacks what is there, also if the scrub finds it well again before the segment's turn comes.
-                        self.pass_over(segment.base_offset(), Why::Damaged);
-                        continue;
-                    }
-                };
-                let batch = scan.bytes(here.position, header.total_bytes()).await.map_err(Abandoned::io("reading"))?;
-                // What is clean may be walked through on the way, but must not count as news.
+                let found = self.next_batch(&mut scan, &segment, &mut here, end).await?;
+                let Some((header, batch)) = found else { continue };
+                // What is clean may be walked through on the way, but must not count as new.
                 if header.next_offset() > from && self.note_keys(&header, batch) == Err(Full) {
                     self.judge.end = header.base_offset;
                     return Ok(());
                 }
-                let position = here.position + header.total_bytes() as u64;
-                here = BatchEnd { position, offset: header.next_offset() };
                 self.worked(header.total_bytes() as u64).await?;
             }
         }
         Ok(())
+    }
+
+    /// The batch at `here`, which moves behind it. Where it is damaged, `None`: that is marked, its segment passed over, and `here` moves to where
+    /// good ones go on.
+    async fn next_batch<'s>(
+        &mut self,
+        scan: &'s mut Scan<'_>,
+        segment: &Segment,
+        here: &mut BatchEnd,
+        end: BatchEnd,
+    ) -> Result<Option<(BatchHeader, &'s [u8])>, Abandoned> {
+        let header = match look(scan, &self.log.reader, segment, *here, end).await {
+            Ok(header) => header,
+            Err(fault) => {
+                let marked = damage::mark(self.log.disk(), segment, fault, None, here.offset, end).await;
+                *here = marked.map_err(Abandoned::io("reading"))?;
+                // The map lacks what is there, also if the scrub finds it well again before the segment's turn comes.
+                self.pass_over(segment.base_offset(), Why::Damaged);
+                return Ok(None);
+            }
+        };
+        let bytes = header.total_bytes();
+        let batch = scan.bytes(here.position, bytes).await.map_err(Abandoned::io("reading"))?;
+        *here = BatchEnd { position: here.position + bytes as u64, offset: header.next_offset() };
+        Ok(Some((header, batch)))
     }
 
     /// Where the batch that holds `from` begins; or the segment, which is passed over if the batch cannot be found.
@@ -264,63 +278,47 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         let mut output = Output::create(self.log, base, self.interval_bytes).await?;
         let mut filled = self.fill(&mut output, pieces.clone()).await;
         let is_needed = pieces.len() > 1 || output.is_changed();
-        if matches!(filled, Ok(true)) && is_needed {
-            filled = output.finish(end).await.map(|()| true);
+        if filled.is_ok() && is_needed {
+            filled = output.finish(end).await;
         }
-        match filled {
-            Ok(true) if is_needed => self.swap_in(output, pieces).await.map(|()| true),
-            Ok(true) => {
+        let is_done = match filled {
+            Ok(()) if is_needed => return self.swap_in(output, pieces).await.map(|()| true),
+            Ok(()) => {
                 let bytes = self.work.pieces[pieces.start].end.position;
                 self.count(1, bytes, bytes);
-                output.discard().await;
                 Ok(true)
             }
-            Ok(false) => {
-                output.discard().await;
-                Ok(false)
-            }
+            Err(Unwritten::Damaged) => Ok(false),
             Err(Unwritten::Outgrown) => {
-                output.discard().await;
                 tracing::warn!(dir = %self.log.dir.display(), %base, "a segment would outgrow its bounds and is not compacted");
-                let outgrown =
-                    self.work.pieces[pieces].iter().map(|piece| (piece.segment.base_offset(), Why::Outgrown));
-                self.passed_over.extend(outgrown);
+                let outgrown = self.work.pieces[pieces].iter().map(|piece| piece.segment.base_offset());
+                self.passed_over.extend(outgrown.map(|base| (base, Why::Outgrown)));
                 Ok(false)
             }
-            Err(Unwritten::Abandoned(why)) => {
-                output.discard().await;
-                Err(why)
-            }
-        }
+            Err(Unwritten::Abandoned(why)) => Err(why),
+        };
+        output.discard().await;
+        is_done
     }
 
-    /// Writes what stays of some segments; false when one turns out to be damaged.
-    async fn fill(&mut self, output: &mut Output<'_>, pieces: Range<usize>) -> Result<bool, Unwritten> {
+    /// Writes what stays of some segments.
+    async fn fill(&mut self, output: &mut Output<'_>, pieces: Range<usize>) -> Result<(), Unwritten> {
         for number in pieces {
             let Piece { ref segment, end } = self.work.pieces[number];
             let segment = Arc::clone(segment);
             let mut here = BatchEnd { position: 0, offset: segment.base_offset() };
             let mut scan = Scan::new(self.log.disk(), segment.file(), end.position, false);
             while here.offset < end.offset {
-                let header = match look(&mut scan, &self.log.reader, &segment, here, end).await {
-                    Ok(header) => header,
-                    Err(fault) => {
-                        let marked = damage::mark(self.log.disk(), &segment, fault, None, here.offset, end).await;
-                        marked.map_err(Abandoned::io("reading"))?;
-                        self.pass_over(segment.base_offset(), Why::Damaged);
-                        self.judge.tombstones_may_go = false;
-                        return Ok(false);
-                    }
+                let Some((header, batch)) = self.next_batch(&mut scan, &segment, &mut here, end).await? else {
+                    self.judge.tombstones_may_go = false;
+                    return Err(Unwritten::Damaged);
                 };
-                let batch = scan.bytes(here.position, header.total_bytes()).await.map_err(Abandoned::io("reading"))?;
                 let before = output.bytes();
                 self.pass_on(output, &header, batch).await?;
-                let position = here.position + header.total_bytes() as u64;
-                here = BatchEnd { position, offset: header.next_offset() };
                 self.worked(header.total_bytes() as u64 + output.bytes() - before).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes what stays of a batch.
