@@ -1,7 +1,7 @@
 //! What compaction decides, apart from all I/O: which record of a key is the last, which records go, which segments become one.
 //!
 //! Kafka's semantics: of each key the last record stays; one without a value, a tombstone, goes `delete.retention.ms` after the pass that
-//! first saw it (KIP-534). The log reads, writes and swaps (`log/compact_pass.rs`); memory is the map's, the bits' of
+//! first saw it (KIP-534). The log reads, writes and swaps (`log/compact_pass.rs` and those beside it); memory is the map's, the bits' of
 //! what the mapping has settled, and one batch's.
 
 pub(crate) mod checkpoint;

@@ -8,14 +8,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use ringmill_batch::{
-    BatchHeader, BatchRewriter, DecompressLimit, HORIZON_BYTES_MAX, Offset, Record, RecordError, RecordReader,
-    Rewritten, check_stored, emptied,
-};
+use ringmill_batch::{BatchHeader, Offset};
 
 use super::Log;
 use super::compact::{Abandoned, Compacted, PassedOver, Piece, Why, Work};
+use super::compact_batch::{BatchCleaner, Left};
 use super::compact_output::{Output, Unwritten};
 use super::compact_unread::Unread;
 use super::read::ReadError;
@@ -23,43 +20,25 @@ use super::scan::Scan;
 use super::scrub::look;
 use crate::compaction::CompactionLimits;
 use crate::compaction::checkpoint;
-use crate::compaction::fate::{BatchFate, Judge};
+use crate::compaction::fate::Judge;
 use crate::compaction::group::{Part, group};
-use crate::compaction::offset_map::{Full, KeyHash, OffsetMap};
-use crate::compaction::settled::{Settled, Stays};
+use crate::compaction::offset_map::{Full, OffsetMap};
+use crate::compaction::settled::Settled;
 use crate::segment::Segment;
 use crate::segment::damage::{self, BatchEnd};
 
 /// Bytes worked on between two questions to the caller, for at least one batch; tests have small logs.
 const SLICE_BYTES: u64 = if cfg!(test) { 1000 } else { 64 << 10 };
 
-/// Memory for one rewritten batch that is kept for the next.
-const SCRATCH_BYTES_MAX: usize = 2 << 20;
-
-/// Memory for one batch's decompressed records that is kept for the next.
-const PLAIN_BYTES_MAX: usize = 2 << 20;
-
 /// Memory for what is known of batches without reading them again: of sixteen million offsets.
 const SETTLED_BYTES_MAX: usize = 4 << 20;
-
-/// Keys of one batch for which memory is kept for the next.
-const FOUND_MAX: usize = 16 << 10;
 
 /// One pass on its way.
 pub(super) struct Pass<'a, P> {
     log: &'a Log,
     pace: P,
-    decompressed_bytes_max: usize,
-    judge: Judge,
-    reader: RecordReader,
-    rewriter: BatchRewriter,
-    scratch: BytesMut,
-    /// The keys of one batch.
-    found: Vec<(KeyHash, Offset)>,
-    /// Where the map has them last.
-    lasts: Vec<Option<Offset>>,
+    cleaner: BatchCleaner,
     work: Work,
-    horizon_ms: i64,
     segment_bytes: u64,
     interval_bytes: u64,
     /// Bytes that the caller has not been told of.
@@ -67,7 +46,6 @@ pub(super) struct Pass<'a, P> {
     /// Bytes worked on since it was last told: those of records count as they are decompressed.
     slice_bytes: u64,
     passed_over: PassedOver,
-    unread: Unread,
     done: Compacted,
 }
 
@@ -93,19 +71,13 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             newest: writer.producers.newest_batches(writer.ends.durable.offset),
             tombstones_may_go: true,
         };
+        let unread = Unread::new(log.compaction.borrow().unread_named_to);
+        let horizon_ms = now_ms.saturating_add(work.config.tombstones_kept_ms);
         Pass {
             log,
             pace,
-            decompressed_bytes_max: limits.decompressed_bytes_max,
-            judge,
-            reader: RecordReader::default(),
-            rewriter: BatchRewriter::default(),
-            scratch: BytesMut::new(),
-            found: Vec::new(),
-            lasts: Vec::new(),
-            horizon_ms: now_ms.saturating_add(work.config.tombstones_kept_ms),
+            cleaner: BatchCleaner::new(judge, unread, limits.decompressed_bytes_max, horizon_ms),
             passed_over: work.passed_over.clone(),
-            unread: Unread::new(log.compaction.borrow().unread_named_to),
             work,
             segment_bytes: writer.config.segment_bytes(),
             interval_bytes: writer.config.index_interval_bytes,
@@ -117,7 +89,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
 
     pub(super) async fn run(mut self) -> Result<Compacted, Abandoned> {
         self.map_keys().await?;
-        self.done.keys = self.judge.map.len();
+        self.done.keys = self.cleaner.judge.map.len();
         self.rewrite_all().await?;
         self.note_end().await?;
         Ok(self.done)
@@ -126,7 +98,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
     /// Counts work done; the caller says when to go on.
     async fn worked(&mut self, bytes: u64) -> Result<(), Abandoned> {
         self.untold_bytes += bytes;
-        self.slice_bytes += bytes;
+        self.slice_bytes += bytes + self.cleaner.take_decompressed_bytes();
         if self.slice_bytes >= SLICE_BYTES {
             self.slice_bytes = 0;
             (self.pace)(std::mem::take(&mut self.untold_bytes)).await;
@@ -150,8 +122,8 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 let found = self.next_batch(&mut scan, &segment, &mut here, end).await?;
                 let Some((header, batch)) = found else { continue };
                 // What is clean may be walked through on the way, but must not count as new.
-                if header.next_offset() > from && self.note_keys(&header, batch) == Err(Full) {
-                    self.judge.end = header.base_offset;
+                if header.next_offset() > from && self.cleaner.note_keys(&header, batch) == Err(Full) {
+                    self.cleaner.judge.end = header.base_offset;
                     return Ok(());
                 }
                 self.worked(header.total_bytes() as u64).await?;
@@ -201,39 +173,11 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
         }
     }
 
-    fn note_keys(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Full> {
-        if self.judge.batch(header) != BatchFate::Judge {
-            return Ok(());
-        }
-        let limit = self.limit(header, header.delete_horizon_ms().is_some());
-        let Ok(records) = self.reader.read(batch, limit) else { return Ok(()) };
-        self.slice_bytes += records.bytes() as u64;
-        self.found.clear();
-        let mut is_plain = true;
-        for record in &records {
-            // All or none: what a batch holds that cannot be read to its end supersedes nothing.
-            let Ok(record) = record else { return Ok(()) };
-            is_plain &= record.key.is_some() && record.value.is_some();
-            if let Some(key) = record.key.filter(|_| record.offset >= self.judge.map.first()) {
-                self.found.push((self.judge.map.hash(key), record.offset));
-            }
-        }
-        let Judge { map, settled, .. } = &mut self.judge;
-        let noted = self.found.iter().try_for_each(|(hash, offset)| {
-            map.put(hash, *offset).map(|superseded| superseded.into_iter().for_each(|offset| settled.supersede(offset)))
-        });
-        if is_plain && noted.is_ok() {
-            settled.know(header);
-        }
-        self.give_back();
-        noted
-    }
-
     async fn rewrite_all(&mut self) -> Result<(), Abandoned> {
         let mut number = 0;
         while let Some(piece) = self.work.pieces.get(number) {
             let base = piece.segment.base_offset();
-            if base >= self.judge.end {
+            if base >= self.cleaner.judge.end {
                 return Ok(());
             }
             if piece.end.offset <= self.log.reader.snapshot()[0].base_offset() {
@@ -244,7 +188,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             if !self.may_be_read(piece) {
                 self.pass_over(base, Why::Damaged);
                 // Values that its tombstones are to hide may be in it.
-                self.judge.tombstones_may_go = false;
+                self.cleaner.judge.tombstones_may_go = false;
                 number += 1;
                 continue;
             }
@@ -252,7 +196,7 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
                 base: piece.segment.base_offset(),
                 end: piece.end.offset,
                 bytes: piece.end.position,
-                may_be_read: piece.segment.base_offset() < self.judge.end && self.may_be_read(piece),
+                may_be_read: piece.segment.base_offset() < self.cleaner.judge.end && self.may_be_read(piece),
             };
             let pieces = number..number + group(self.work.pieces[number..].iter().map(part), self.segment_bytes);
             // Else one of them is passed over by now, and what is left of the group comes again.
@@ -310,115 +254,22 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
             let mut scan = Scan::new(self.log.disk(), segment.file(), end.position, false);
             while here.offset < end.offset {
                 let Some((header, batch)) = self.next_batch(&mut scan, &segment, &mut here, end).await? else {
-                    self.judge.tombstones_may_go = false;
+                    self.cleaner.judge.tombstones_may_go = false;
                     return Err(Unwritten::Damaged);
                 };
                 let before = output.bytes();
-                self.pass_on(output, &header, batch).await?;
+                match self.cleaner.clean(&header, batch) {
+                    Left::Whole => output.keep(&header, batch).await?,
+                    Left::Changed(changed, left) => {
+                        output.put(&changed, &left).await?;
+                        self.cleaner.take_back(left);
+                    }
+                    Left::Nothing => output.skip(&header),
+                }
                 self.worked(header.total_bytes() as u64 + output.bytes() - before).await?;
             }
         }
         Ok(())
-    }
-
-    /// Writes what stays of a batch.
-    async fn pass_on(&mut self, output: &mut Output<'_>, header: &BatchHeader, batch: &[u8]) -> Result<(), Unwritten> {
-        let fate = self.judge.batch(header);
-        match fate {
-            BatchFate::Keep => return output.keep(header, batch).await,
-            BatchFate::Cover => {
-                output.skip(header);
-                return Ok(());
-            }
-            BatchFate::KeepUnread | BatchFate::Judge => {}
-        }
-        let rewritten = match fate {
-            BatchFate::Judge => match self.judge.settled.stays(header) {
-                Some(Stays::All) => Ok(Rewritten::Unchanged),
-                Some(Stays::None) => Ok(Rewritten::Emptied),
-                Some(Stays::Some) => self.rewrite_settled(header, batch).map_err(|error| error.to_string()),
-                None => self.rewrite_batch(header, batch).map_err(|error| error.to_string()),
-            },
-            _ => Err(self.judge.why_unread(header)),
-        };
-        match rewritten {
-            Ok(Rewritten::Unchanged) => output.keep(header, batch).await,
-            Ok(Rewritten::Changed(changed)) => {
-                let written = output.put(&changed, &self.scratch).await;
-                if self.scratch.capacity() > SCRATCH_BYTES_MAX {
-                    self.scratch = BytesMut::new();
-                }
-                written
-            }
-            Ok(Rewritten::Emptied) if self.judge.holds_last_sequence(header) => {
-                let empty = emptied(header);
-                let header = check_stored(&empty).expect("an emptied batch is a sound one");
-                output.put(&header, &empty).await
-            }
-            Ok(Rewritten::Emptied) => {
-                output.skip(header);
-                Ok(())
-            }
-            Err(why) => {
-                self.judge.tombstones_may_go = false;
-                self.unread.note(header, why);
-                output.keep(header, batch).await
-            }
-        }
-    }
-
-    /// What stays of a batch of which it is known: no key is looked at.
-    fn rewrite_settled(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
-        let limit = self.limit(header, header.delete_horizon_ms().is_some());
-        let records = self.reader.read(batch, limit)?;
-        self.slice_bytes += records.bytes() as u64;
-        self.scratch.clear();
-        let settled = &self.judge.settled;
-        let keep = |record: &Record<'_>| !settled.is_superseded(record.offset);
-        let rewritten = self.rewriter.rewrite(&records, None, keep, limit, &mut self.scratch);
-        self.give_back();
-        rewritten
-    }
-
-    fn rewrite_batch(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
-        let limit = self.limit(header, header.delete_horizon_ms().is_some());
-        let next_limit = self.limit(header, true);
-        let records = self.reader.read(batch, limit)?;
-        self.slice_bytes += records.bytes() as u64;
-        self.scratch.clear();
-        self.found.clear();
-        for record in &records {
-            let record = record?;
-            self.found.push((self.judge.map.hash(record.key.unwrap_or_default()), record.offset));
-        }
-        // All look-ups in a row: the map is larger than the caches, and the processor waits for several places at once.
-        let judge = &self.judge;
-        self.lasts.clear();
-        self.lasts.extend(self.found.iter().map(|(hash, _)| judge.map.last(hash)));
-        let mut lasts = self.lasts.iter().copied();
-        let keep = |record: &Record<'_>| judge.keeps(header, record, lasts.next().expect("one for each record"));
-        // The time of a tombstone begins when nothing that it hides is left in front.
-        let horizon_ms = judge.tombstones_may_go.then_some(self.horizon_ms);
-        let rewritten = self.rewriter.rewrite(&records, horizon_ms, keep, next_limit, &mut self.scratch);
-        self.give_back();
-        rewritten
-    }
-
-    /// What the records of a batch may become: those of one that has a delete horizon were within the limits before it came.
-    fn limit(&self, header: &BatchHeader, has_horizon: bool) -> DecompressLimit {
-        let records = usize::try_from(header.record_count).expect("a count is never negative");
-        let horizon_bytes = if has_horizon { records * HORIZON_BYTES_MAX } else { 0 };
-        CompactionLimits::decompress(self.decompressed_bytes_max + horizon_bytes)
-    }
-
-    /// After a large batch, its memory.
-    fn give_back(&mut self) {
-        if self.found.capacity() > FOUND_MAX {
-            (self.found, self.lasts) = (Vec::new(), Vec::new());
-        }
-        if self.reader.held_bytes() > PLAIN_BYTES_MAX {
-            self.reader = RecordReader::default();
-        }
     }
 
     /// Puts a finished segment in the place of those that it was made of.
@@ -444,17 +295,19 @@ impl<'a, P: AsyncFnMut(u64)> Pass<'a, P> {
     /// stand behind it again.
     async fn note_end(&mut self) -> Result<(), Abandoned> {
         let log = self.log;
-        let reach = self.passed_over.first_key_value().map_or(self.judge.end, |(&first, _)| first.min(self.judge.end));
+        let end = self.cleaner.judge.end;
+        let reach = self.passed_over.first_key_value().map_or(end, |(&first, _)| first.min(end));
         let cleaned_to = reach.max(self.work.cleaned_to);
         let outgrown = self.passed_over.values().filter(|why| **why == Why::Outgrown).count();
         (self.done.outgrown, self.done.damaged) = (outgrown, self.passed_over.len() - outgrown);
         self.done.cleaned_to = cleaned_to;
-        (self.done.unread, self.done.unread_named) = (self.unread.count, std::mem::take(&mut self.unread.named));
+        let unread = &mut self.cleaner.unread;
+        (self.done.unread, self.done.unread_named) = (unread.count, std::mem::take(&mut unread.named));
         let _house = log.keep_house().await?;
         {
             let mut state = log.compaction.borrow_mut();
-            state.seen_to = self.judge.end;
-            state.unread_named_to = state.unread_named_to.max(self.judge.end);
+            state.seen_to = end;
+            state.unread_named_to = state.unread_named_to.max(end);
             state.passed_over = std::mem::take(&mut self.passed_over);
         }
         if cleaned_to > self.work.cleaned_to {

@@ -22,6 +22,7 @@ use crate::partition_meta::PartitionMeta;
 
 mod append;
 mod compact;
+mod compact_batch;
 mod compact_output;
 mod compact_pass;
 mod compact_swap_in;
