@@ -79,6 +79,12 @@ impl BatchCleaner {
         if self.judge.batch(header) != BatchFate::Judge {
             return Ok(());
         }
+        let noted = self.note_records(header, batch);
+        self.give_back();
+        noted
+    }
+
+    fn note_records(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), Full> {
         let limit = self.limit(header, header.delete_horizon_ms().is_some());
         let Ok(records) = self.reader.read(batch, limit) else { return Ok(()) };
         self.decompressed_bytes += records.bytes() as u64;
@@ -99,7 +105,6 @@ impl BatchCleaner {
         if is_plain && noted.is_ok() {
             settled.know(header);
         }
-        self.give_back();
         noted
     }
 
@@ -111,6 +116,8 @@ impl BatchCleaner {
             BatchFate::KeepUnread => Err(self.judge.why_unread(header)),
             BatchFate::Judge => self.rewrite(header, batch).map_err(|error| error.to_string()),
         };
+        // Before what stays is written, which may take a while.
+        self.give_back();
         match rewritten {
             Ok(Rewritten::Unchanged) => Left::Whole,
             Ok(Rewritten::Changed(changed)) => Left::Changed(changed, std::mem::take(&mut self.scratch)),
@@ -157,9 +164,7 @@ impl BatchCleaner {
         self.decompressed_bytes += records.bytes() as u64;
         let settled = &self.judge.settled;
         let keep = |record: &Record<'_>| !settled.is_superseded(record.offset);
-        let rewritten = self.rewriter.rewrite(&records, None, keep, limit, &mut self.scratch);
-        self.give_back();
-        rewritten
+        self.rewriter.rewrite(&records, None, keep, limit, &mut self.scratch)
     }
 
     fn rewrite_by_keys(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Rewritten, RecordError> {
@@ -180,9 +185,7 @@ impl BatchCleaner {
         let keep = |record: &Record<'_>| judge.keeps(header, record, lasts.next().expect("one for each record"));
         // The time of a tombstone begins when nothing that it hides is left in front.
         let horizon_ms = judge.tombstones_may_go.then_some(self.horizon_ms);
-        let rewritten = self.rewriter.rewrite(&records, horizon_ms, keep, next_limit, &mut self.scratch);
-        self.give_back();
-        rewritten
+        self.rewriter.rewrite(&records, horizon_ms, keep, next_limit, &mut self.scratch)
     }
 
     /// What the records of a batch may become: those of one that has a delete horizon were within the limits before it came.
@@ -192,13 +195,78 @@ impl BatchCleaner {
         CompactionLimits::decompress(self.decompressed_bytes_max + horizon_bytes)
     }
 
-    /// After a large batch, its memory.
+    /// After a large batch its memory, also where it could not be read to its end.
     fn give_back(&mut self) {
         if self.found.capacity() > FOUND_MAX {
             (self.found, self.lasts) = (Vec::new(), Vec::new());
         }
         if self.reader.held_bytes() > PLAIN_BYTES_MAX {
             self.reader = RecordReader::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use ringmill_batch::{BatchBuilder, Codec};
+
+    use super::*;
+    use crate::compaction::offset_map::OffsetMap;
+    use crate::compaction::settled::Settled;
+
+    fn cleaner(decompressed_bytes_max: usize) -> BatchCleaner {
+        let judge = Judge {
+            map: OffsetMap::new([1, 2], 1 << 20, Offset::ZERO, 1000),
+            settled: Settled::new(1 << 20, Offset::ZERO, 1000),
+            end: Offset::new(1000).unwrap(),
+            records_max: 1000,
+            now_ms: 0,
+            newest: BTreeSet::new(),
+            tombstones_may_go: true,
+        };
+        BatchCleaner::new(judge, Unread::new(Offset::ZERO), decompressed_bytes_max, 0)
+    }
+
+    /// 100 records that are more, decompressed, than is kept from one batch to the next.
+    fn large(codec: Codec) -> BytesMut {
+        let mut builder = BatchBuilder::new(codec, None);
+        let value = vec![b'v'; 2 * PLAIN_BYTES_MAX / 100];
+        (0..100_u32).for_each(|key| builder.push(0, Some(&key.to_be_bytes()), Some(&value), &[]));
+        builder.finish()
+    }
+
+    #[test]
+    fn the_memory_of_a_large_batch_is_given_back_whether_or_not_it_could_be_read() {
+        // After one whose last record is damaged, or that becomes too large, it was kept until another had been read to its end.
+        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+            let whole = large(codec);
+            let header = BatchHeader::parse(&whole).unwrap();
+            let mut damaged = whole.clone();
+            let last_offset_delta = header.last_offset_delta + 1;
+            BatchHeader { record_count: header.record_count + 1, last_offset_delta, ..header }.write(&mut damaged);
+            for (batch, bytes_max, is_read) in
+                [(&whole, 64 << 20, true), (&damaged, 64 << 20, false), (&whole, PLAIN_BYTES_MAX + 1, false)]
+            {
+                let header = BatchHeader::parse(batch).unwrap();
+                let mut cleaner = cleaner(bytes_max);
+                cleaner.note_keys(&header, batch).unwrap();
+                assert_eq!(cleaner.judge.map.len(), if is_read { 100 } else { 0 }, "{codec}");
+                let after_noting = cleaner.reader.held_bytes();
+                // Where all of a known batch stays it is not read again.
+                cleaner.judge.settled.supersede(Offset::ZERO);
+                let left = cleaner.clean(&header, batch);
+                assert_eq!(
+                    (cleaner.unread.count, matches!(left, Left::Whole)),
+                    (u64::from(!is_read), !is_read),
+                    "{codec}"
+                );
+                assert_eq!(cleaner.scratch.len(), 0, "what is written next begins anew");
+                for held in [after_noting, cleaner.reader.held_bytes()] {
+                    assert!(held <= PLAIN_BYTES_MAX, "{codec}, up to {bytes_max}: {held} bytes are kept");
+                }
+            }
         }
     }
 }
