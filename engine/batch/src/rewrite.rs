@@ -61,37 +61,10 @@ impl BatchRewriter {
         limit: DecompressLimit,
         output: &mut BytesMut,
     ) -> Result<Rewritten, RecordError> {
-        let header = *records.header();
-        let survey = self.survey(records, keep)?;
-        if survey.count == 0 {
-            return Ok(Rewritten::Emptied);
-        }
-        let gets_horizon = survey.has_tombstone && !header.attributes.has_delete_horizon();
-        let horizon_ms = horizon_ms.filter(|_| gets_horizon);
-        if survey.count == header.record_count && horizon_ms.is_none() {
-            return Ok(Rewritten::Unchanged);
-        }
-        self.plain.clear();
-        for range in &self.kept {
-            let bytes = &records.plain_bytes()[range.clone()];
-            match horizon_ms {
-                Some(horizon_ms) => rebase(bytes, header.base_timestamp, horizon_ms, &mut self.plain),
-                None => self.plain.extend_from_slice(bytes),
-            }
-        }
-        let (attributes, base_timestamp) = match horizon_ms {
-            Some(horizon_ms) => (header.attributes.with_delete_horizon(), horizon_ms),
-            None => (header.attributes, header.base_timestamp),
-        };
-        // Where the broker's time of append is every record's, it stays so whoever is left.
-        let max_timestamp = match header.timestamp_type() {
-            TimestampType::CreateTime => survey.max_timestamp,
-            TimestampType::LogAppendTime => header.max_timestamp,
-        };
-        let changed = BatchHeader { attributes, base_timestamp, max_timestamp, record_count: survey.count, ..header };
-        let header = self.write(changed, limit, output);
+        let survey = self.survey(records, keep);
+        let rewritten = survey.map(|survey| self.write_kept(records, &survey, horizon_ms, limit, output));
         self.give_back();
-        Ok(Rewritten::Changed(header))
+        rewritten
     }
 
     /// Walks all records, asks for each, and notes where the kept ones lie.
@@ -122,6 +95,45 @@ impl BatchRewriter {
         }
     }
 
+    /// Appends the batch of what the survey has found, if it differs from the old one.
+    fn write_kept(
+        &mut self,
+        records: &RecordSet<'_>,
+        survey: &Survey,
+        horizon_ms: Option<i64>,
+        limit: DecompressLimit,
+        output: &mut BytesMut,
+    ) -> Rewritten {
+        if survey.count == 0 {
+            return Rewritten::Emptied;
+        }
+        let header = *records.header();
+        let gets_horizon = survey.has_tombstone && !header.attributes.has_delete_horizon();
+        let horizon_ms = horizon_ms.filter(|_| gets_horizon);
+        if survey.count == header.record_count && horizon_ms.is_none() {
+            return Rewritten::Unchanged;
+        }
+        self.plain.clear();
+        for range in &self.kept {
+            let bytes = &records.plain_bytes()[range.clone()];
+            match horizon_ms {
+                Some(horizon_ms) => rebase(bytes, header.base_timestamp, horizon_ms, &mut self.plain),
+                None => self.plain.extend_from_slice(bytes),
+            }
+        }
+        let (attributes, base_timestamp) = match horizon_ms {
+            Some(horizon_ms) => (header.attributes.with_delete_horizon(), horizon_ms),
+            None => (header.attributes, header.base_timestamp),
+        };
+        // Where the broker's time of append is every record's, it stays so whoever is left.
+        let max_timestamp = match header.timestamp_type() {
+            TimestampType::CreateTime => survey.max_timestamp,
+            TimestampType::LogAppendTime => header.max_timestamp,
+        };
+        let changed = BatchHeader { attributes, base_timestamp, max_timestamp, record_count: survey.count, ..header };
+        Rewritten::Changed(self.write(changed, limit, output))
+    }
+
     /// Appends header and records, compressed, to `output`; codec, length and checksum are settled here.
     fn write(&mut self, header: BatchHeader, limit: DecompressLimit, output: &mut BytesMut) -> BatchHeader {
         let start = output.len();
@@ -150,6 +162,9 @@ impl BatchRewriter {
         if self.plain.capacity() > KEPT_BYTES_MAX {
             self.plain = BytesMut::new();
             self.compressors = Default::default();
+        }
+        if self.kept.capacity() * size_of::<Range<usize>>() > KEPT_BYTES_MAX {
+            self.kept = Vec::new();
         }
     }
 }
@@ -318,6 +333,30 @@ mod tests {
             let grown = bytes(&after) - bytes(&before);
             assert!(grown <= 200 * HORIZON_BYTES_MAX, "{timestamp_ms}: {grown} bytes");
         }
+    }
+
+    #[test]
+    fn places_of_many_records_are_not_kept_for_the_next_batch() {
+        // Those of every other one of 1.2 million were 10 MB, until the end of the pass.
+        let records = 3 * KEPT_BYTES_MAX / size_of::<Range<usize>>();
+        let mut builder = BatchBuilder::new(Codec::None, None);
+        (0..records).for_each(|_| builder.push(0, None, None, &[]));
+        let mut batch = builder.finish();
+        let header = check_stored(&batch).unwrap();
+        let rewrite = |batch: &[u8]| {
+            let mut rewriter = BatchRewriter::default();
+            let (records, limit) =
+                (read_records(batch, DecompressLimit::default()).unwrap(), DecompressLimit::default());
+            let keep = |record: &Record<'_>| record.offset.get() % 2 == 0;
+            let is_read = rewriter.rewrite(&records, None, keep, limit, &mut BytesMut::new()).is_ok();
+            assert!(rewriter.kept.capacity() * size_of::<Range<usize>>() <= KEPT_BYTES_MAX);
+            is_read
+        };
+        assert!(rewrite(&batch));
+        // One more than there are: the walk ends with an error.
+        let (record_count, last_offset_delta) = (header.record_count + 1, header.last_offset_delta + 1);
+        BatchHeader { record_count, last_offset_delta, ..header }.write(&mut batch);
+        assert!(!rewrite(&batch));
     }
 
     #[test]
