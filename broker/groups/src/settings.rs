@@ -17,6 +17,9 @@ pub struct Settings {
     pub consumer_session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`: how often consumer members are told to come.
     pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`: the least time between two assignments of a group of the consumer protocol (KIP-1263). Kafka
+    /// has 1,000; here it is 0, for large groups pause by themselves.
+    pub consumer_assignment_interval_ms: u64,
     /// `group.consumer.migration.policy`.
     pub migration: Migration,
     /// `offsets.retention.minutes`, in milliseconds: how long offsets outlive the last use of a group.
@@ -68,6 +71,7 @@ impl Default for Settings {
             consumer_members_max: 10_000,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
+            consumer_assignment_interval_ms: 0,
             migration: Migration::Bidirectional,
             offsets_retention_ms: 7 * 24 * 3_600_000,
             expiry_interval_ms: 600_000,

@@ -23,6 +23,7 @@ pub(super) fn resolve<'a>(text: impl Fn(&'static str) -> &'a str) -> Result<Sett
     check_order(&number, "group.min.session.timeout.ms", "group.max.session.timeout.ms")?;
     check_within(&number, "group.consumer", "session.timeout.ms")?;
     check_within(&number, "group.consumer", "heartbeat.interval.ms")?;
+    check_within(&number, "group.consumer", "assignment.interval.ms")?;
     let (heartbeat, session) = ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms");
     if number(heartbeat) >= number(session) {
         return Err(refused(heartbeat, format!("{} is not less than {session} ({})", text(heartbeat), text(session))));
@@ -35,6 +36,7 @@ pub(super) fn resolve<'a>(text: impl Fn(&'static str) -> &'a str) -> Result<Sett
         consumer_members_max: size("group.consumer.max.size").min(GROUP_MEMBERS_MAX),
         consumer_session_timeout_ms: int(session),
         consumer_heartbeat_interval_ms: int(heartbeat),
+        consumer_assignment_interval_ms: number("group.consumer.assignment.interval.ms").unsigned_abs(),
         migration: migration(text("group.consumer.migration.policy")),
         offsets_retention_ms: number("offsets.retention.minutes") * MINUTE_MS,
         expiry_interval_ms: number("offsets.retention.check.interval.ms").unsigned_abs(),
@@ -121,12 +123,13 @@ mod tests {
             ("offset.metadata.max.bytes", "0"),
             ("offsets.retention.check.interval.ms", "9223372036854775807"),
             ("group.initial.rebalance.delay.ms", "0"),
+            ("group.consumer.assignment.interval.ms", "1000"),
         ]);
         let settings = settings.unwrap();
         assert_eq!((settings.classic_members_max, settings.consumer_members_max), (GROUP_MEMBERS_MAX, 7));
         assert_eq!((settings.migration, settings.offsets_retention_ms), (Migration::Upgrade, 128_849_018_820_000));
         assert_eq!((settings.offset_metadata_bytes_max, settings.initial_rebalance_delay_ms), (0, 0));
-        assert_eq!(settings.expiry_interval_ms, i64::MAX.unsigned_abs());
+        assert_eq!((settings.expiry_interval_ms, settings.consumer_assignment_interval_ms), (i64::MAX as u64, 1_000));
     }
 
     #[test]

@@ -167,6 +167,25 @@ pub static BROKER: &[Setting] = &[
         "15000",
         "The most that group.consumer.heartbeat.interval.ms may be.",
     ),
+    // Kafka has 1000. Here a small group is assigned at once, and a large one pauses by itself.
+    group(
+        "group.consumer.assignment.interval.ms",
+        int(0, INT_MAX),
+        "0",
+        "The least time between two assignments of a group of the consumer protocol; a large group takes more by itself.",
+    ),
+    group(
+        "group.consumer.min.assignment.interval.ms",
+        int(0, INT_MAX),
+        "0",
+        "The least that group.consumer.assignment.interval.ms may be.",
+    ),
+    group(
+        "group.consumer.max.assignment.interval.ms",
+        int(0, INT_MAX),
+        "15000",
+        "The most that group.consumer.assignment.interval.ms may be.",
+    ),
     group(
         "group.consumer.migration.policy",
         Kind::Choice(&["bidirectional", "upgrade", "downgrade", "disabled"]),
@@ -209,24 +228,6 @@ pub static BROKER: &[Setting] = &[
         int(1 << 20, INT_MAX),
         "104857600",
         "The size of its segments; fixed once it exists, as its own segment.bytes.",
-    ),
-    known_broker(
-        "group.consumer.assignment.interval.ms",
-        int(0, INT_MAX),
-        "1000",
-        "Assignments are made as they are needed.",
-    ),
-    known_broker(
-        "group.consumer.min.assignment.interval.ms",
-        int(0, INT_MAX),
-        "0",
-        "Assignments are made as they are needed.",
-    ),
-    known_broker(
-        "group.consumer.max.assignment.interval.ms",
-        int(0, INT_MAX),
-        "15000",
-        "Assignments are made as they are needed.",
     ),
     known_broker("group.consumer.assignors", LIST, "uniform,range", "Both are there, and clients choose."),
     known_broker(

@@ -24,5 +24,8 @@ pub(crate) const REGEX_STEP_PAIRS_MAX: usize = 20_000;
 pub(crate) const REGEX_COMPILE_PAIRS: usize = 1_000;
 /// Names of topics that a shard keeps to tell several groups what the same expressions mean, while they are matched.
 pub(crate) const REGEX_SHARED_NAMES_MAX: usize = 200_000;
+/// So much of a target assignment (members, partitions, topics of subscriptions) is made in a millisecond at most: a large group waits for
+/// its next one, so that the work takes a few hundredths of the core however many members come and go. Of 100 there is no wait.
+pub(crate) const ASSIGNED_PER_MS: u64 = 100;
 /// Partitions in one heartbeat.
 pub(crate) const OWNED_PARTITIONS_MAX: usize = 100_000;

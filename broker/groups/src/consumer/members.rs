@@ -54,7 +54,7 @@ impl ConsumerGroup {
         if subscribes {
             self.raise_epoch(cx);
         }
-        if self.epoch() > self.target_epoch() {
+        if self.epoch() > self.target_epoch() && self.may_assign(cx, member_id) {
             self.assign(cx);
         }
         self.reconcile(cx, member_id, owned)

@@ -1,7 +1,7 @@
 //! A group of the consumer protocol (KIP-848): the coordinator makes the assignment, members follow it one heartbeat at a time.
 //!
 //! The rules are those of Kafka's own coordinator, version 4. A change of members, subscriptions or topics raises the *group epoch*. The
-//! next heartbeat has an assignor make the *target assignment* of that epoch. From then on each member is led towards its part of it
+//! next heartbeat has an assignor make the *target assignment* of that epoch, in a large group after a pause. From then on each member is led towards its part of it
 //! (`reconcile.rs`), and has the target's epoch once it gave up what it shall not keep.
 //!
 //! The state is what the records say: tables that [`ConsumerGroup::apply`] alone changes, be it while a log is loaded or while a request is
@@ -59,6 +59,8 @@ pub(crate) struct ConsumerGroup {
     id: Arc<str>,
     tables: Tables,
     timers: Timers,
+    /// From when on the target assignment may be made again, by the monotonic clock; at once after a load.
+    assign_from_ms: u64,
     /// When regular expressions were last matched with all topics.
     regexes_matched_ms: Option<u64>,
     /// When they are to be matched again, because topics have changed meanwhile.
@@ -103,6 +105,7 @@ impl ConsumerGroup {
             id,
             tables: Tables::default(),
             timers: Timers::default(),
+            assign_from_ms: 0,
             regexes_matched_ms: None,
             regexes_due_ms: None,
             regexes_round: regexes::Round::default(),

@@ -36,6 +36,9 @@ use super::world::{ClassicClient, World};
 use crate::request::{Client, ConsumerHeartbeat};
 use crate::{Settings, Topics};
 
+/// Of more partitions of a topic only the number is told.
+const LISTED_MAX: usize = 100;
+
 /// Runs a script; its own text with what really happened must be the script.
 pub(super) fn check(script: &str) {
     check_with(Settings::default(), script);
@@ -164,7 +167,8 @@ impl Stage {
         }
         let topic = |(topic, partitions): (&crate::TopicId, &Vec<i32>)| {
             let list: Vec<String> = partitions.iter().map(i32::to_string).collect();
-            format!("{}:{}", self.world.topics.name(topic).unwrap_or("?"), list.join(","))
+            let list = if list.len() > LISTED_MAX { format!("{} of them", list.len()) } else { list.join(",") };
+            format!("{}:{list}", self.world.topics.name(topic).unwrap_or("?"))
         };
         assignment.iter().map(topic).collect::<Vec<_>>().join(" ")
     }

@@ -197,6 +197,60 @@ fn a_full_group_takes_nobody() {
     );
 }
 
+/// Whoever comes meanwhile has the epoch of the assignment that there is, and nothing of it.
+#[test]
+fn between_two_assignments_the_interval_passes_and_the_next_is_for_all_who_came() {
+    check_with(
+        Settings { consumer_assignment_interval_ms: 2_000, ..Settings::default() },
+        "topic a 6
+         A joins a | A@1 a:0,1,2,3,4,5
+         wait 1999
+         B joins a | B@1 -
+         C joins a | C@1 -
+         A beats | A@1
+         state | Assigning 3/1
+         wait 1
+         B beats | B@3
+         A beats | A@1 a:0,1
+         A owns a:0,1 | A@3
+         C beats | C@3 a:3,5
+         B beats | B@3 a:2,4
+         C leaves | C@-1
+         A beats | A@3
+         restart
+         A beats | A@4 a:0,1,3
+         B beats | B@4 a:2,4,5",
+    );
+}
+
+/// Else each of many members who come would have the shares of all made anew.
+#[test]
+fn a_large_group_waits_between_two_assignments_by_itself() {
+    check(
+        "topic a 10000
+         A joins a | A@1 a:10000 of them
+         wait 99
+         B joins a | B@1 -
+         wait 1
+         B beats | B@2
+         state | Reconciling 2/2",
+    );
+}
+
+/// It would be told to join for as long as its epoch is not the group's.
+#[test]
+fn a_classic_member_does_not_wait_for_its_assignment() {
+    check_with(
+        Settings { consumer_assignment_interval_ms: 2_000, ..Settings::default() },
+        "topic a 2
+         A joins a | A@1 a:0,1
+         C classic-joins a | C@2
+         C classic-syncs | -
+         A beats | A@1 a:0
+         A owns a:0 | A@2",
+    );
+}
+
 #[test]
 fn a_subscription_that_changes_changes_the_assignment() {
     check(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ConsumerGroup;
 use super::assignment::Assignment;
 use super::assignor::{Assignor, Problem, Subscriber, Topic};
+use super::limits::ASSIGNED_PER_MS;
 use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart};
 use crate::topics::Topics;
@@ -20,17 +21,27 @@ impl ConsumerGroup {
         self.write(cx, ConsumerPart::Epoch(Some(ConsumerEpoch { epoch, metadata_hash })));
     }
 
+    /// Whether the target assignment may be made anew for this member now. Else it is a heartbeat after the pause that has it made, for
+    /// all changes until then at once (KIP-1263); the member goes on by the one that there is.
+    pub(super) fn may_assign(&self, cx: &Context<'_>, member_id: &Arc<str>) -> bool {
+        // A classic member is told to join again until it has the group's epoch: it would ask ever again.
+        let is_classic = self.tables.members.get(member_id).is_some_and(|member| member.classic.is_some());
+        is_classic || cx.now.monotonic_ms >= self.assign_from_ms
+    }
+
     /// Makes the target assignment for the group epoch; only what changes is written.
     pub(super) fn assign(&mut self, cx: &mut Context<'_>) {
-        let shares = {
+        let (shares, size) = {
             let problem = self.problem(cx.topics);
             let shares = self.preferred_assignor().assign(&problem);
             let changed = |(subscriber, share): (&Subscriber<'_>, Assignment)| {
                 let same = subscriber.previous.map_or(share.is_empty(), |previous| *previous == share);
                 (!same).then(|| (Arc::clone(subscriber.member_id), share))
             };
-            problem.members.iter().zip(shares).filter_map(changed).collect::<Vec<_>>()
+            (problem.members.iter().zip(shares).filter_map(changed).collect::<Vec<_>>(), problem.size())
         };
+        let pause_ms = (size / ASSIGNED_PER_MS).max(cx.settings.consumer_assignment_interval_ms);
+        self.assign_from_ms = cx.now.monotonic_ms.saturating_add(pause_ms);
         for (member_id, share) in shares {
             self.write(cx, ConsumerPart::Target { member_id, value: Some(share) });
         }

@@ -22,6 +22,15 @@ pub(crate) struct Problem<'a> {
     pub(crate) members: Vec<Subscriber<'a>>,
 }
 
+impl Problem<'_> {
+    /// What the work grows with: members, partitions, and topics in the different subscriptions.
+    pub(crate) fn size(&self) -> u64 {
+        let partitions: u64 = self.topics.iter().map(|topic| u64::from(topic.partitions.unsigned_abs())).sum();
+        let subscribed: usize = self.subscriptions.iter().map(Vec::len).sum();
+        partitions + (self.members.len() + subscribed) as u64
+    }
+}
+
 /// A topic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Topic {

@@ -24,6 +24,8 @@ const TOPICS: [&str; 4] = ["a", "b", "c", "log-d"];
 const MEMBERS: usize = 6;
 /// How long a member may take to give partitions up.
 const REBALANCE_MS: u64 = 20_000;
+/// The least time between two assignments: of one seed none, of the next so long that it is felt.
+const PAUSES_MS: [u64; 2] = [0, 4_000];
 /// How long one of the classic protocol may be silent.
 const CLASSIC_SESSION_MS: u64 = 30_000;
 
@@ -108,6 +110,8 @@ impl Model {
             members: vec![Member::default(); MEMBERS],
             ids: 0,
         };
+        model.world.settings.consumer_assignment_interval_ms =
+            PAUSES_MS[usize::try_from(seed).unwrap() % PAUSES_MS.len()];
         for topic in TOPICS {
             let partitions = i32::try_from(model.dice.below(7)).unwrap();
             model.world.topics.set(topic, partitions);
