@@ -86,6 +86,7 @@ pub(crate) fn settings(random: &Random, compacts_anyway: bool) -> Vec<(&'static 
         ("broker.group.consumer.session.timeout.ms", session_ms),
         ("broker.group.consumer.min.heartbeat.interval.ms", "1".to_owned()),
         ("broker.group.consumer.heartbeat.interval.ms", "5".to_owned()),
+        ("broker.group.consumer.assignment.interval.ms", random.pick(&[0, 0, 15]).to_string()),
         ("broker.offsets.topic.num.partitions", random.pick(&[1, 2, 5]).to_string()),
     ];
     if !compacts_anyway {
