@@ -170,19 +170,35 @@ impl Groups {
         let bytes = own_bytes(id) + group.members.bytes() + group.offsets.bytes();
         self.bytes = self.bytes - group.counted_bytes + bytes;
         group.counted_bytes = bytes;
-        // One in the past would be due again at once, for ever.
-        let next_ms = group.members.next_deadline_ms().map(|at_ms| at_ms.max(now_ms + 1));
-        if next_ms != group.scheduled_ms {
-            if let Some(at_ms) = group.scheduled_ms {
-                self.deadlines.remove(&(at_ms, Arc::clone(id)));
-            }
-            self.deadlines.extend(next_ms.map(|at_ms| (at_ms, Arc::clone(id))));
-            group.scheduled_ms = next_ms;
+        let next_ms = group.next_deadline_ms(now_ms);
+        self.schedule(id, next_ms);
+    }
+
+    /// Takes account of a step that has changed nothing but deadlines. Mostly, as with each heartbeat, they are later by it: then the entry
+    /// stays, and the group is found to have nothing to do when that comes.
+    fn settle_deadline(&mut self, id: &Arc<str>, now_ms: u64) {
+        let Some(group) = self.by_id.get(id) else { return };
+        if let Some(next_ms) = group.next_deadline_ms(now_ms)
+            && group.scheduled_ms.is_none_or(|at_ms| next_ms < at_ms)
+        {
+            self.schedule(id, Some(next_ms));
         }
     }
 
-    /// Takes account of a step that has only made deadlines later and offsets more; perhaps in a group that was made for it.
-    fn settle_offsets(&mut self, id: &Arc<str>, before_bytes: usize) {
+    fn schedule(&mut self, id: &Arc<str>, next_ms: Option<u64>) {
+        let group = self.by_id.get_mut(id).expect("the caller has found it");
+        if next_ms == group.scheduled_ms {
+            return;
+        }
+        if let Some(at_ms) = group.scheduled_ms {
+            self.deadlines.remove(&(at_ms, Arc::clone(id)));
+        }
+        self.deadlines.extend(next_ms.map(|at_ms| (at_ms, Arc::clone(id))));
+        group.scheduled_ms = next_ms;
+    }
+
+    /// Takes account of a step that has changed nothing but offsets and deadlines; perhaps in a group that was made for it.
+    fn settle_offsets(&mut self, id: &Arc<str>, before_bytes: usize, now_ms: u64) {
         let Some(group) = self.by_id.get_mut(id) else { return };
         if group.was_never_there() {
             // Everything in the commit was refused.
@@ -192,6 +208,7 @@ impl Groups {
         let after_bytes = group.offsets.bytes() + if is_new { own_bytes(id) } else { 0 };
         group.counted_bytes = group.counted_bytes + after_bytes - before_bytes;
         self.bytes = self.bytes + after_bytes - before_bytes;
+        self.settle_deadline(id, now_ms);
     }
 
     fn remove(&mut self, id: &Arc<str>) {
@@ -224,6 +241,11 @@ impl Group {
             Members::Classic(group) => group.generation > 0,
             Members::Consumer(group) => !group.is_unwritten(),
         }
+    }
+
+    /// When it wants to be looked at next. What is past is due in the next step: it would be due again at once, for ever.
+    fn next_deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        self.members.next_deadline_ms().map(|at_ms| at_ms.max(now_ms + 1))
     }
 
     /// What a look at all of its members counts as.

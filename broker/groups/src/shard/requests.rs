@@ -71,9 +71,9 @@ impl Groups {
             }
             Request::ConsumerHeartbeat(beat) => {
                 let result = self.consumer_heartbeat(cx, &beat);
-                // A beat that changes nothing only makes a deadline later.
-                if result.is_err() || beat.member_epoch <= 0 || !cx.effects.records.is_empty() {
-                    self.settle(&beat.group, now_ms);
+                match result.is_err() || beat.member_epoch <= 0 || !cx.effects.records.is_empty() {
+                    true => self.settle(&beat.group, now_ms),
+                    false => self.settle_deadline(&beat.group, now_ms),
                 }
                 cx.answer(ticket, Answer::ConsumerHeartbeat(result));
             }
@@ -115,15 +115,12 @@ impl Groups {
     }
 
     fn heartbeat(&mut self, cx: &mut Context<'_>, request: &Heartbeat) -> Result<(), ErrorCode> {
-        match self.members(&request.group)? {
-            // Only makes a deadline later: there is nothing to settle.
+        let result = match self.members(&request.group)? {
             Members::Classic(group) => group.heartbeat(cx, request),
-            Members::Consumer(group) => {
-                let result = group.classic_heartbeat(cx, request);
-                self.settle(&request.group, cx.now.monotonic_ms);
-                result
-            }
-        }
+            Members::Consumer(group) => group.classic_heartbeat(cx, request),
+        };
+        self.settle_deadline(&request.group, cx.now.monotonic_ms);
+        result
     }
 
     fn leave(&mut self, cx: &mut Context<'_>, request: &LeaveGroup) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
@@ -159,7 +156,7 @@ impl Groups {
         let offsets = &mut self.group(cx, &commit.group).offsets;
         let before_bytes = offsets.bytes();
         let results = offsets.commit(cx, commit);
-        self.settle_offsets(&commit.group, before_bytes);
+        self.settle_offsets(&commit.group, before_bytes, cx.now.monotonic_ms);
         results
     }
 

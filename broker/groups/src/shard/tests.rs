@@ -14,6 +14,7 @@ use crate::request::{
 };
 use crate::{Effects, NoRoom, Now, Random, Settings, Shard, Ticket, TopicId, Topics};
 
+mod deadlines;
 mod listing;
 mod offsets;
 mod regexes;
