@@ -1,20 +1,16 @@
-//! One shard's life: loaded from its partition, asked, kept in time, and loaded anew when an append fails.
+//! One shard's life: loaded from its partition, asked, kept in time (`clockwork.rs`), and loaded anew when an append fails.
 //!
-//! The shard's state runs ahead of the log. What makes that invisible is here: an answer waits in `held` until the append that was
-//! made last before it is durable, so that nobody learns what a crash could take back. When an append fails, nothing of the state can
-//! be trusted: everybody who waits is refused, and the shard is made again out of what is durable.
+//! The shard's state runs ahead of the log, and nobody can see that: its answers wait in `held.rs`. When an append fails, nothing of the
+//! state can be trusted: everybody who waits is refused, and the shard is made again out of what is durable.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ringmill_engine::log::{AppendError, Appended, LogReader};
 use ringmill_groups::answer::Answer;
 use ringmill_groups::request::Request;
-use ringmill_groups::{Effects, Now, Random, Settings, Shard, Ticket};
+use ringmill_groups::{Effects, Now, Random, Shard, Ticket};
 use ringmill_net::wire::ErrorCode;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -25,7 +21,12 @@ use super::topics::TopicsOf;
 use super::writer::RecordWriter;
 use crate::core::Core;
 use crate::core::hosting::PartitionId;
-use crate::metadata::MetadataImage;
+
+mod clockwork;
+mod held;
+mod shard_settings;
+
+use held::{Failed, Held, refuse, send};
 
 /// How long requests wait for a shard that is loading; then they are told to come again.
 const LOADING_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,18 +36,6 @@ const LOADING_REQUESTS_MAX: usize = 1_000;
 
 /// Between two tries to load a shard whose partition refuses.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(500);
-
-/// The least time between two looks at what the shard wants to do by time.
-const DEADLINES_APART: Duration = Duration::from_millis(5);
-
-/// Between two looks while its partition takes no records.
-const STALLED_PAUSE: Duration = Duration::from_millis(100);
-
-/// The smallest that the topic of offsets can have been made with.
-const SEGMENT_BYTES_MIN: usize = 1 << 20;
-
-/// Topics often come in swarms: one look for all of them.
-const TOPICS_SETTLE: Duration = Duration::from_millis(100);
 
 /// A shard and who waits for it.
 pub(super) struct Host {
@@ -71,31 +60,18 @@ struct Serving {
     writer: RecordWriter,
     /// How many topics had been deleted when the shard was last told.
     topics_deleted: u64,
-    /// Requests that the shard has not answered yet.
+    /// Requests that the shard has not answered yet. Only JoinGroup and SyncGroup outlive their step, one each of a member at most: members
+    /// are limited by `group.max.size` and the shard's memory.
     parked: BTreeMap<Ticket, Reply>,
     next_ticket: u64,
+    /// What the steps since the last sync have left. Who waits in it asks for nothing more: there are as many answers as connections, times
+    /// the groups that one request asks for at a time.
     held: VecDeque<Held>,
     /// Whether the task waits for the append in front of all that is held.
     releasing: bool,
     /// Whether time stands still because the partition takes no records.
     stalled: bool,
 }
-
-impl Serving {
-    fn next_deadline_ms(&mut self) -> Option<u64> {
-        // Whether it may go on is to be asked until it may.
-        if self.stalled { Some(0) } else { self.shard.next_deadline_ms() }
-    }
-}
-
-/// Answers, and the append that has to be durable before they go, if there was one after those in front of them.
-struct Held {
-    append: Option<oneshot::Receiver<Result<Appended, AppendError>>>,
-    answers: Vec<(Reply, Answer)>,
-}
-
-/// Why a shard no longer serves.
-struct Failed(String);
 
 impl Host {
     pub(super) fn new(partition: PartitionId) -> Rc<Host> {
@@ -260,143 +236,9 @@ impl Host {
         }
     }
 
-    /// Sends answers when what they rest on has become durable; until an append fails.
-    async fn keep_releasing(&self) -> Failed {
-        loop {
-            let front = self.with(|serving| {
-                let front = serving.held.pop_front();
-                serving.releasing = front.is_some();
-                front
-            });
-            match front.flatten() {
-                Some(held) => {
-                    if let Err(failed) = release(held).await {
-                        return failed;
-                    }
-                }
-                None => self.to_release.notified().await,
-            }
-        }
-    }
-
-    /// Has the shard do what its time has come for, and tells it what has changed around it. However often it is woken meanwhile, what is
-    /// due is put off by no more than the pauses that have names.
-    async fn keep_time(&self, core: &Core) -> Infallible {
-        let mut draining = core.watch_draining();
-        let mut metadata = core.shared().metadata.watch();
-        metadata.mark_unchanged();
-        let mut earliest = Instant::now();
-        let mut topics_due: Option<Instant> = None;
-        loop {
-            let next_ms = self.with(Serving::next_deadline_ms).flatten();
-            let next = next_ms.map(|at_ms| (self.time_zero + Duration::from_millis(at_ms)).max(earliest));
-            tokio::select! {
-                biased;
-                () = sleep_until(next) => {
-                    // Never at once again: a deadline that cannot be met must not keep the core busy.
-                    earliest = Instant::now() + if self.on_time(core) { DEADLINES_APART } else { STALLED_PAUSE };
-                }
-                () = sleep_until(topics_due) => {
-                    topics_due = None;
-                    self.on_metadata(core, &core.metadata());
-                }
-                // A rebalance will not end here any more.
-                _ = draining.changed() => self.refuse_parked(),
-                _ = metadata.changed() => {
-                    metadata.mark_unchanged();
-                    topics_due.get_or_insert(Instant::now() + TOPICS_SETTLE);
-                }
-                () = self.rescheduled.notified() => {}
-            }
-        }
-    }
-
     fn now(&self, core: &Core) -> Now {
         let monotonic_ms = u64::try_from(self.time_zero.elapsed().as_millis()).expect("no process lives so long");
         Now { monotonic_ms, wall_ms: core.shared().clock.now_ms() }
-    }
-
-    /// Unlike that of any other shard, and of this one in another life.
-    fn seed(&self, core: &Core, reader: &LogReader) -> u64 {
-        let topic = self.partition.topic.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let life = core.shared().clock.now_ms().cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let end = reader.watermarks().high_watermark.get().cast_unsigned();
-        topic ^ life ^ end.rotate_left(32) ^ u64::from(self.partition.index.unsigned_abs())
-    }
-
-    /// False if the partition takes no records, so that time stands still.
-    fn on_time(&self, core: &Core) -> bool {
-        let takes_records = core.takes_records(self.partition);
-        let image = core.metadata();
-        self.with(|serving| {
-            if !takes_records {
-                serving.stalled = true;
-                return;
-            }
-            self.go_on_if_stalled(core, serving, &image);
-            let effects = serving.shard.on_time(self.now(core), &TopicsOf(&image));
-            self.carry_out(core, serving, effects);
-        });
-        takes_records
-    }
-
-    /// The partition takes records again, if it did not: members were refused meanwhile, so they were not silent.
-    fn go_on_if_stalled(&self, core: &Core, serving: &mut Serving, image: &MetadataImage) {
-        if std::mem::take(&mut serving.stalled) {
-            let effects = serving.shard.start(self.now(core), &TopicsOf(image));
-            self.carry_out(core, serving, effects);
-        }
-    }
-
-    fn on_metadata(&self, core: &Core, image: &MetadataImage) {
-        self.with(|serving| {
-            serving.shard.set_settings(self.settings(core));
-            if !core.takes_records(self.partition) {
-                // Topics are looked at when it goes on.
-                serving.stalled = true;
-                return;
-            }
-            let (now, topics) = (self.now(core), TopicsOf(image));
-            if serving.topics_deleted != image.deleted() {
-                serving.topics_deleted = image.deleted();
-                let effects = serving.shard.on_topics_deleted(now, &topics);
-                self.carry_out(core, serving, effects);
-            }
-            let effects = serving.shard.on_topics_changed(now, &topics);
-            self.carry_out(core, serving, effects);
-        });
-    }
-
-    /// What groups go by, with this shard's part of the memory, and no group larger than the log can store.
-    fn settings(&self, core: &Core) -> Arc<Settings> {
-        let image = core.metadata();
-        let shards =
-            image.topic_by_id(&self.partition.topic).map_or(1, |topic| topic.partition_count.unsigned_abs().max(1));
-        let shard_bytes_max = core.shared().config.groups.memory_bytes / shards as usize;
-        let group_bytes_max = self.segment_bytes(core) / 2;
-        Arc::new(Settings { shard_bytes_max, group_bytes_max, ..Settings::clone(image.running().groups()) })
-    }
-
-    /// The largest batch that the partition takes.
-    fn segment_bytes(&self, core: &Core) -> usize {
-        let image = core.metadata();
-        let configured = image.topic_by_id(&self.partition.topic).map(|topic| topic.config.segment_bytes);
-        configured.map_or(SEGMENT_BYTES_MIN, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
-    }
-
-    /// An append has failed. Those after it may have become durable all the same: what the log says is not known before the last of
-    /// them has ended.
-    async fn fail(&self) {
-        let before = self.state.replace(State::Loading { since: None, waiting: Vec::new() });
-        let State::Serving(serving) = before else { return };
-        let Serving { parked, held, .. } = *serving;
-        refuse(parked.into_values());
-        for Held { append, answers } in held {
-            refuse(answers.into_iter().map(|(reply, _)| reply));
-            if let Some(append) = append {
-                let _ = append.await;
-            }
-        }
     }
 
     /// The core stops: nobody is answered any more, for a rebalance will not end here.
@@ -428,13 +270,6 @@ impl Host {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Whether a request may leave records, directly or in a later step.
 fn writes(request: &Request) -> bool {
     !matches!(
@@ -447,37 +282,7 @@ fn writes(request: &Request) -> bool {
     )
 }
 
-/// Waits for an append, if there is one, and sends the answers that rest on it.
-async fn release(held: Held) -> Result<(), Failed> {
-    let appended = match held.append {
-        None => Ok(()),
-        Some(append) => match append.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Failed(error.to_string())),
-            Err(_) => Err(Failed("the log ended".to_owned())),
-        },
-    };
-    match appended {
-        Ok(()) => send(held.answers),
-        Err(_) => refuse(held.answers.into_iter().map(|(reply, _)| reply)),
-    }
-    appended
-}
-
 /// Whether a request may wait for other members.
 fn parks(request: &Request) -> bool {
     matches!(request, Request::Join(_) | Request::Sync(_))
-}
-
-fn send(answers: Vec<(Reply, Answer)>) {
-    for (reply, answer) in answers {
-        // Who asked may have gone.
-        let _ = reply.send(Ok(answer));
-    }
-}
-
-fn refuse(replies: impl Iterator<Item = Reply>) {
-    for reply in replies {
-        let _ = reply.send(Err(ErrorCode::CoordinatorNotAvailable));
-    }
 }
