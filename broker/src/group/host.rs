@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ const LOADING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests that may wait for it.
 const LOADING_REQUESTS_MAX: usize = 1_000;
+
+/// Requests that have waited for it and are taken in one go: a step and an append each, so others on the core have their turn between.
+const WAITING_PER_TURN: usize = 64;
 
 /// Between two tries to load a shard whose partition refuses.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -153,8 +157,8 @@ impl Host {
             match self.load(&core).await {
                 Ok(shard) => {
                     told = false;
-                    self.serve(&core, shard);
-                    let Failed(why) = self.keep(&core).await;
+                    let waiting = self.serve(&core, shard);
+                    let Failed(why) = self.keep(&core, waiting).await;
                     tracing::warn!(partition = self.partition.index, why, "consumer groups are loaded anew");
                     self.fail().await;
                 }
@@ -199,8 +203,8 @@ impl Host {
         Ok(shard)
     }
 
-    /// Opens for requests; first for those that came while it was loading.
-    fn serve(&self, core: &Core, mut shard: Shard) {
+    /// Opens for requests, and gives back those that came while it was loading.
+    fn serve(&self, core: &Core, mut shard: Shard) -> Vec<(Request, Reply)> {
         let image = core.metadata();
         // What a start leaves could not be kept while the partition takes no records, and the next load would begin at once: it waits.
         let stalled = !core.takes_records(self.partition);
@@ -220,19 +224,33 @@ impl Host {
         };
         let before = self.state.replace(State::Serving(Box::new(serving)));
         self.with(|serving| self.carry_out(core, serving, effects));
-        if let State::Loading { waiting, .. } = before {
-            for (request, reply) in waiting {
-                self.take(core, request, reply);
-            }
+        match before {
+            State::Loading { waiting, .. } => waiting,
+            State::Serving(_) | State::Closed => Vec::new(),
         }
     }
 
-    /// Keeps the shard until an append fails.
-    async fn keep(&self, core: &Core) -> Failed {
+    /// Keeps the shard until an append fails; first of all it takes those that waited for it.
+    async fn keep(&self, core: &Core, waiting: Vec<(Request, Reply)>) -> Failed {
+        let taking = async {
+            self.take_waiting(core, waiting).await;
+            std::future::pending::<Infallible>().await
+        };
         tokio::select! {
             biased;
             failed = self.keep_releasing() => failed,
             never = self.keep_time(core) => match never {},
+            never = taking => match never {},
+        }
+    }
+
+    /// Requests that come meanwhile may pass those that waited, but none of its own connection, which asks for one thing after the other.
+    async fn take_waiting(&self, core: &Core, waiting: Vec<(Request, Reply)>) {
+        for (number, (request, reply)) in (1..).zip(waiting) {
+            self.take(core, request, reply);
+            if number % WAITING_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
