@@ -206,6 +206,8 @@ impl Host {
     /// Opens for requests, and gives back those that came while it was loading.
     fn serve(&self, core: &Core, mut shard: Shard) -> Vec<(Request, Reply)> {
         let image = core.metadata();
+        // They may have changed since the load began; from now on the host hears of it.
+        shard.set_settings(self.settings(core));
         // What a start leaves could not be kept while the partition takes no records, and the next load would begin at once: it waits.
         let stalled = !core.takes_records(self.partition);
         let effects = match stalled {
