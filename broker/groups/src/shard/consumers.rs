@@ -23,6 +23,21 @@ impl Groups {
         cx: &mut Context<'_>,
         request: &ConsumerHeartbeat,
     ) -> Result<ConsumerBeat, Refused> {
+        let result = self.try_consumer_heartbeat(cx, request);
+        // A group that was made for it may have to go. Mostly it changes nothing: then it leaves no records.
+        let may_be_new = result.is_err() || request.member_epoch == JOINS;
+        match may_be_new || !cx.effects.records.is_empty() {
+            true => self.settle(&request.group, cx.now.monotonic_ms),
+            false => self.settle_deadline(&request.group, cx.now.monotonic_ms),
+        }
+        result
+    }
+
+    fn try_consumer_heartbeat(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &ConsumerHeartbeat,
+    ) -> Result<ConsumerBeat, Refused> {
         check(request)?;
         let joins = request.member_epoch == JOINS;
         let names_bytes: usize = request.subscribed_topic_names.iter().flatten().map(|name| name.len()).sum();

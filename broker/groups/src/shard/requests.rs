@@ -1,83 +1,33 @@
-//! Each request finds its group, or is told that there is none.
+//! Each request finds its group, or is told that there is none. Whatever changes a group settles it.
 
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
 
 use super::{Groups, Members};
-use crate::answer::{Answer, JoinRefused};
+use crate::answer::{Answer, ClassicDescription, ConsumerDescription, JoinRefused, TopicOffsets};
 use crate::context::{Context, Ticket};
 use crate::offsets::Offsets;
 use crate::request::{Heartbeat, JoinGroup, LeaveGroup, OffsetCommit, OffsetDelete, OffsetFetch, Request, SyncGroup};
 
 impl Groups {
     pub(super) fn handle(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: Request) {
-        let now_ms = cx.now.monotonic_ms;
-        match request {
-            Request::Join(join) => {
-                self.join(cx, ticket, &join);
-                self.settle(&join.group, now_ms);
-            }
-            Request::Sync(sync) => {
-                self.sync(cx, ticket, &sync);
-                self.settle(&sync.group, now_ms);
-            }
-            Request::Heartbeat(beat) => {
-                let result = self.heartbeat(cx, &beat);
-                cx.answer(ticket, Answer::Heartbeat(result));
-            }
-            Request::Leave(leave) => {
-                let result = self.leave(cx, &leave);
-                cx.answer(ticket, Answer::Leave(result));
-                self.settle(&leave.group, now_ms);
-            }
-            Request::Commit(commit) => {
-                let results = match self.check_commit(cx, &commit) {
-                    Ok(()) => self.commit(cx, &commit),
-                    Err(code) => vec![Err(code); commit.offsets.len()],
-                };
-                cx.answer(ticket, Answer::Commit(results));
-            }
-            Request::Fetch(fetch) => {
-                let result = self.check_fetch(&fetch).map(|()| match self.by_id.get(&fetch.group) {
-                    Some(group) => group.offsets.fetch(cx.topics, fetch.topics.as_deref()),
-                    None => Offsets::default().fetch(cx.topics, fetch.topics.as_deref()),
-                });
-                cx.answer(ticket, Answer::Fetch(result));
-            }
-            Request::DeleteOffsets(delete) => {
-                let result = self.delete_offsets(cx, &delete);
-                cx.answer(ticket, Answer::DeleteOffsets(result));
-                self.settle(&delete.group, now_ms);
-            }
-            Request::DescribeClassic(id) => {
-                let result = match self.by_id.get(&id).map(|group| &group.members) {
-                    Some(Members::Classic(group)) => Ok(group.describe()),
-                    Some(Members::Consumer(_)) | None => Err(ErrorCode::GroupIdNotFound),
-                };
-                cx.answer(ticket, Answer::DescribeClassic(result));
-            }
-            Request::DescribeConsumer(id) => {
-                let result = match self.by_id.get(&id).map(|group| &group.members) {
-                    Some(Members::Consumer(group)) => Ok(group.describe(cx.topics)),
-                    Some(Members::Classic(_)) | None => Err(ErrorCode::GroupIdNotFound),
-                };
-                cx.answer(ticket, Answer::DescribeConsumer(result));
-            }
-            Request::List(asked) => cx.answer(ticket, Answer::List(self.list(&asked))),
-            Request::Delete(id) => {
-                let result = self.delete(cx, &id);
-                cx.answer(ticket, Answer::Delete(result));
-            }
-            Request::ConsumerHeartbeat(beat) => {
-                let result = self.consumer_heartbeat(cx, &beat);
-                match result.is_err() || beat.member_epoch <= 0 || !cx.effects.records.is_empty() {
-                    true => self.settle(&beat.group, now_ms),
-                    false => self.settle_deadline(&beat.group, now_ms),
-                }
-                cx.answer(ticket, Answer::ConsumerHeartbeat(result));
-            }
-        }
+        let answer = match request {
+            // These may be answered later.
+            Request::Join(join) => return self.join(cx, ticket, &join),
+            Request::Sync(sync) => return self.sync(cx, ticket, &sync),
+            Request::Heartbeat(beat) => Answer::Heartbeat(self.heartbeat(cx, &beat)),
+            Request::Leave(leave) => Answer::Leave(self.leave(cx, &leave)),
+            Request::Commit(commit) => Answer::Commit(self.commit(cx, &commit)),
+            Request::Fetch(fetch) => Answer::Fetch(self.fetch(cx, &fetch)),
+            Request::DeleteOffsets(delete) => Answer::DeleteOffsets(self.delete_offsets(cx, &delete)),
+            Request::DescribeClassic(id) => Answer::DescribeClassic(self.describe_classic(&id)),
+            Request::DescribeConsumer(id) => Answer::DescribeConsumer(self.describe_consumer(cx, &id)),
+            Request::List(asked) => Answer::List(self.list(&asked)),
+            Request::Delete(id) => Answer::Delete(self.delete(cx, &id)),
+            Request::ConsumerHeartbeat(beat) => Answer::ConsumerHeartbeat(self.consumer_heartbeat(cx, &beat)),
+        };
+        cx.answer(ticket, answer);
     }
 
     fn join(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &JoinGroup) {
@@ -103,6 +53,7 @@ impl Groups {
                 self.downgrade_if_due(cx, &request.group);
             }
         }
+        self.settle(&request.group, cx.now.monotonic_ms);
     }
 
     fn sync(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: &SyncGroup) {
@@ -110,8 +61,9 @@ impl Groups {
         match self.members(&request.group) {
             Ok(Members::Classic(group)) => group.sync(cx, ticket, request, room),
             Ok(Members::Consumer(group)) => group.sync(cx, ticket, request),
-            Err(code) => cx.answer(ticket, Answer::Sync(Err(code))),
+            Err(code) => return cx.answer(ticket, Answer::Sync(Err(code))),
         }
+        self.settle(&request.group, cx.now.monotonic_ms);
     }
 
     fn heartbeat(&mut self, cx: &mut Context<'_>, request: &Heartbeat) -> Result<(), ErrorCode> {
@@ -119,6 +71,7 @@ impl Groups {
             Members::Classic(group) => group.heartbeat(cx, request),
             Members::Consumer(group) => group.classic_heartbeat(cx, request),
         };
+        // It leaves no records.
         self.settle_deadline(&request.group, cx.now.monotonic_ms);
         result
     }
@@ -129,6 +82,7 @@ impl Groups {
             Members::Consumer(group) => group.classic_leave(cx, request),
         };
         self.downgrade_if_due(cx, &request.group);
+        self.settle(&request.group, cx.now.monotonic_ms);
         Ok(results)
     }
 
@@ -138,6 +92,17 @@ impl Groups {
             return Err(ErrorCode::InvalidGroupId);
         }
         self.by_id.get_mut(id).map(|group| &mut group.members).ok_or(ErrorCode::UnknownMemberId)
+    }
+
+    fn commit(&mut self, cx: &mut Context<'_>, commit: &OffsetCommit) -> Vec<Result<(), ErrorCode>> {
+        if let Err(code) = self.check_commit(cx, commit) {
+            return vec![Err(code); commit.offsets.len()];
+        }
+        let offsets = &mut self.group(cx, &commit.group).offsets;
+        let before_bytes = offsets.bytes();
+        let results = offsets.commit(cx, commit);
+        self.settle_offsets(&commit.group, before_bytes, cx.now.monotonic_ms);
+        results
     }
 
     fn check_commit(&mut self, cx: &mut Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
@@ -152,16 +117,13 @@ impl Groups {
         group.members.check_commit(cx, commit)
     }
 
-    fn commit(&mut self, cx: &mut Context<'_>, commit: &OffsetCommit) -> Vec<Result<(), ErrorCode>> {
-        let offsets = &mut self.group(cx, &commit.group).offsets;
-        let before_bytes = offsets.bytes();
-        let results = offsets.commit(cx, commit);
-        self.settle_offsets(&commit.group, before_bytes, cx.now.monotonic_ms);
-        results
-    }
-
-    fn check_fetch(&self, fetch: &OffsetFetch) -> Result<(), ErrorCode> {
-        self.by_id.get(&fetch.group).map_or(Ok(()), |group| group.members.check_fetch(fetch))
+    fn fetch(&self, cx: &Context<'_>, fetch: &OffsetFetch) -> Result<Vec<TopicOffsets>, ErrorCode> {
+        let topics = fetch.topics.as_deref();
+        let Some(group) = self.by_id.get(&fetch.group) else {
+            return Ok(Offsets::default().fetch(cx.topics, topics));
+        };
+        group.members.check_fetch(fetch)?;
+        Ok(group.offsets.fetch(cx.topics, topics))
     }
 
     fn delete_offsets(
@@ -186,7 +148,23 @@ impl Groups {
             }
             vec![result; partitions.len()]
         };
-        Ok(request.topics.iter().map(delete).collect())
+        let results = request.topics.iter().map(delete).collect();
+        self.settle(&request.group, cx.now.monotonic_ms);
+        Ok(results)
+    }
+
+    fn describe_classic(&self, id: &Arc<str>) -> Result<ClassicDescription, ErrorCode> {
+        match self.by_id.get(id).map(|group| &group.members) {
+            Some(Members::Classic(group)) => Ok(group.describe()),
+            Some(Members::Consumer(_)) | None => Err(ErrorCode::GroupIdNotFound),
+        }
+    }
+
+    fn describe_consumer(&self, cx: &Context<'_>, id: &Arc<str>) -> Result<ConsumerDescription, ErrorCode> {
+        match self.by_id.get(id).map(|group| &group.members) {
+            Some(Members::Consumer(group)) => Ok(group.describe(cx.topics)),
+            Some(Members::Classic(_)) | None => Err(ErrorCode::GroupIdNotFound),
+        }
     }
 
     fn delete(&mut self, cx: &mut Context<'_>, id: &Arc<str>) -> Result<(), ErrorCode> {
