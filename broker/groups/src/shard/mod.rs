@@ -12,7 +12,8 @@ use crate::request::Request;
 use crate::settings::Settings;
 use crate::topics::Topics;
 
-mod consumers;
+mod change_type;
+mod consumer_heartbeat;
 mod expiry;
 mod listing;
 mod load;
