@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::consumer_group_heartbeat::{JOIN_EPOCH, LEAVE_STATIC_EPOCH};
 
 use super::assignment;
 use super::assignor::Assignor;
@@ -12,12 +13,6 @@ use super::limits::{
 use crate::answer::Refused;
 use crate::request::ConsumerHeartbeat;
 
-/// The member epoch of one that joins.
-pub(super) const JOINS: i32 = 0;
-/// The member epoch of one that leaves.
-pub(super) const LEAVES: i32 = -1;
-/// The member epoch of a static member that leaves, and shall find its partitions again if it comes back in time.
-pub(super) const PAUSES: i32 = -2;
 /// The rebalance timeout of a heartbeat that says nothing of it.
 pub(super) const UNCHANGED_MS: i32 = -1;
 /// From this version on, members bring an id of their own making (KIP-1082).
@@ -27,7 +22,7 @@ const VERSION_OWN_IDS: i16 = 1;
 pub(crate) fn check(request: &ConsumerHeartbeat) -> Result<(), Refused> {
     check_who(request)?;
     check_sizes(request)?;
-    if request.member_epoch == JOINS {
+    if request.member_epoch == JOIN_EPOCH {
         check_join(request)?;
     }
     if request.rebalance_timeout_ms < UNCHANGED_MS {
@@ -47,7 +42,7 @@ fn check_who(request: &ConsumerHeartbeat) -> Result<(), Refused> {
     if request.group.is_empty() {
         return Err(invalid("GroupId is empty."));
     }
-    let joins_without = request.member_epoch == JOINS && request.version < VERSION_OWN_IDS;
+    let joins_without = request.member_epoch == JOIN_EPOCH && request.version < VERSION_OWN_IDS;
     if request.member_id.is_empty() && !joins_without {
         return Err(invalid("MemberId is empty."));
     }
@@ -62,8 +57,8 @@ fn check_who(request: &ConsumerHeartbeat) -> Result<(), Refused> {
         }
     }
     match request.member_epoch {
-        ..PAUSES => Err(invalid(format!("MemberEpoch is {}.", request.member_epoch))),
-        PAUSES if request.instance_id.is_none() => {
+        ..LEAVE_STATIC_EPOCH => Err(invalid(format!("MemberEpoch is {}.", request.member_epoch))),
+        LEAVE_STATIC_EPOCH if request.instance_id.is_none() => {
             Err(invalid("MemberEpoch is -2, as of a static member, but InstanceId is null."))
         }
         _ => Ok(()),

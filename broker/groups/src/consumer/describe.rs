@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
+use ringmill_net::wire::messages::consumer_group_describe::{CLASSIC_MEMBER_TYPE, CONSUMER_MEMBER_TYPE};
+
 use super::ConsumerGroup;
 use super::assignment::Assignment;
 use crate::answer::{AssignedTopic, ConsumerDescription, ConsumerMemberDescription};
 use crate::record::ConsumerMember;
 use crate::request::Client;
 use crate::topics::Topics;
-
-/// Of a member of the classic protocol.
-const MEMBER_TYPE_CLASSIC: i8 = 0;
-/// Of a consumer member.
-const MEMBER_TYPE_CONSUMER: i8 = 1;
 
 impl ConsumerGroup {
     /// All of it.
@@ -45,7 +42,7 @@ impl ConsumerGroup {
             subscribed_topic_regex: member.subscribed_topic_regex.clone(),
             assignment: current.map(|current| named(&current.assigned, topics)).unwrap_or_default(),
             target_assignment: target.map(|target| named(target, topics)).unwrap_or_default(),
-            member_type: if member.classic.is_some() { MEMBER_TYPE_CLASSIC } else { MEMBER_TYPE_CONSUMER },
+            member_type: if member.classic.is_some() { CLASSIC_MEMBER_TYPE } else { CONSUMER_MEMBER_TYPE },
         }
     }
 }

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::consumer_group_heartbeat::{JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
 
 use super::ConsumerGroup;
 use super::assignment::{Assignment, is_within, normal};
-use super::check::{JOINS, LEAVES, PAUSES, UNCHANGED_MS, check, invalid};
+use super::check::{UNCHANGED_MS, check, invalid};
 use super::members::Entry;
 use super::reconcile;
 use crate::answer::{ConsumerBeat, Refused};
@@ -25,7 +26,7 @@ impl ConsumerGroup {
     ) -> Result<ConsumerBeat, Refused> {
         check(request)?;
         match request.member_epoch {
-            LEAVES | PAUSES => self.leave(cx, request),
+            LEAVE_EPOCH | LEAVE_STATIC_EPOCH => self.leave(cx, request),
             _ => self.beat(cx, request),
         }
     }
@@ -54,7 +55,7 @@ impl ConsumerGroup {
         member_id: &Arc<str>,
         owned: Option<&Assignment>,
     ) -> Result<Entry, Refused> {
-        let joins = request.member_epoch == JOINS;
+        let joins = request.member_epoch == JOIN_EPOCH;
         let member = self.tables.members.get(member_id);
         if let Some(instance_id) = &request.instance_id {
             match self.tables.static_members.get(instance_id) {
@@ -85,7 +86,7 @@ impl ConsumerGroup {
 
     /// A static member's place is free once it left, and to be taken over from one of the classic protocol, which cannot say so.
     fn check_released(&self, instance_id: &str, holder: &Arc<str>) -> Result<(), Refused> {
-        let paused = self.tables.current.get(holder).is_some_and(|current| current.member_epoch == PAUSES);
+        let paused = self.tables.current.get(holder).is_some_and(|current| current.member_epoch == LEAVE_STATIC_EPOCH);
         let is_classic = self.tables.members.get(holder).is_some_and(|member| member.classic.is_some());
         if paused || is_classic {
             return Ok(());
@@ -130,7 +131,7 @@ impl ConsumerGroup {
         let tells_all = request.rebalance_timeout_ms != UNCHANGED_MS
             && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
             && request.topic_partitions.is_some();
-        let tell_all = request.member_epoch == JOINS || tells_all || changed;
+        let tell_all = request.member_epoch == JOIN_EPOCH || tells_all || changed;
         ConsumerBeat {
             member_id: Arc::clone(member_id),
             member_epoch: current.member_epoch,
@@ -151,7 +152,7 @@ impl ConsumerGroup {
         if !self.tables.members.contains_key(member_id) {
             return Err(unknown_member(member_id));
         }
-        if request.member_epoch == PAUSES {
+        if request.member_epoch == LEAVE_STATIC_EPOCH {
             self.pause(cx, member_id);
         } else {
             self.remove(cx, member_id);
@@ -169,7 +170,7 @@ impl ConsumerGroup {
     fn pause(&mut self, cx: &mut Context<'_>, member_id: &Arc<str>) {
         let old = self.tables.current.get(member_id).cloned().unwrap_or_default();
         let value = Some(CurrentAssignment {
-            member_epoch: PAUSES,
+            member_epoch: LEAVE_STATIC_EPOCH,
             previous_member_epoch: old.member_epoch,
             state: reconcile::STABLE,
             assigned: old.assigned,

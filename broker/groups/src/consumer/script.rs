@@ -29,9 +29,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::consumer_group_heartbeat::{JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
 
 use super::assignment::Assignment;
-use super::check::{JOINS, LEAVES, PAUSES, UNCHANGED_MS};
+use super::check::UNCHANGED_MS;
 use super::world::{ClassicClient, World};
 use crate::request::{Client, ConsumerHeartbeat};
 use crate::{Settings, Topics};
@@ -117,7 +118,7 @@ impl Stage {
         };
         match verb {
             "joins" => {
-                request.member_epoch = JOINS;
+                request.member_epoch = JOIN_EPOCH;
                 request.rebalance_timeout_ms = 60_000;
                 request.subscribed_topic_names = Some(names());
                 request.topic_partitions.get_or_insert_default();
@@ -125,8 +126,8 @@ impl Stage {
             "beats" => {}
             "owns" => request.topic_partitions = Some(self.partitions(plain.first().unwrap_or(&"-"))),
             "reads" => request.subscribed_topic_names = Some(names()),
-            "leaves" => request.member_epoch = LEAVES,
-            "pauses" => request.member_epoch = PAUSES,
+            "leaves" => request.member_epoch = LEAVE_EPOCH,
+            "pauses" => request.member_epoch = LEAVE_STATIC_EPOCH,
             _ => panic!("not a verb: {verb}"),
         }
         known.names = request.subscribed_topic_names.clone().unwrap_or(known.names);

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use super::assignment::{Assignment, count, minus, normal, pairs};
 use super::assignor::Assignor;
-use super::check::{JOINS, LEAVES, PAUSES, UNCHANGED_MS};
+use super::check::UNCHANGED_MS;
 use super::world::World;
 use crate::TopicId;
 use crate::answer::{ConsumerBeat, Refused};
 use crate::request::{Client, ConsumerHeartbeat};
 use ringmill_net::wire::ErrorCode;
+use ringmill_net::wire::messages::consumer_group_heartbeat::{JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
 
 /// Runs of the ordinary test; `RINGMILL_SEEDS` asks for others.
 const SEEDS: u64 = 300;
@@ -192,7 +193,7 @@ impl Model {
         member.tells_all = is_classic;
         member.is_out();
         member.is_in = true;
-        member.epoch = JOINS;
+        member.epoch = JOIN_EPOCH;
         self.subscribe(at);
     }
 
@@ -218,7 +219,7 @@ impl Model {
 
     fn request(&mut self, at: usize) -> ConsumerHeartbeat {
         let member = &self.members[at];
-        let all = member.tells_all || member.epoch == JOINS;
+        let all = member.tells_all || member.epoch == JOIN_EPOCH;
         let subscription = all || member.tells_subscription;
         let reports = all || self.dice.below(3) > 0;
         ConsumerHeartbeat {
@@ -311,11 +312,11 @@ impl Model {
             return self.classic_leave(at);
         }
         let pauses = self.dice.below(2) == 0 && self.members[at].instance_id.is_some();
-        if !self.members[at].is_in || self.members[at].epoch == JOINS {
+        if !self.members[at].is_in || self.members[at].epoch == JOIN_EPOCH {
             return;
         }
         let mut request = self.request(at);
-        request.member_epoch = if pauses { PAUSES } else { LEAVES };
+        request.member_epoch = if pauses { LEAVE_STATIC_EPOCH } else { LEAVE_EPOCH };
         let _ = self.send(&request);
         let member = &mut self.members[at];
         member.is_out();
