@@ -17,9 +17,4 @@ impl ClassicGroup {
             State::CompletingRebalance | State::Stable => Ok(()),
         }
     }
-
-    /// A commit shows that the member lives, too.
-    pub(crate) fn committed(&mut self, cx: &Context<'_>, member_id: &str) {
-        self.touch(cx, member_id);
-    }
 }

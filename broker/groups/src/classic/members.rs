@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmill_net::wire::ErrorCode;
 
-use super::describe::{member_bytes, pending_bytes};
 use super::not_before::NotBefore;
+use super::size::{member_bytes, pending_bytes};
 use super::{ClassicGroup, Member, State};
 use crate::answer::{Answer, JoinRefused};
 use crate::context::{Context, Ticket};

@@ -19,7 +19,9 @@ mod join;
 mod leave;
 mod members;
 mod not_before;
+mod offsets;
 mod rebalance;
+mod size;
 mod stored;
 mod sync;
 
@@ -154,29 +156,6 @@ impl ClassicGroup {
         match generation == self.generation {
             true => Ok(()),
             false => Err(ErrorCode::IllegalGeneration),
-        }
-    }
-
-    /// Whether this sender may commit offsets now. An empty group takes anybody's that claims no generation: tools and consumers that
-    /// assign themselves.
-    pub(crate) fn check_commit(
-        &self,
-        member_id: &str,
-        instance_id: Option<&str>,
-        generation: i32,
-    ) -> Result<(), ErrorCode> {
-        if generation < 0 && self.state == State::Empty {
-            return Ok(());
-        }
-        if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            // Nobody's commit, while the offsets are the members'.
-            return Err(ErrorCode::UnknownMemberId);
-        }
-        self.check_generation(member_id, instance_id, generation)?;
-        match self.state {
-            // The next generation is there but has no assignment: whatever this member read belonged to an older one.
-            State::CompletingRebalance => Err(ErrorCode::RebalanceInProgress),
-            _ => Ok(()),
         }
     }
 }
