@@ -57,12 +57,14 @@ impl ClassicGroup {
     /// The one way for a member to come in.
     pub(crate) fn insert_member(&mut self, id: Arc<str>, member: Member) {
         self.supporters.add(&member.protocols);
+        self.parked_joins += usize::from(member.joining.is_some());
         self.bytes += member_bytes(&id, &member);
         self.expiry.or_at(member.session_ends_ms);
         let instance_id = member.instance_id.clone();
         // A stored group may name one twice: what a log says is not asserted.
         if let Some(before) = self.members.insert(Arc::clone(&id), member) {
             self.supporters.remove(&before.protocols);
+            self.parked_joins -= usize::from(before.joining.is_some());
             self.bytes -= member_bytes(&id, &before);
             self.release_static_name(&id, &before);
         }
@@ -103,8 +105,9 @@ impl ClassicGroup {
     /// Parks a member's JoinGroup. One that was parked before has a client that no longer waits for it.
     pub(super) fn park_join(&mut self, cx: &mut Context<'_>, id: &str, ticket: Ticket) {
         let member = self.members.get_mut(id).expect("the caller has found it");
-        if let Some(older) = member.joining.replace(ticket) {
-            refuse_join(cx, older, ErrorCode::RebalanceInProgress, id);
+        match member.joining.replace(ticket) {
+            Some(older) => refuse_join(cx, older, ErrorCode::RebalanceInProgress, id),
+            None => self.parked_joins += 1,
         }
     }
 
@@ -120,6 +123,7 @@ impl ClassicGroup {
     pub(super) fn remove_member(&mut self, cx: &mut Context<'_>, id: &str) {
         let Some((id, member)) = self.members.remove_entry(id) else { return };
         self.supporters.remove(&member.protocols);
+        self.parked_joins -= usize::from(member.joining.is_some());
         self.bytes -= member_bytes(&id, &member);
         self.release_static_name(&id, &member);
         self.unsynced.remove(&id);
@@ -138,6 +142,7 @@ impl ClassicGroup {
         // It waits no more, so that its session counts.
         self.expiry.or_at(member.session_ends_ms);
         answer_parked(cx, &old, &member, ErrorCode::FencedInstanceId);
+        self.parked_joins -= usize::from(member.joining.is_some());
         (member.joining, member.syncing) = (None, None);
         if self.leader.as_ref() == Some(&old) {
             self.leader = Some(Arc::clone(&new));

@@ -42,6 +42,8 @@ pub(crate) struct ClassicGroup {
     pub(crate) members: BTreeMap<Arc<str>, Member>,
     /// From `members`: how many know a protocol.
     supporters: Supporters,
+    /// From `members`: how many have their JoinGroup parked. A large group is not looked through at each join.
+    parked_joins: usize,
     /// From `members` and `pending`: about what they take in memory.
     bytes: usize,
     /// No session ends before, and no id that was given out lapses.
@@ -106,6 +108,7 @@ impl ClassicGroup {
             state_ms: wall_ms,
             members: BTreeMap::new(),
             supporters: Supporters::default(),
+            parked_joins: 0,
             bytes: 0,
             expiry: not_before::NotBefore::default(),
             static_members: BTreeMap::new(),

@@ -54,7 +54,8 @@ impl ClassicGroup {
 
     pub(super) fn complete_join_if_all_are_there(&mut self, cx: &mut Context<'_>) {
         let State::PreparingRebalance { first_until_ms, .. } = self.state else { return };
-        let all_have_joined = self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some());
+        debug_assert_eq!(self.parked_joins, self.members.values().filter(|member| member.joining.is_some()).count());
+        let all_have_joined = self.pending.is_empty() && self.parked_joins == self.members.len();
         if all_have_joined && (first_until_ms.is_none() || self.members.is_empty()) {
             self.complete_join(cx);
         }
@@ -101,6 +102,7 @@ impl ClassicGroup {
             let member = self.members.get_mut(&id).expect("its key was just read");
             // A static member that has not joined goes on under its session.
             let Some(ticket) = member.joining.take() else { continue };
+            self.parked_joins -= 1;
             member.session_ends_ms = cx.after_ms(member.session_timeout_ms);
             self.expiry.or_at(member.session_ends_ms);
             member.is_new = false;
