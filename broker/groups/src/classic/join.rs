@@ -49,7 +49,7 @@ impl ClassicGroup {
 
     /// Whether every member can follow a protocol.
     pub(super) fn all_know(&self, protocol: &str) -> bool {
-        let knows = |member: &Member| member.protocols.iter().any(|each| &*each.name == protocol);
+        let knows = |member: &Member| member.offered(protocol).is_some();
         let count = self.supporters.count(protocol);
         debug_assert_eq!(count, self.members.values().filter(|member| knows(member)).count(), "{protocol}");
         count == self.members.len()

@@ -10,7 +10,7 @@ use super::size::{member_bytes, pending_bytes};
 use super::{ClassicGroup, Member, State};
 use crate::answer::{Answer, JoinRefused};
 use crate::context::{Context, Ticket};
-use crate::request::JoinGroup;
+use crate::request::{JoinGroup, OfferedProtocol};
 
 /// How long a member that has never been in a generation may stay parked: its client may have given up long ago.
 const NEW_MEMBER_PARKED_MAX_MS: i32 = 300_000;
@@ -213,8 +213,12 @@ impl Member {
 
     /// What it told for a protocol.
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {
-        let found = self.protocols.iter().find(|each| &*each.name == protocol);
-        found.map(|each| each.metadata.clone()).unwrap_or_default()
+        self.offered(protocol).map(|each| each.metadata.clone()).unwrap_or_default()
+    }
+
+    /// A protocol, if it is one of those that it offered.
+    pub(crate) fn offered(&self, protocol: &str) -> Option<&OfferedProtocol> {
+        self.protocols.iter().find(|each| &*each.name == protocol)
     }
 }
 

@@ -47,7 +47,7 @@ impl ConsumerGroup {
         // It asks for its assignment next.
         self.timers.set_rebalance(&member_id, Some(cx.after_ms(request.rebalance_timeout_ms)));
         Ok(Joined {
-            generation: self.tables.current.get(&member_id).map_or(0, |current| current.member_epoch),
+            generation: self.tables.current_of(&member_id).member_epoch,
             protocol_type: Some(Arc::from(PROTOCOL_TYPE)),
             protocol_name: request.protocols.first().map(|protocol| Arc::clone(&protocol.name)),
             // Nobody makes the assignment.

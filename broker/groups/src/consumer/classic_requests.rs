@@ -8,7 +8,7 @@ use ringmill_net::wire::embedded_protocol::PROTOCOL_TYPE;
 use super::{ConsumerGroup, embedded, reconcile};
 use crate::answer::{Answer, Synced};
 use crate::context::{Context, Ticket};
-use crate::record::{ClassicMemberPart, CurrentAssignment};
+use crate::record::ClassicMemberPart;
 use crate::request::{Heartbeat, LeaveGroup, LeavingMember, OfferedProtocol, SyncGroup};
 
 impl ConsumerGroup {
@@ -26,7 +26,7 @@ impl ConsumerGroup {
         if differs(&request.protocol_type, PROTOCOL_TYPE) || differs(&request.protocol_name, &protocol) {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
-        let current = self.current(member_id);
+        let current = self.tables.current_of(member_id).clone();
         self.start_session(cx, member_id);
         // One that must give partitions up hears so by what it is given; it joins again once it did.
         if self.epoch() > current.member_epoch && current.state != reconcile::UNREVOKED {
@@ -82,13 +82,7 @@ impl ConsumerGroup {
         member_id: &Arc<str>,
         instance_id: Option<&Arc<str>>,
     ) -> Result<&ClassicMemberPart, ErrorCode> {
-        if let Some(instance_id) = instance_id {
-            match self.tables.static_members.get(instance_id) {
-                None => return Err(ErrorCode::UnknownMemberId),
-                Some(holder) if holder != member_id => return Err(ErrorCode::FencedInstanceId),
-                Some(_) => {}
-            }
-        }
+        self.tables.check_holder(instance_id.map(|name| &**name), member_id)?;
         let member = self.tables.members.get(member_id).ok_or(ErrorCode::UnknownMemberId)?;
         member.classic.as_ref().ok_or(ErrorCode::UnknownMemberId)
     }
@@ -101,20 +95,15 @@ impl ConsumerGroup {
         generation: i32,
     ) -> Result<&ClassicMemberPart, ErrorCode> {
         let classic = self.classic_member(member_id, instance_id)?;
-        match generation == self.current(member_id).member_epoch {
+        match generation == self.tables.current_of(member_id).member_epoch {
             true => Ok(classic),
             false => Err(ErrorCode::IllegalGeneration),
         }
     }
 
-    fn current(&self, member_id: &Arc<str>) -> CurrentAssignment {
-        self.tables.current.get(member_id).cloned().unwrap_or_default()
-    }
-
     /// Whether a member has something to catch up with: an epoch, what it must give up, or what it waits for and is free now.
     fn must_join(&self, member_id: &Arc<str>) -> bool {
-        let none = CurrentAssignment::default();
-        let current = self.tables.current.get(member_id).unwrap_or(&none);
+        let current = self.tables.current_of(member_id);
         match current.state {
             _ if current.member_epoch < self.epoch() => true,
             reconcile::STABLE => false,

@@ -30,17 +30,17 @@ impl ConsumerGroup {
         member: &ConsumerMember,
         topics: &dyn Topics,
     ) -> ConsumerMemberDescription {
-        let current = self.tables.current.get(member_id);
+        let current = self.tables.current_of(member_id);
         let target = self.tables.targets.get(member_id);
         ConsumerMemberDescription {
             member_id: Arc::clone(member_id),
             instance_id: member.instance_id.clone(),
             rack_id: member.rack_id.clone(),
-            member_epoch: current.map_or(0, |current| current.member_epoch),
+            member_epoch: current.member_epoch,
             client: Client { id: Arc::clone(&member.client_id), host: Arc::clone(&member.client_host) },
             subscribed_topic_names: member.subscribed_topic_names.clone(),
             subscribed_topic_regex: member.subscribed_topic_regex.clone(),
-            assignment: current.map(|current| named(&current.assigned, topics)).unwrap_or_default(),
+            assignment: named(&current.assigned, topics),
             target_assignment: target.map(|target| named(target, topics)).unwrap_or_default(),
             member_type: if member.classic.is_some() { CLASSIC_MEMBER_TYPE } else { CONSUMER_MEMBER_TYPE },
         }

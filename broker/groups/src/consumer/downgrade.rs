@@ -10,7 +10,7 @@ use ringmill_net::wire::embedded_protocol::PROTOCOL_TYPE;
 use super::{ConsumerGroup, embedded};
 use crate::classic::{ClassicGroup, Member, State};
 use crate::context::Context;
-use crate::record::{ConsumerMember, CurrentAssignment};
+use crate::record::ConsumerMember;
 use crate::request::Client;
 
 impl ConsumerGroup {
@@ -61,10 +61,9 @@ impl ConsumerGroup {
     }
 
     fn classic_members(&self, cx: &Context<'_>) -> BTreeMap<Arc<str>, Member> {
-        let none = CurrentAssignment::default();
         let converted = |(id, member): (&Arc<str>, &ConsumerMember)| {
             let classic = member.classic.clone().unwrap_or_default();
-            let current = self.tables.current.get(id).unwrap_or(&none);
+            let current = self.tables.current_of(id);
             let told = classic.protocols.first().map(|first| first.metadata.clone()).unwrap_or_default();
             let converted = Member {
                 instance_id: member.instance_id.clone(),

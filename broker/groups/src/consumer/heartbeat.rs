@@ -86,7 +86,7 @@ impl ConsumerGroup {
 
     /// A static member's place is free once it left, and to be taken over from one of the classic protocol, which cannot say so.
     fn check_released(&self, instance_id: &str, holder: &Arc<str>) -> Result<(), Refused> {
-        let paused = self.tables.current.get(holder).is_some_and(|current| current.member_epoch == LEAVE_STATIC_EPOCH);
+        let paused = self.tables.current_of(holder).member_epoch == LEAVE_STATIC_EPOCH;
         let is_classic = self.tables.members.get(holder).is_some_and(|member| member.classic.is_some());
         if paused || is_classic {
             return Ok(());
@@ -99,8 +99,7 @@ impl ConsumerGroup {
     /// A member has the epoch that it was told last, or the one before if that answer was lost. In that case it must not own what it was
     /// not given, or may belong to others by now.
     fn check_epoch(&self, member_id: &str, epoch: i32, owned: Option<&Assignment>) -> Result<(), Refused> {
-        let none = CurrentAssignment::default();
-        let current = self.tables.current.get(member_id).unwrap_or(&none);
+        let current = self.tables.current_of(member_id);
         let known = current.member_epoch;
         let missed_the_last = epoch < known
             && epoch == current.previous_member_epoch
@@ -168,7 +167,7 @@ impl ConsumerGroup {
 
     /// A static member's share waits for it, until its session ends. What it was giving up it has given up.
     fn pause(&mut self, cx: &mut Context<'_>, member_id: &Arc<str>) {
-        let old = self.tables.current.get(member_id).cloned().unwrap_or_default();
+        let old = self.tables.current_of(member_id).clone();
         let value = Some(CurrentAssignment {
             member_epoch: LEAVE_STATIC_EPOCH,
             previous_member_epoch: old.member_epoch,

@@ -116,7 +116,7 @@ impl ConsumerGroup {
 
     /// A member comes in place of `old_id`, which may be itself, and owns nothing; what was its share is given to it anew.
     fn begin_anew(&mut self, cx: &mut Context<'_>, old_id: &Arc<str>, member_id: &Arc<str>) {
-        let assigned = self.tables.current.get(old_id).map(|old| old.assigned.clone()).unwrap_or_default();
+        let assigned = self.tables.current_of(old_id).assigned.clone();
         if old_id != member_id {
             self.write(cx, ConsumerPart::Current { member_id: Arc::clone(old_id), value: None });
         }
@@ -140,10 +140,7 @@ impl ConsumerGroup {
     /// Leads a member one step on; says whether it is to own something else now.
     fn reconcile(&mut self, cx: &mut Context<'_>, member_id: &Arc<str>, owned: Option<&Assignment>) -> bool {
         let Some(next) = self.next_step(member_id, owned) else { return false };
-        let changed = match self.tables.current.get(member_id) {
-            Some(current) => next.assigned != current.assigned,
-            None => !next.assigned.is_empty(),
-        };
+        let changed = next.assigned != self.tables.current_of(member_id).assigned;
         self.write(cx, ConsumerPart::Current { member_id: Arc::clone(member_id), value: Some(next) });
         self.time_revocation(cx, member_id);
         changed
@@ -151,8 +148,8 @@ impl ConsumerGroup {
 
     /// What [`reconcile::next`] says of a member.
     pub(super) fn next_step(&self, member_id: &Arc<str>, owned: Option<&Assignment>) -> Option<CurrentAssignment> {
-        let (new, nothing) = (CurrentAssignment::default(), Assignment::new());
-        let current = self.tables.current.get(member_id).unwrap_or(&new);
+        let nothing = Assignment::new();
+        let current = self.tables.current_of(member_id);
         let target = self.tables.targets.get(member_id).unwrap_or(&nothing);
         let owners = &self.tables.owners;
         let is_free = |topic: &_, partition| owners.get(&(*topic, partition)).is_none_or(|owner| owner == member_id);

@@ -40,6 +40,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ringmill_net::wire::ErrorCode;
+
 use crate::TopicId;
 use crate::context::Context;
 use crate::record::{ConsumerEpoch, ConsumerMember, ConsumerPart, CurrentAssignment, Record, ResolvedRegex};
@@ -96,6 +98,32 @@ struct Tables {
     owners: BTreeMap<(TopicId, i32), Arc<str>>,
     /// From all: about what they take in memory.
     bytes: usize,
+}
+
+/// Of a member that no record gives anything.
+static NO_ASSIGNMENT: CurrentAssignment = CurrentAssignment {
+    member_epoch: 0,
+    previous_member_epoch: 0,
+    state: reconcile::STABLE,
+    assigned: Assignment::new(),
+    revoking: Assignment::new(),
+};
+
+impl Tables {
+    /// What a member owns, and the epoch that it has reached.
+    fn current_of(&self, member_id: &str) -> &CurrentAssignment {
+        self.current.get(member_id).unwrap_or(&NO_ASSIGNMENT)
+    }
+
+    /// Whether a request comes from the newest member that has its static name (KIP-345), if it bears one.
+    fn check_holder(&self, instance_id: Option<&str>, member_id: &str) -> Result<(), ErrorCode> {
+        let Some(instance_id) = instance_id else { return Ok(()) };
+        match self.static_members.get(instance_id) {
+            None => Err(ErrorCode::UnknownMemberId),
+            Some(holder) if **holder != *member_id => Err(ErrorCode::FencedInstanceId),
+            Some(_) => Ok(()),
+        }
+    }
 }
 
 impl ConsumerGroup {

@@ -16,13 +16,7 @@ impl ConsumerGroup {
         if member_epoch < 0 && self.is_empty() {
             return Ok(());
         }
-        if let Some(instance_id) = instance_id {
-            match self.tables.static_members.get(instance_id) {
-                None => return Err(ErrorCode::UnknownMemberId),
-                Some(holder) if **holder != *member_id => return Err(ErrorCode::FencedInstanceId),
-                Some(_) => {}
-            }
-        }
+        self.tables.check_holder(instance_id, member_id)?;
         if !knows_epochs && self.tables.members.get(member_id).is_some_and(|member| member.classic.is_none()) {
             return Err(ErrorCode::UnsupportedVersion);
         }
@@ -40,7 +34,7 @@ impl ConsumerGroup {
 
     fn check_committer(&self, member_id: &str, member_epoch: i32) -> Result<(), ErrorCode> {
         let member = self.tables.members.get(member_id).ok_or(ErrorCode::UnknownMemberId)?;
-        let known = self.tables.current.get(member_id).map_or(0, |current| current.member_epoch);
+        let known = self.tables.current_of(member_id).member_epoch;
         if member_epoch >= 0 && member_epoch == known {
             Ok(())
         } else if member.classic.is_some() {

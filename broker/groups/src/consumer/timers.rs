@@ -126,7 +126,7 @@ impl ConsumerGroup {
         if self.tables.members.get(member_id).is_some_and(|member| member.classic.is_some()) {
             return;
         }
-        let revokes = self.tables.current.get(member_id).is_some_and(|current| current.state == reconcile::UNREVOKED);
+        let revokes = self.tables.current_of(member_id).state == reconcile::UNREVOKED;
         let member = self.tables.members.get(member_id).filter(|_| revokes);
         let ends_ms = member.map(|member| cx.after_ms(member.rebalance_timeout_ms));
         self.timers.set_rebalance(member_id, ends_ms);

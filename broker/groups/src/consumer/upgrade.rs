@@ -127,7 +127,7 @@ fn read(
 
 /// What a member told for the protocol that was chosen.
 fn metadata(classic: &ClassicGroup, member: &Member) -> Bytes {
-    let chosen = member.protocols.iter().find(|protocol| Some(&protocol.name) == classic.protocol.as_ref());
+    let chosen = classic.protocol.as_deref().and_then(|chosen| member.offered(chosen));
     chosen.or(member.protocols.first()).map(|protocol| protocol.metadata.clone()).unwrap_or_default()
 }
 
