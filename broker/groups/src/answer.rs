@@ -56,7 +56,7 @@ pub struct Joined {
     pub protocol_type: Option<Arc<str>>,
     /// The protocol that was chosen.
     pub protocol_name: Option<Arc<str>>,
-    /// The member that makes the assignment.
+    /// The member that makes the assignment; empty where the coordinator does, in a group of the consumer protocol.
     pub leader: Arc<str>,
     /// KIP-814: the leader is to keep the assignment that there is.
     pub skip_assignment: bool,
@@ -216,7 +216,7 @@ pub struct ConsumerBeat {
     pub member_id: Arc<str>,
     /// The epoch it has reached.
     pub member_epoch: i32,
-    /// When to come again.
+    /// How long to wait before the next heartbeat; 0 for one that has left.
     pub heartbeat_interval_ms: i32,
     /// What to own now, by topic id; `None`: as before.
     pub assignment: Option<BTreeMap<TopicId, Vec<i32>>>,

@@ -194,7 +194,7 @@ pub struct CurrentAssignment {
 pub struct ResolvedRegex {
     /// Their names, in order.
     pub topics: Vec<Arc<str>>,
-    /// How new the metadata were that they were found in.
+    /// Kafka's own: how new the metadata were that they were found in. Always written as 0, for nothing here asks for it.
     pub version: i64,
     /// When, milliseconds since 1970.
     pub timestamp_ms: i64,

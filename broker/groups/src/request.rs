@@ -78,13 +78,14 @@ pub struct JoinGroup {
     pub instance_id: Option<Arc<str>>,
     /// Who asks.
     pub client: Client,
-    /// How long the member may be silent.
+    /// How long the member may be silent: from `session_timeout_min_ms` to `session_timeout_max_ms` of the
+    /// [settings](crate::Settings), else INVALID_SESSION_TIMEOUT.
     pub session_timeout_ms: i32,
-    /// How long a rebalance waits for this member.
+    /// How long a rebalance waits for this member. Negative counts as 0.
     pub rebalance_timeout_ms: i32,
     /// `consumer`, or what else the members agree on.
     pub protocol_type: Arc<str>,
-    /// In the member's order of preference.
+    /// In the member's order of preference: 1 to 32, of which all other members know one, else INCONSISTENT_GROUP_PROTOCOL.
     pub protocols: Vec<OfferedProtocol>,
     /// From version 4 on (KIP-394): a new member is given an id first, and joins with it.
     pub knows_member_id_required: bool,
@@ -213,7 +214,7 @@ pub struct ConsumerHeartbeat {
     pub instance_id: Option<Arc<str>>,
     /// The member's rack.
     pub rack_id: Option<Arc<str>>,
-    /// −1: unchanged.
+    /// How long the member may take to give partitions up; −1: unchanged, which one that joins may not say. Less is INVALID_REQUEST.
     pub rebalance_timeout_ms: i32,
     /// Names of topics.
     pub subscribed_topic_names: Option<Vec<Arc<str>>>,

@@ -27,7 +27,7 @@ mod writer;
 
 pub use hosts::Hosts;
 pub use list::list;
-pub use place::partition_of;
+use place::partition_of;
 
 /// A request on its way to the core that keeps its group.
 pub struct Ask {

@@ -7,7 +7,7 @@
 /// # Panics
 /// When there are no partitions.
 #[must_use]
-pub fn partition_of(group: &str, partitions: i32) -> i32 {
+pub(super) fn partition_of(group: &str, partitions: i32) -> i32 {
     let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     // Kafka's `Utils.abs` makes 0 of the one number that has no positive.
     hash.checked_abs().unwrap_or(0) % partitions

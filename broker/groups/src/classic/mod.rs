@@ -35,10 +35,10 @@ pub(crate) struct ClassicGroup {
     pub(crate) protocol_type: Option<Arc<str>>,
     /// Chosen when a rebalance ends.
     pub(crate) protocol: Option<Arc<str>>,
-    pub(crate) leader: Option<Arc<str>>,
+    leader: Option<Arc<str>>,
     pub(crate) state: State,
     /// When the state was entered, milliseconds since 1970.
-    pub(crate) state_ms: i64,
+    state_ms: i64,
     pub(crate) members: BTreeMap<Arc<str>, Member>,
     /// From `members`: how many know a protocol.
     supporters: Supporters,
@@ -49,13 +49,13 @@ pub(crate) struct ClassicGroup {
     /// No session ends before, and no id that was given out lapses.
     expiry: not_before::NotBefore,
     /// Which member has a static name.
-    pub(crate) static_members: BTreeMap<Arc<str>, Arc<str>>,
+    static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids that were given out (KIP-394), and until when they may join.
     pending: BTreeMap<Arc<str>, u64>,
     /// Members of this generation that have not asked for their assignment yet.
-    pub(crate) unsynced: BTreeSet<Arc<str>>,
+    unsynced: BTreeSet<Arc<str>>,
     /// Then those in `unsynced` are taken for gone.
-    pub(crate) sync_ends_ms: u64,
+    sync_ends_ms: u64,
 }
 
 /// Where a group is between two generations.

@@ -20,7 +20,7 @@ pub(crate) const REGEXES_MAX: usize = 100;
 pub(crate) const REGEX_REFRESH_MIN_MS: u64 = 2_000;
 /// Pairs of an expression and a topic's name that one step of a shard matches again; one expression more is begun while any is left.
 pub(crate) const REGEX_STEP_PAIRS_MAX: usize = 20_000;
-/// As so many of these pairs counts compiling an expression, whose program may have 128 KiB.
+/// Compiling an expression counts as so many pairs of an expression and a topic's name, whose program may have 128 KiB.
 pub(crate) const REGEX_COMPILE_PAIRS: usize = 1_000;
 /// Names of topics that a shard keeps to tell several groups what the same expressions mean, while they are matched.
 pub(crate) const REGEX_SHARED_NAMES_MAX: usize = 200_000;

@@ -51,7 +51,8 @@ impl Group {
         self.offsets.delete_part(cx, id, behind, most, |topic, offset| is_old(offset) && !read.contains(topic))
     }
 
-    /// The same of topics that are no more.
+    /// Forgets the offsets of topics that are no more, among the next so many: how many were looked at, and where that ended if there are
+    /// more.
     pub(super) fn forget_deleted_topics(
         &mut self,
         cx: &mut Context<'_>,

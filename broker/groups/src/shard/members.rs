@@ -98,7 +98,8 @@ impl Members {
         }
     }
 
-    /// Whether this sender may commit offsets now; its session goes on.
+    /// Whether this sender may commit offsets now. A classic member's session begins anew by it; consumer members have heartbeats for that
+    /// alone.
     pub(super) fn check_commit(&mut self, cx: &Context<'_>, commit: &OffsetCommit) -> Result<(), ErrorCode> {
         let (member_id, instance_id) = (&commit.member_id, commit.instance_id.as_deref());
         match self {

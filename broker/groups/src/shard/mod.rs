@@ -29,7 +29,7 @@ mod upgrade_tests;
 use members::Members;
 use sweeps::Sweeps;
 
-/// About what a group takes in memory beside its name, its members and its offsets.
+/// About what a group takes in memory beside its id, its members and its offsets.
 const GROUP_BYTES: usize = 600;
 
 /// How many looks one step may take where it is about all groups: the others on the core, and the shard's own deadlines and requests, have
@@ -40,6 +40,19 @@ const LOOKS_PER_STEP_MAX: usize = 4_000;
 const LOOK_BYTES: usize = 256;
 
 /// The groups of one partition of `__consumer_offsets`.
+///
+/// It is made out of the partition's records by [`replay`](Shard::replay), and [started](Shard::start). From then on each step takes the
+/// time and the topics as they are, and leaves [`Effects`]. It relies on its caller for this:
+///
+/// - Every durable record is replayed, in the order of the log, and none after the start. Until then only requests are handled that can
+///   leave no records.
+/// - It is started once, and again whenever requests were refused for a time, as after the partition took no records: members could not
+///   be heard of, and have all their time anew.
+/// - [Time](Now) never goes back from one step to the next, and no [`Ticket`] is given twice.
+/// - [`next_deadline_ms`](Shard::next_deadline_ms) is asked after each step, for each may change it. [`on_time`](Shard::on_time) does
+///   nothing where it comes too early; where it comes late, members have more time.
+/// - The effects of steps are carried out in the order of the steps; if that fails, the shard is dropped, and another one made out of
+///   the log.
 pub struct Shard {
     settings: Arc<Settings>,
     random: Random,
@@ -109,7 +122,7 @@ impl Shard {
         })
     }
 
-    /// When to call [`on_time`](Self::on_time) next, by the monotonic clock.
+    /// When to call [`on_time`](Self::on_time) next, in milliseconds of [`Now::monotonic_ms`]. It may be past: then at once.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let first = self.groups.deadlines.first().map(|(at_ms, _)| self.groups.on_time_from_ms.max(*at_ms));
@@ -221,7 +234,7 @@ impl Groups {
     }
 }
 
-/// The same with its name.
+/// About what a group takes in memory beside its members and its offsets.
 fn own_bytes(id: &str) -> usize {
     GROUP_BYTES + id.len()
 }
