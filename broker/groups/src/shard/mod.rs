@@ -64,7 +64,7 @@ pub struct Shard {
 #[derive(Default)]
 struct Groups {
     by_id: BTreeMap<Arc<str>, Group>,
-    deadlines: BTreeSet<(u64, Arc<str>)>,
+    deadlines: Deadlines,
     /// Whose time has come is looked at from then on: a step takes a bounded number of them.
     on_time_from_ms: u64,
     /// About what all of them take in memory.
@@ -73,6 +73,9 @@ struct Groups {
     next_expiry_ms: Option<u64>,
     sweeps: Sweeps,
 }
+
+/// When each group wants to be looked at, in order.
+type Deadlines = BTreeSet<(u64, Arc<str>)>;
 
 struct Group {
     members: Members,
@@ -184,31 +187,13 @@ impl Groups {
         let bytes = own_bytes(id) + group.members.bytes() + group.offsets.bytes();
         self.bytes = self.bytes - group.counted_bytes + bytes;
         group.counted_bytes = bytes;
-        let next_ms = group.next_deadline_ms(now_ms);
-        self.schedule(id, next_ms);
+        group.schedule(&mut self.deadlines, id, now_ms);
     }
 
-    /// Takes account of a step that has changed nothing but deadlines. Mostly, as with each heartbeat, they are later by it: then the entry
-    /// stays, and the group is found to have nothing to do when that comes.
+    /// Takes account of a step that has changed nothing but deadlines.
     fn settle_deadline(&mut self, id: &Arc<str>, now_ms: u64) {
-        let Some(group) = self.by_id.get(id) else { return };
-        if let Some(next_ms) = group.next_deadline_ms(now_ms)
-            && group.scheduled_ms.is_none_or(|at_ms| next_ms < at_ms)
-        {
-            self.schedule(id, Some(next_ms));
-        }
-    }
-
-    fn schedule(&mut self, id: &Arc<str>, next_ms: Option<u64>) {
-        let group = self.by_id.get_mut(id).expect("the caller has found it");
-        if next_ms == group.scheduled_ms {
-            return;
-        }
-        if let Some(at_ms) = group.scheduled_ms {
-            self.deadlines.remove(&(at_ms, Arc::clone(id)));
-        }
-        self.deadlines.extend(next_ms.map(|at_ms| (at_ms, Arc::clone(id))));
-        group.scheduled_ms = next_ms;
+        let Some(group) = self.by_id.get_mut(id) else { return };
+        group.schedule_if_earlier(&mut self.deadlines, id, now_ms);
     }
 
     /// Takes account of a step that has changed nothing but offsets and deadlines; perhaps in a group that was made for it.
@@ -222,7 +207,7 @@ impl Groups {
         let after_bytes = group.offsets.bytes() + if is_new { own_bytes(id) } else { 0 };
         group.counted_bytes = group.counted_bytes + after_bytes - before_bytes;
         self.bytes = self.bytes + after_bytes - before_bytes;
-        self.settle_deadline(id, now_ms);
+        group.schedule_if_earlier(&mut self.deadlines, id, now_ms);
     }
 
     fn remove(&mut self, id: &Arc<str>) {
@@ -254,6 +239,29 @@ impl Group {
         match &self.members {
             Members::Classic(group) => group.generation > 0,
             Members::Consumer(group) => !group.is_unwritten(),
+        }
+    }
+
+    /// Has its entry in the deadlines say when it wants to be looked at next.
+    fn schedule(&mut self, deadlines: &mut Deadlines, id: &Arc<str>, now_ms: u64) {
+        let next_ms = self.next_deadline_ms(now_ms);
+        if next_ms == self.scheduled_ms {
+            return;
+        }
+        if let Some(at_ms) = self.scheduled_ms {
+            deadlines.remove(&(at_ms, Arc::clone(id)));
+        }
+        deadlines.extend(next_ms.map(|at_ms| (at_ms, Arc::clone(id))));
+        self.scheduled_ms = next_ms;
+    }
+
+    /// As [`schedule`](Self::schedule), after what mostly makes deadlines later, as each heartbeat does: then the entry stays, and the group
+    /// is found to have nothing to do when that comes.
+    fn schedule_if_earlier(&mut self, deadlines: &mut Deadlines, id: &Arc<str>, now_ms: u64) {
+        if let Some(next_ms) = self.next_deadline_ms(now_ms)
+            && self.scheduled_ms.is_none_or(|at_ms| next_ms < at_ms)
+        {
+            self.schedule(deadlines, id, now_ms);
         }
     }
 
